@@ -1,0 +1,165 @@
+//! Switching by our own assembly, aarch64: as `x86_64.rs`, which says why. The differences:
+//!
+//! - the registers saved in the context are SP, X29 and X19, the ones that `asm!` may not declare
+//!   lost; FPCR is the one control word, and reading it is cheap, so it is read at every switch
+//!   and loaded where it differs.
+
+use super::Entry;
+use std::arch::{asm, global_asm};
+use std::mem::offset_of;
+
+/// Whether FPCR, which the ABI makes callee-saved, is kept over a switch.
+pub(super) const CONTROL_WORDS: u8 = 1;
+
+global_asm!(include_str!("../../../asm/aarch64.s"), fp = const CONTROL_WORDS);
+
+/// Where a suspended flow of control will go on. Its address stays the same while the flow is
+/// suspended. What it holds is complete: nothing lies on the flow's stack below [`Context::sp`].
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Context {
+    sp: *mut u8,
+    pc: usize,
+    x29: usize,
+    x19: usize,
+    fpcr: u64,
+}
+
+// What the assembly knows.
+const _: () = {
+    assert!(offset_of!(Context, sp) == 0);
+    assert!(offset_of!(Context, pc) == 8);
+    assert!(offset_of!(Context, x29) == 16);
+    assert!(offset_of!(Context, x19) == 24);
+    assert!(offset_of!(Context, fpcr) == 32);
+};
+
+// SAFETY: the pointer is followed only by the unsafe functions of this module, whose callers
+// promise that nobody else uses the context; the value itself is tied to no thread.
+unsafe impl Send for Context {}
+// SAFETY: a shared reference to a Context allows only copying its stack pointer out.
+unsafe impl Sync for Context {}
+
+impl Context {
+    /// The context of a thread's own stack (its g0), running now.
+    pub(crate) const fn root() -> Self {
+        Context::empty()
+    }
+
+    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch`].
+    pub(crate) const fn empty() -> Self {
+        // FPCR 0: round to nearest, no exception traps. A new flow starts with it.
+        Context { sp: std::ptr::null_mut(), pc: 0, x29: 0, x19: 0, fpcr: 0 }
+    }
+
+    /// The lowest byte in use of the stack of a suspended flow; null for a flow that never was
+    /// suspended, or where the back end cannot tell.
+    pub(crate) fn sp(&self) -> *mut u8 {
+        self.sp
+    }
+}
+
+unsafe extern "C" {
+    // The base of every stack; not called from Rust, only its address is written into a context.
+    fn gort_start_v0_1();
+}
+
+/// Makes `ctx` start at `entry` on the stack whose exclusive, 16-aligned upper end is `top` and
+/// whose lowest usable address is `limit`. `entry` finds what it needs by `current_m`.
+///
+/// # Safety
+/// - `ctx` is valid for writes and no flow is suspended in it;
+/// - the memory from `limit` to `top` is writable, unused, and stays so until the flow has ended;
+/// - `entry` does not unwind.
+pub(crate) unsafe fn init(ctx: *mut Context, top: *mut u8, limit: *mut u8, entry: Entry) {
+    debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
+    debug_assert!(limit < top, "a stack has room");
+    let start = Context {
+        sp: top,
+        pc: gort_start_v0_1 as *const () as usize,
+        x19: entry as usize,
+        ..Context::empty()
+    };
+    // SAFETY: `ctx` is valid for writes and nothing is suspended in it.
+    unsafe { ctx.write(start) };
+}
+
+/// Saves the running flow in `from` and goes on in `to`, under the thread pointer `tls` (0: the
+/// one in force). Returns when somebody switches to `from`, perhaps on another OS thread.
+///
+/// # Safety
+/// - `from` is valid and belongs to the running flow; `to` holds a suspended flow that nobody else
+///   resumes, on a stack that is still there;
+/// - `from` is read by nobody until this has left the stack: publish it from the other side;
+/// - `tls` is 0 or the thread pointer of a live thread that nobody else runs under, and
+///   [`can_set_thread_pointer`](super::can_set_thread_pointer) is true;
+/// - everything that the running flow holds may be resumed where it will be.
+#[inline(always)]
+pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) {
+    // SAFETY: the block saves SP, X29, X19, FPCR and its own end as the place to go
+    // on in `from`, and goes where `to` says in the same way; whoever resumes this flow brings
+    // those back. Every other register is declared lost. Without `nostack` the compiler keeps
+    // nothing below SP. `from`, `to` and `tls` are as the caller promised.
+    unsafe {
+        asm!(
+            include_str!("../../../asm/aarch64_switch.s"),
+            fp = const CONTROL_WORDS,
+            cfi = const cfg!(not(gort_no_unwind_tables)) as u8,
+            inout("x0") from => _,
+            inout("x1") to => _,
+            inout("x2") tls => _,
+            out("x20") _, out("x21") _, out("x22") _, out("x23") _, out("x24") _,
+            out("x25") _, out("x26") _, out("x27") _, out("x28") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            clobber_abi("C"),
+        );
+    }
+}
+
+/// Abandons the running flow and goes on in `to` under `tls`. The stack being left is not touched
+/// after the call has begun, and may be used by `to` at once.
+///
+/// # Safety
+/// As for [`switch`]; and nothing on the running stack needs to be dropped. `from` dies: it is
+/// suspended nowhere and must be given to [`init`] before it is used again.
+#[inline(always)]
+pub(crate) unsafe fn switch_away(from: *mut Context, to: *const Context, tls: usize) -> ! {
+    let _ = from;
+    // SAFETY: `to` and `tls` are as the caller promised; the block does not come back.
+    unsafe {
+        asm!(
+            "b gort_switch_away_v0_1",
+            in("x1") to,
+            in("x2") tls,
+            options(noreturn),
+        );
+    }
+}
+
+/// Abandons every frame of the running stack and starts `entry` afresh at its top, under `tls`.
+///
+/// # Safety
+/// As for [`init`] and [`switch_away`]: `ctx` belongs to the running flow, which runs on the stack
+/// from `limit` to `top`, and nothing on that stack needs to be dropped.
+#[inline(always)]
+pub(crate) unsafe fn restart(
+    ctx: *mut Context,
+    top: *mut u8,
+    limit: *mut u8,
+    entry: Entry,
+    tls: usize,
+) -> ! {
+    let _ = (ctx, limit);
+    debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
+    // SAFETY: the stack below `top` is the caller's and nothing on it is needed any more.
+    unsafe {
+        asm!(
+            "b gort_restart_v0_1",
+            in("x0") top,
+            in("x1") entry,
+            in("x2") tls,
+            options(noreturn),
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! Switching by our own assembly, x86-64: the inline half of `asm/x86_64.s`.
+//!
+//! Each function below is inlined into its caller and ends in a jump into the assembly file. The
+//! `asm!` block declares every register lost that it may declare, so the compiler itself saves
+//! what is live and nothing else; RBX and RBP, which it reserves, are saved by the routine.
+
+use super::Entry;
+use std::arch::{asm, global_asm};
+use std::mem::offset_of;
+
+/// How the floating-point control words (MXCSR's control bits and the x87 control word, both
+/// callee-saved by the ABI) are kept over a switch. The essay has what each way costs.
+/// - 0: not at all.
+/// - 1: probed. The x87 word is compared with the default, MXCSR's rounding and denormal bits
+///   are found out by four additions; only if one is not the default is MXCSR read. Misses one
+///   thing: exceptions unmasked in MXCSR alone.
+/// - 2: both words are read and loaded at every switch.
+pub(super) const CONTROL_WORDS: u8 = 2;
+
+global_asm!(include_str!("../../../asm/x86_64.s"), fp = const CONTROL_WORDS);
+
+/// Where a suspended flow of control will go on. Its address stays the same while the flow is
+/// suspended. What it holds is complete: nothing lies on the flow's stack below [`Context::sp`].
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Context {
+    rsp: *mut u8,
+    rip: usize,
+    rbp: usize,
+    rbx: usize,
+    mxcsr: u32,
+    x87_control: u16,
+}
+
+// What the assembly knows.
+const _: () = {
+    assert!(offset_of!(Context, rsp) == 0);
+    assert!(offset_of!(Context, rip) == 8);
+    assert!(offset_of!(Context, rbp) == 16);
+    assert!(offset_of!(Context, rbx) == 24);
+    assert!(offset_of!(Context, mxcsr) == 32);
+    assert!(offset_of!(Context, x87_control) == 36);
+};
+
+// SAFETY: the pointer is followed only by the unsafe functions of this module, whose callers
+// promise that nobody else uses the context; the value itself is tied to no thread.
+unsafe impl Send for Context {}
+// SAFETY: a shared reference to a Context allows only copying its stack pointer out.
+unsafe impl Sync for Context {}
+
+impl Context {
+    /// The context of a thread's own stack (its g0), running now.
+    pub(crate) const fn root() -> Self {
+        Context::empty()
+    }
+
+    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch`].
+    pub(crate) const fn empty() -> Self {
+        Context {
+            rsp: std::ptr::null_mut(),
+            rip: 0,
+            rbp: 0,
+            rbx: 0,
+            mxcsr: DEFAULT_MXCSR,
+            x87_control: DEFAULT_X87_CONTROL,
+        }
+    }
+
+    /// The lowest byte in use of the stack of a suspended flow; null for a flow that never was
+    /// suspended, or where the back end cannot tell.
+    pub(crate) fn sp(&self) -> *mut u8 {
+        self.rsp
+    }
+}
+
+/// The control words that the ABI prescribes at process entry: round to nearest, no exception
+/// traps, and for x87 extended precision. A new flow starts with them.
+const DEFAULT_MXCSR: u32 = 0x1f80;
+const DEFAULT_X87_CONTROL: u16 = 0x037f;
+
+unsafe extern "C" {
+    // The base of every stack; not called from Rust, only its address is written into a context.
+    fn gort_start_v0_1();
+}
+
+/// Makes `ctx` start at `entry` on the stack whose exclusive, 16-aligned upper end is `top` and
+/// whose lowest usable address is `limit`. `entry` finds what it needs by `current_m`.
+///
+/// # Safety
+/// - `ctx` is valid for writes and no flow is suspended in it;
+/// - the memory from `limit` to `top` is writable, unused, and stays so until the flow has ended;
+/// - `entry` does not unwind.
+pub(crate) unsafe fn init(ctx: *mut Context, top: *mut u8, limit: *mut u8, entry: Entry) {
+    debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
+    debug_assert!(limit < top, "a stack has room");
+    let start = Context {
+        rsp: top,
+        rip: gort_start_v0_1 as *const () as usize,
+        rbx: entry as usize,
+        ..Context::empty()
+    };
+    // SAFETY: `ctx` is valid for writes and nothing is suspended in it.
+    unsafe { ctx.write(start) };
+}
+
+/// Saves the running flow in `from` and goes on in `to`, under the thread pointer `tls` (0: the
+/// one in force). Returns when somebody switches to `from`, perhaps on another OS thread.
+///
+/// # Safety
+/// - `from` is valid and belongs to the running flow; `to` holds a suspended flow that nobody else
+///   resumes, on a stack that is still there;
+/// - `from` is read by nobody until this has left the stack: publish it from the other side;
+/// - `tls` is 0 or the thread pointer of a live thread that nobody else runs under, and
+///   [`can_set_thread_pointer`](super::can_set_thread_pointer) is true;
+/// - everything that the running flow holds may be resumed where it will be.
+#[inline(always)]
+pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) {
+    // SAFETY: the block saves RSP, RBX, RBP, the control words and its own end as the place to go
+    // on in `from`, and goes where `to` says in the same way; whoever resumes this flow brings
+    // those back. Every other register is declared lost. Without `nostack` the compiler keeps
+    // nothing below RSP. `from`, `to` and `tls` are as the caller promised.
+    unsafe {
+        asm!(
+            include_str!("../../../asm/x86_64_switch.s"),
+            fp = const CONTROL_WORDS,
+            cfi = const cfg!(not(gort_no_unwind_tables)) as u8,
+            inout("rdi") from => _,
+            inout("rsi") to => _,
+            inout("rdx") tls => _,
+            out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+}
+
+/// Abandons the running flow and goes on in `to` under `tls`. The stack being left is not touched
+/// after the call has begun, and may be used by `to` at once.
+///
+/// # Safety
+/// As for [`switch`]; and nothing on the running stack needs to be dropped. `from` dies: it is
+/// suspended nowhere and must be given to [`init`] before it is used again.
+#[inline(always)]
+pub(crate) unsafe fn switch_away(from: *mut Context, to: *const Context, tls: usize) -> ! {
+    let _ = from;
+    // SAFETY: `to` and `tls` are as the caller promised; the block does not come back.
+    unsafe {
+        asm!(
+            "jmp gort_switch_away_v0_1",
+            in("rsi") to,
+            in("rdx") tls,
+            options(noreturn),
+        );
+    }
+}
+
+/// Abandons every frame of the running stack and starts `entry` afresh at its top, under `tls`.
+///
+/// # Safety
+/// As for [`init`] and [`switch_away`]: `ctx` belongs to the running flow, which runs on the stack
+/// from `limit` to `top`, and nothing on that stack needs to be dropped.
+#[inline(always)]
+pub(crate) unsafe fn restart(
+    ctx: *mut Context,
+    top: *mut u8,
+    limit: *mut u8,
+    entry: Entry,
+    tls: usize,
+) -> ! {
+    let _ = (ctx, limit);
+    debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
+    // SAFETY: the stack below `top` is the caller's and nothing on it is needed any more.
+    unsafe {
+        asm!(
+            "jmp gort_restart_v0_1",
+            in("rdi") top,
+            in("rsi") entry,
+            in("rdx") tls,
+            options(noreturn),
+        );
+    }
+}

@@ -1,0 +1,20 @@
+//! Stackful coroutines with the semantics of Go's runtime.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("gort runs on Linux; see \"Platforms\" in ARCHITECTURE.md");
+
+mod context;
+mod macros;
+pub mod net;
+mod os;
+mod poll;
+mod sched;
+mod shim;
+mod stack;
+pub mod time;
+
+pub use macros::__private;
+pub use sched::{
+    Builder, Coroutine, Id, JoinError, JoinHandle, Runtime, RuntimeBuilder, Scope, ScopedJoinHandle, current, park,
+    park_timeout, run, scope, shield, spawn, spawn_local, try_current, yield_now,
+};

@@ -1,0 +1,114 @@
+//! `go!` and `go_local!`: each is one function call.
+
+/// Starts a coroutine and returns its [`JoinHandle`](crate::JoinHandle).
+///
+/// | form | meaning |
+/// |---|---|
+/// | `go!(f)` | [`spawn(f)`](crate::spawn) |
+/// | `go!("name", f)` | with a name |
+/// | `go!(builder, f)` | as a [`Builder`](crate::Builder) says |
+/// | `go!(in rt, f)` | on the [`Runtime`](crate::Runtime) `rt`, from anywhere |
+///
+/// # Panics
+/// As [`Builder::spawn`](crate::Builder::spawn) returns an error: outside a runtime, after
+/// shutdown, out of memory.
+///
+/// # Examples
+/// ```
+/// use gort::{go, Builder};
+/// gort::run(|| {
+///     let x = 20;
+///     let a = go!(move || x + 1);
+///     let b = go!("named", move || x + 2);
+///     let c = go!(Builder::new().stack_size(1 << 20), move || x + 3);
+///     assert_eq!((a.join().unwrap(), b.join().unwrap(), c.join().unwrap()), (21, 22, 23));
+/// });
+/// let rt = gort::Runtime::new().unwrap();
+/// assert_eq!(go!(in rt, || 24).join().unwrap(), 24);
+/// ```
+#[macro_export]
+macro_rules! go {
+    (in $rt:expr, $f:expr $(,)?) => {
+        $crate::Runtime::spawn(&$rt, $f)
+    };
+    ($f:expr $(,)?) => {
+        $crate::spawn($f)
+    };
+    ($how:expr, $f:expr $(,)?) => {
+        $crate::__private::go_with($how, $f)
+    };
+}
+
+/// Starts a coroutine that lives in the caller's home, so that its closure need not be `Send`.
+///
+/// The forms are those of [`go!`](crate::go), without `in`. See
+/// [`spawn_local`](crate::spawn_local).
+///
+/// # Examples
+/// ```
+/// gort::run(|| {
+///     let local = std::rc::Rc::new(5);
+///     assert_eq!(gort::go_local!(move || *local).join().unwrap(), 5);
+/// });
+/// ```
+#[macro_export]
+macro_rules! go_local {
+    ($f:expr $(,)?) => {
+        $crate::spawn_local($f)
+    };
+    ($how:expr, $f:expr $(,)?) => {
+        $crate::__private::go_local_with($how, $f)
+    };
+}
+
+/// What the macros expand to.
+#[doc(hidden)]
+#[allow(missing_docs, reason = "not for users")]
+pub mod __private {
+    use crate::{Builder, JoinHandle};
+
+    /// A name or a builder.
+    pub trait IntoBuilder {
+        fn into_builder(self) -> Builder;
+    }
+
+    impl IntoBuilder for Builder {
+        fn into_builder(self) -> Builder {
+            self
+        }
+    }
+    impl IntoBuilder for &str {
+        fn into_builder(self) -> Builder {
+            Builder::new().name(self)
+        }
+    }
+    impl IntoBuilder for String {
+        fn into_builder(self) -> Builder {
+            Builder::new().name(self)
+        }
+    }
+
+    #[track_caller]
+    pub fn go_with<F, T>(how: impl IntoBuilder, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match how.into_builder().spawn(f) {
+            Ok(handle) => handle,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn go_local_with<F, T>(how: impl IntoBuilder, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        match how.into_builder().spawn_local(f) {
+            Ok(handle) => handle,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! A connection.
+
+use super::listener::internet;
+use crate::net::addr::{ToSocketAddrs, each_address};
+use crate::net::fd::{Fd, Kind};
+use crate::os::clock::{self, NEVER, Nanos};
+use crate::poll::desc::Direction;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A TCP connection: [`std::net::TcpStream`] for coroutines.
+///
+/// Reads and writes may go on at once, in any number of coroutines and threads, through `&TcpStream`
+/// or clones. The connection is closed when the stream and its clones have been dropped.
+///
+/// # Examples
+///
+/// ```
+/// use gort::net::{TcpListener, TcpStream};
+/// use std::io::{Read, Write};
+///
+/// gort::run(|| {
+///     let listener = TcpListener::bind("127.0.0.1:0")?;
+///     let mut client = TcpStream::connect(listener.local_addr()?)?;
+///     let (mut server, _) = listener.accept()?;
+///     gort::go!(move || std::io::copy(&mut server.try_clone().unwrap(), &mut server));
+///     client.write_all(b"echo")?;
+///     let mut buffer = [0; 4];
+///     client.read_exact(&mut buffer)?;
+///     assert_eq!(&buffer, b"echo");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct TcpStream {
+    pub(super) fd: Arc<Fd>,
+}
+
+impl TcpStream {
+    /// Takes over a connected socket that is in non-blocking mode.
+    pub(super) fn from_nonblocking(fd: OwnedFd) -> TcpStream {
+        TcpStream { fd: Arc::new(Fd::new(fd, Kind::Stream)) }
+    }
+
+    /// Opens a connection to a remote host.
+    ///
+    /// If there are several addresses, each is tried until one accepts; the error is that of the
+    /// last. How long one attempt may take is up to the system, often minutes; see
+    /// [`Self::connect_timeout`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be resolved, nobody answers, or the connection is refused.
+    ///
+    /// # Scheduling
+    ///
+    /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled. Looking up
+    /// a host name blocks the thread for now.
+    pub fn connect<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpStream> {
+        each_address(addresses, |address| connect_until(&address, NEVER))
+    }
+
+    /// Opens a connection to one address, within a given time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// gort::net::TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::connect`]; [`TimedOut`](io::ErrorKind::TimedOut) when the time is up;
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if `timeout` is zero.
+    ///
+    /// # Scheduling
+    ///
+    /// As [`Self::connect`].
+    pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+        if timeout.is_zero() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a timeout must not be zero"));
+        }
+        connect_until(address, clock::after(timeout))
+    }
+
+    /// The address of the other side.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the connection has ended.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        internet(SockRef::from(&*self.fd).peer_addr()?)
+    }
+
+    /// The address of this side.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, which it does not for a valid socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        internet(SockRef::from(&*self.fd).local_addr()?)
+    }
+
+    /// Ends one direction of the connection, or both. Whoever waits there is woken: reads
+    /// return what is left and then 0, writes fail.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::{Shutdown, TcpListener, TcpStream};
+    /// use std::io::Read;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let client = TcpStream::connect(listener.local_addr()?)?;
+    /// let (mut server, _) = listener.accept()?;
+    /// client.shutdown(Shutdown::Write)?;
+    /// assert_eq!(server.read(&mut [0; 8])?, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the socket is not connected any more.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        SockRef::from(&*self.fd).shutdown(how)
+    }
+
+    /// A second handle to the same connection, with the same settings. It shares the descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// let other = stream.try_clone()?;
+    /// assert_eq!(stream.local_addr()?, other.local_addr()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// None; the result is there to be like std's.
+    pub fn try_clone(&self) -> io::Result<TcpStream> {
+        Ok(TcpStream { fd: self.fd.clone() })
+    }
+
+    /// Sets how long a read may wait before it fails with [`TimedOut`](io::ErrorKind::TimedOut);
+    /// `None`, as at the start: without end. Holds for reads that begin from now on, in all
+    /// clones.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{io::Read, time::Duration};
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let mut stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_read_timeout(Some(Duration::from_millis(1)))?;
+    /// let error = stream.read(&mut [0; 8]).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the timeout is zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.fd.set_timeout(Direction::Read, timeout)
+    }
+
+    /// Sets how long a write may wait before it fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut); otherwise as [`Self::set_read_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the timeout is zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.fd.set_timeout(Direction::Write, timeout)
+    }
+
+    /// How long a read may wait; see [`Self::set_read_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// None; the result is there to be like std's.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.fd.timeout(Direction::Read))
+    }
+
+    /// How long a write may wait; see [`Self::set_write_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// None; the result is there to be like std's.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.fd.timeout(Direction::Write))
+    }
+
+    /// Sets the time after which reads fail with [`TimedOut`](io::ErrorKind::TimedOut), or takes
+    /// it away. Reads that already wait go by the new time at once. Once it has passed, every
+    /// read fails, even if there is something to read, until the deadline is moved.
+    ///
+    /// # Examples
+    ///
+    /// Ending a read from outside:
+    ///
+    /// ```
+    /// use gort::net::{TcpListener, TcpStream};
+    /// use std::{io::{ErrorKind, Read}, time::Instant};
+    ///
+    /// gort::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
+    ///     let mut stream = TcpStream::connect(listener.local_addr()?)?;
+    ///     let other = stream.try_clone()?;
+    ///     let reader = gort::go!(move || stream.read(&mut [0; 8]).unwrap_err().kind());
+    ///     gort::yield_now();
+    ///     other.set_read_deadline(Some(Instant::now()));
+    ///     assert_eq!(reader.join().unwrap(), ErrorKind::TimedOut);
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn set_read_deadline(&self, deadline: Option<Instant>) {
+        self.fd.set_deadline(Direction::Read, deadline);
+    }
+
+    /// Sets the time after which writes fail; otherwise as [`Self::set_read_deadline`].
+    pub fn set_write_deadline(&self, deadline: Option<Instant>) {
+        self.fd.set_deadline(Direction::Write, deadline);
+    }
+
+    /// Reads without taking: the next read gets the same bytes. Waits until there are some.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::{TcpListener, TcpStream};
+    /// use std::io::{Read, Write};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let mut client = TcpStream::connect(listener.local_addr()?)?;
+    /// let (mut server, _) = listener.accept()?;
+    /// client.write_all(b"x")?;
+    /// let mut byte = [0];
+    /// assert_eq!(server.peek(&mut byte)?, 1);
+    /// assert_eq!(server.read(&mut byte)?, 1);
+    /// assert_eq!(&byte, b"x");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of reading.
+    ///
+    /// # Scheduling
+    ///
+    /// As reading: parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.fd.peek(buffer)
+    }
+
+    /// Sets what closing does with bytes not yet sent: `SO_LINGER`. `None`: sends them after
+    /// close has returned. `Some(0)`: throws them away and resets the connection. Longer: close
+    /// *blocks the thread* until they are sent, at most that long.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_linger(Some(Duration::ZERO))?;
+    /// assert_eq!(stream.linger()?, Some(Duration::ZERO));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, which it does not for a valid socket.
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        SockRef::from(&*self.fd).set_linger(linger)
+    }
+
+    /// What closing does with bytes not yet sent; see [`Self::set_linger`].
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, which it does not for a valid socket.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        SockRef::from(&*self.fd).linger()
+    }
+
+    /// Sends small writes at once instead of collecting them (Nagle's algorithm):
+    /// `TCP_NODELAY`. Off at the start, as in std; Go has it on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_nodelay(true)?;
+    /// assert!(stream.nodelay()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, which it does not for a valid socket.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        SockRef::from(&*self.fd).set_tcp_nodelay(nodelay)
+    }
+
+    /// Whether small writes are sent at once; see [`Self::set_nodelay`].
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, which it does not for a valid socket.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        SockRef::from(&*self.fd).tcp_nodelay()
+    }
+
+    /// Acknowledges at once instead of with the next bytes sent: `TCP_QUICKACK`, which the
+    /// kernel takes off by itself later. std has it in `std::os::linux::net::TcpStreamExt`.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, which it does not for a valid socket.
+    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
+        SockRef::from(&*self.fd).set_tcp_quickack(quickack)
+    }
+
+    /// Whether it acknowledges at once now; see [`Self::set_quickack`].
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, which it does not for a valid socket.
+    pub fn quickack(&self) -> io::Result<bool> {
+        SockRef::from(&*self.fd).tcp_quickack()
+    }
+
+    /// Sets the time to live of the packets sent: `IP_TTL`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_ttl(100)?;
+    /// assert_eq!(stream.ttl()?, 100);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the value is not in 1 to 255.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        SockRef::from(&*self.fd).set_ttl_v4(ttl)
+    }
+
+    /// The time to live of the packets sent; see [`Self::set_ttl`].
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, which it does not for a valid socket.
+    pub fn ttl(&self) -> io::Result<u32> {
+        SockRef::from(&*self.fd).ttl_v4()
+    }
+
+    /// Takes the error that is pending on the socket, if there is one: `SO_ERROR`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert!(stream.take_error()?.is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses, which it does not for a valid socket.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        SockRef::from(&*self.fd).take_error()
+    }
+
+    /// Makes operations that would wait return [`WouldBlock`](io::ErrorKind::WouldBlock), or
+    /// wait again. Holds for operations that begin from now on, in all clones. The descriptor
+    /// itself is always in non-blocking mode.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let mut stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_nonblocking(true)?;
+    /// let error = stream.read(&mut [0; 8]).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// None; the result is there to be like std's.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.fd.set_nonblocking(nonblocking);
+        Ok(())
+    }
+}
+
+fn connect_until(address: &SocketAddr, limit: Nanos) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.cloexec().nonblocking();
+    let socket = Socket::new_raw(Domain::for_address(*address), kind, Some(Protocol::TCP))?;
+    match socket.connect(&(*address).into()) {
+        Ok(()) => return Ok(TcpStream::from_nonblocking(socket.into())),
+        // An interrupted connect goes on by itself.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {}
+        Err(error) => return Err(error),
+    }
+    let stream = TcpStream::from_nonblocking(socket.into());
+    stream.fd.when_writable(limit, |fd| {
+        let socket = SockRef::from(&fd);
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        // No error may mean "not yet": wake-ups can be spurious.
+        match socket.peer_addr() {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        }
+    })?;
+    Ok(stream)
+}
+
+/// # Scheduling
+///
+/// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
+impl Read for TcpStream {
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.fd.recv(buffer)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.fd.recv_vectored(buffers)
+    }
+}
+
+/// # Scheduling
+///
+/// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
+impl Write for TcpStream {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.fd.send(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.fd.send_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// # Scheduling
+///
+/// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
+impl Read for &TcpStream {
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.fd.recv(buffer)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.fd.recv_vectored(buffers)
+    }
+}
+
+/// # Scheduling
+///
+/// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
+impl Write for &TcpStream {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.fd.send(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.fd.send_vectored(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("TcpStream");
+        if let Ok(address) = self.local_addr() {
+            debug.field("addr", &address);
+        }
+        if let Ok(address) = self.peer_addr() {
+            debug.field("peer", &address);
+        }
+        debug.field("fd", &self.fd.as_raw_fd()).finish()
+    }
+}

@@ -1,0 +1,37 @@
+//! The monotonic clock, in nanoseconds.
+
+use std::time::{Duration, Instant};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`; a time that never comes is [`NEVER`].
+pub(crate) type Nanos = u64;
+
+/// A deadline that never passes.
+pub(crate) const NEVER: Nanos = u64::MAX;
+
+/// Reads `CLOCK_MONOTONIC` (about 30 ns by the vDSO).
+pub(crate) fn now() -> Nanos {
+    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `ts` is a valid timespec that the call fills in.
+    let r = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts) };
+    debug_assert_eq!(r, 0, "CLOCK_MONOTONIC is always there");
+    ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
+}
+
+/// The time `after` from now; [`NEVER`] if that is beyond what the clock can count.
+pub(crate) fn after(after: Duration) -> Nanos {
+    match u64::try_from(after.as_nanos()) {
+        Ok(ns) => now().saturating_add(ns),
+        Err(_) => NEVER,
+    }
+}
+
+/// The same moment as `instant`, whose own representation std keeps to itself.
+pub(crate) fn at(instant: Instant) -> Nanos {
+    // std's clock is read first, so that the deadline is never earlier than asked for.
+    after(instant.saturating_duration_since(Instant::now()))
+}
+
+/// The kernel's form of a time or a span.
+pub(crate) fn timespec(ns: Nanos) -> libc::timespec {
+    libc::timespec { tv_sec: (ns / 1_000_000_000) as libc::time_t, tv_nsec: (ns % 1_000_000_000) as libc::c_long }
+}

@@ -1,0 +1,236 @@
+//! Signals: dispositions, the alternate stack, what the kernel tells a handler.
+//!
+//! What handlers call is async-signal-safe: no allocation, no lock, no thread-local but `errno`.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+
+/// A handler of the `SA_SIGINFO` kind.
+pub(crate) type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
+/// What a process does about one signal: `sigaction(2)`'s structure, by value.
+#[derive(Copy, Clone)]
+pub(crate) struct Disposition(libc::sigaction);
+
+/// The three kinds of [`Disposition`].
+#[derive(Copy, Clone, Debug)]
+pub(crate) enum Action {
+    /// `SIG_DFL`.
+    Default,
+    /// `SIG_IGN`.
+    Ignore,
+    /// A handler that takes the signal number only.
+    Plain(extern "C" fn(libc::c_int)),
+    /// A handler that also takes the kernel's information (`SA_SIGINFO`).
+    Info(Handler),
+}
+
+impl Disposition {
+    /// `handler`, run on the alternate stack if there is one, with interrupted calls restarted.
+    /// While it runs the same signals are blocked as for `earlier`, so it can call that.
+    pub(crate) fn handler(handler: Handler, earlier: &Disposition) -> Disposition {
+        let mut action = earlier.0;
+        action.sa_sigaction = handler as usize;
+        action.sa_flags &= libc::SA_NODEFER;
+        action.sa_flags |= libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+        Disposition(action)
+    }
+
+    /// `SIG_DFL`.
+    pub(crate) fn default_action() -> Disposition {
+        // SAFETY: a sigaction of all zero bits is SIG_DFL (0), no flags, an empty mask.
+        Disposition(unsafe { MaybeUninit::zeroed().assume_init() })
+    }
+
+    /// What is now done about `signal`.
+    pub(crate) fn of(signal: libc::c_int) -> io::Result<Disposition> {
+        let mut now = Disposition::default_action();
+        // SAFETY: no new action is given, and `now` is a valid sigaction to write to.
+        match unsafe { libc::sigaction(signal, ptr::null(), &mut now.0) } {
+            0 => Ok(now),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Makes this the disposition of `signal`. Async-signal-safe.
+    ///
+    /// # Safety
+    ///
+    /// A handler in it is async-signal-safe and may interrupt any code of the process.
+    pub(crate) unsafe fn install(&self, signal: libc::c_int) -> io::Result<()> {
+        // SAFETY: `self` is a valid sigaction; the caller vouches for the handler in it.
+        match unsafe { libc::sigaction(signal, &self.0, ptr::null_mut()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Which of the kinds it is.
+    pub(crate) fn action(&self) -> Action {
+        match self.0.sa_sigaction {
+            libc::SIG_DFL => Action::Default,
+            libc::SIG_IGN => Action::Ignore,
+            address if self.0.sa_flags & libc::SA_SIGINFO != 0 => {
+                // SAFETY: with SA_SIGINFO, whoever installed this promised the kernel a function
+                // of this signature at this address.
+                Action::Info(unsafe { std::mem::transmute::<usize, Handler>(address) })
+            }
+            address => {
+                // SAFETY: without SA_SIGINFO, whoever installed this promised the kernel a
+                // function of this signature at this address.
+                Action::Plain(unsafe {
+                    std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(address)
+                })
+            }
+        }
+    }
+
+    /// Whether the kernel would have reset it before running it (`SA_RESETHAND`).
+    pub(crate) fn is_one_shot(&self) -> bool {
+        self.0.sa_flags & libc::SA_RESETHAND != 0
+    }
+}
+
+impl std::fmt::Debug for Disposition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Disposition").field(&self.action()).finish()
+    }
+}
+
+/// Whether the kernel raised the signal because of what the thread just did, rather than
+/// somebody having sent it. Returning from such a signal does the same thing again.
+pub(crate) fn is_synchronous(info: &libc::siginfo_t) -> bool {
+    // SI_USER is 0, SI_QUEUE, SI_TKILL and their like are negative, SI_KERNEL is 0x80: a general
+    // protection fault, which is synchronous.
+    info.si_code > 0
+}
+
+/// The address whose access raised SIGSEGV or SIGBUS.
+pub(crate) fn fault_address(info: &libc::siginfo_t) -> usize {
+    // SAFETY: reads a field of the union; every bit pattern is an address, and callers give it a
+    // meaning only for SIGSEGV and SIGBUS.
+    unsafe { info.si_addr() }.addr()
+}
+
+/// The stack pointer of the interrupted code.
+///
+/// # Safety
+///
+/// `context` is the third argument of a running `SA_SIGINFO` handler.
+pub(crate) unsafe fn stack_pointer(context: *const libc::c_void) -> usize {
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: the kernel points a handler at a ucontext that lives until the handler returns.
+    #[cfg(target_arch = "x86_64")]
+    return unsafe { (*context).uc_mcontext.gregs[libc::REG_RSP as usize] as usize };
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    return unsafe { (*context).uc_mcontext.sp as usize };
+    // On the other CPUs the stack pointer is not looked up: 0 is on no stack of ours, so no fault
+    // is taken for an overflow and every one is passed on.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let _ = context;
+        0
+    }
+}
+
+/// Sends `signal` to the calling thread. Async-signal-safe.
+pub(crate) fn raise(signal: libc::c_int) {
+    // SAFETY: two system calls without pointers, made raw so that no id cached in thread-local
+    // storage is used.
+    unsafe {
+        let tid = libc::syscall(libc::SYS_gettid);
+        libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, signal);
+    }
+}
+
+/// Writes all of `bytes` to the standard error, as far as it takes them. Async-signal-safe.
+pub(crate) fn write_stderr(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: `bytes` is initialised memory of that length.
+        match unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) } {
+            n @ 1.. => bytes = &bytes[n as usize..],
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
+    }
+}
+
+/// Ends the process by SIGABRT. Async-signal-safe.
+pub(crate) fn abort() -> ! {
+    // SAFETY: abort has no preconditions.
+    unsafe { libc::abort() }
+}
+
+/// How large an alternate stack must be for the kernel to put a frame on it.
+///
+/// `MINSIGSTKSZ` (2 KiB) is older than AVX-512, whose registers alone are larger.
+pub(crate) fn minimum_stack_bytes() -> usize {
+    // SAFETY: getauxval only reads the auxiliary vector; 0 means that the kernel did not say.
+    let bytes = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
+    bytes.max(libc::MINSIGSTKSZ)
+}
+
+/// What `sigaltstack(2)` knew before a new stack was installed.
+#[derive(Debug)]
+pub(crate) struct PreviousStack(libc::stack_t);
+
+/// Makes `bytes` at `base` the calling thread's alternate signal stack.
+///
+/// # Safety
+///
+/// The memory is writable and used for nothing else until [`restore_alternate_stack`] has
+/// succeeded on this thread.
+pub(crate) unsafe fn set_alternate_stack(
+    base: NonNull<u8>,
+    bytes: usize,
+) -> io::Result<PreviousStack> {
+    let new = libc::stack_t {
+        ss_sp: base.as_ptr().cast(),
+        ss_flags: 0,
+        ss_size: bytes,
+    };
+    let mut old = libc::stack_t {
+        ss_sp: ptr::null_mut(),
+        ss_flags: libc::SS_DISABLE,
+        ss_size: 0,
+    };
+    // SAFETY: both are valid stack_t; the caller dedicates the memory to this.
+    match unsafe { libc::sigaltstack(&new, &mut old) } {
+        0 => Ok(PreviousStack(old)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Reinstalls what [`set_alternate_stack`] found, on the thread where it found it.
+///
+/// # Safety
+///
+/// Same thread, and the earlier stack (if there was one) is still mapped.
+pub(crate) unsafe fn restore_alternate_stack(previous: &PreviousStack) -> io::Result<()> {
+    // SAFETY: a stack_t that the kernel itself filled in for this thread.
+    match unsafe { libc::sigaltstack(&previous.0, ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Keeps `errno` as the interrupted code left it, whatever a handler calls.
+#[derive(Debug)]
+pub(crate) struct SavedErrno(libc::c_int);
+
+impl SavedErrno {
+    /// Reads `errno`; dropping the value writes it back.
+    pub(crate) fn new() -> SavedErrno {
+        // SAFETY: the address of this thread's errno is always valid.
+        SavedErrno(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for SavedErrno {
+    fn drop(&mut self) {
+        // SAFETY: as in `new`; the address is looked up again, not kept.
+        unsafe { *libc::__errno_location() = self.0 };
+    }
+}

@@ -1,0 +1,100 @@
+//! Cancelling a coroutine: its current or next parking call unwinds.
+//!
+//! The request is a flag. Whoever sets it then looks for an armed wait and claims it, and whoever
+//! parks looks at the flag after it has armed; the fences on either side make one of the two see
+//! the other (`park.rs` has the light one). A coroutine that is panicking, or inside
+//! [`shield`], is left alone until it is not.
+
+use super::g::GRef;
+use super::m::M;
+use super::wait::Waiter;
+use super::wait_word::Wake;
+use crate::shim::asymmetric;
+use std::sync::atomic::Ordering;
+
+/// What a cancelled coroutine unwinds with.
+pub(crate) struct Cancelled;
+
+/// Asks for the end of `g`, which is alive or complete but not recycled.
+pub(crate) fn cancel(g: GRef) {
+    request(g);
+    asymmetric::heavy(); // pairs with the light fence in `park`
+    poke(g);
+}
+
+/// The first half of [`cancel`]: leaves the request. A heavy fence and [`poke`] are to follow.
+pub(crate) fn request(g: GRef) {
+    // Relaxed: ordered by the fence.
+    g.cancel.store(true, Ordering::Relaxed);
+}
+
+/// Ends the wait that `g` is in, if it is in one and may be cancelled.
+pub(crate) fn poke(g: GRef) {
+    if let Some(ticket) = g.word.armed()
+        // What `is_open` reads was written before the word was armed, and the claim fails if
+        // that is no longer the wait we looked at.
+        && is_open(g)
+    {
+        // SAFETY: the ticket is of `g`'s word.
+        unsafe { Waiter::of(g, ticket) }.wake(Wake::Cancel);
+    }
+}
+
+/// Whether `g` may be cancelled in the wait that it has begun.
+pub(crate) fn is_open(g: GRef) -> bool {
+    // Relaxed: ordered by the wait word.
+    g.shield.load(Ordering::Relaxed) == 0 && !g.panicking.load(Ordering::Relaxed)
+}
+
+/// Unwinds the caller if it is a coroutine that somebody wants to end, and it may be ended.
+pub(crate) fn check() {
+    if let Some(g) = M::current_coroutine()
+        // Relaxed: a request that is missed now is seen at the next park.
+        && g.cancel.load(Ordering::Relaxed)
+        && g.shield.load(Ordering::Relaxed) == 0
+        && !std::thread::panicking()
+    {
+        unwind();
+    }
+}
+
+/// Unwinds the calling coroutine. The caller has removed what it left in waiting lists.
+#[cold]
+pub(crate) fn unwind() -> ! {
+    std::panic::resume_unwind(Box::new(Cancelled))
+}
+
+/// Runs `f` without being cancelled: a [`cancel`](crate::JoinHandle::cancel) that comes
+/// meanwhile takes effect at the first parking call after it.
+///
+/// On a plain thread it just runs `f`.
+///
+/// # Examples
+/// ```
+/// gort::run(|| {
+///     let handle = gort::go!(|| gort::shield(|| {
+///         gort::yield_now(); // does not unwind here
+///         1
+///     }));
+///     handle.cancel();
+///     let _ = handle.join();
+/// });
+/// ```
+pub fn shield<T>(f: impl FnOnce() -> T) -> T {
+    struct Unshield(Option<GRef>);
+    impl Drop for Unshield {
+        fn drop(&mut self) {
+            if let Some(g) = self.0 {
+                // Relaxed: only the coroutine writes it.
+                g.shield.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+    let g = M::current_coroutine();
+    if let Some(g) = g {
+        // Relaxed: only the coroutine writes it.
+        g.shield.fetch_add(1, Ordering::Relaxed);
+    }
+    let _unshield = Unshield(g);
+    f()
+}

@@ -1,0 +1,107 @@
+//! What to run next.
+//!
+//! In order: every 61st time the global queue and the timers; the one readied last; the queues
+//! of one's own; timers that are due; a batch of the global queue; the netpoller, without
+//! waiting; half of another P's queue. Only when all of that is empty does an M go to g0 and to
+//! sleep (`idle.rs`).
+
+use super::g::GRef;
+use super::m::M;
+use super::{idle, park};
+use crate::os::clock;
+
+/// The next coroutine, without waiting. The M holds a P.
+#[inline(always)]
+pub(crate) fn find(m: &'static M) -> Option<GRef> {
+    if let Some(home) = m.worn.get()
+        && home.word.has_list()
+        && !home.shutting.get()
+    {
+        drain(m);
+    }
+    if m.fixed.is_some() && m.hand_over.get().is_some() {
+        // The P goes to another M, from g0.
+        return None;
+    }
+    // SAFETY: this M holds the P.
+    match unsafe { m.p().pick(m.rt) } {
+        Some(g) => {
+            if m.searching.get() {
+                idle::stop_searching(m, true);
+            }
+            Some(g)
+        }
+        None => find_more(m),
+    }
+}
+
+/// Coroutines wait for the home that we wear, and we may go on wearing it: queue them.
+#[cold]
+pub(crate) fn drain(m: &'static M) {
+    let home = m.home();
+    home.word.drain(|g| {
+        // SAFETY: what waited in the list is ours now.
+        unsafe { park::requeue(GRef::new(g)) }
+    });
+}
+
+#[cold]
+fn find_more(m: &'static M) -> Option<GRef> {
+    let (p, rt) = (m.p(), m.rt);
+    glance(m);
+    // SAFETY: this M holds the P.
+    let found = unsafe { p.pick(rt).or_else(|| p.take_injected(rt)) };
+    let found = found.or_else(|| {
+        // SAFETY: as above.
+        if idle::start_searching(m) { unsafe { p.steal(&rt.ps) } } else { None }
+    });
+    if found.is_some() && m.searching.get() {
+        idle::stop_searching(m, true);
+    }
+    found
+}
+
+/// Queues what timers and descriptors have made ready, without waiting.
+pub(crate) fn glance(m: &'static M) {
+    let (p, rt) = (m.p(), m.rt);
+    let mut any = p.timers.run_due(clock::now, |waiter| {
+        // SAFETY: claimed, handed out once; this M holds the P.
+        unsafe { park::ready_claimed(rt, p, waiter) }
+    });
+    if rt.poller.registered() > 0 {
+        rt.note_poll();
+        any |= rt.poller.poll(0, &mut |waiter| {
+            // SAFETY: as above.
+            unsafe { park::ready_claimed(rt, p, waiter) }
+        }) > 1;
+    }
+    if any {
+        rt.notify();
+    }
+}
+
+/// The next coroutine; waits for it on g0. None when the M is to end.
+pub(crate) fn find_or_sleep(m: &'static M) -> Option<GRef> {
+    loop {
+        if let Some(g) = m.bound.take() {
+            return Some(g);
+        }
+        if m.rt.is_stopping() {
+            idle::leave(m);
+            return None;
+        }
+        if m.p.get().is_some() && !m.worn.get().is_some_and(|home| home.shutting.get()) {
+            if let Some(g) = find(m) {
+                return Some(g);
+            }
+            if m.hand_over.get().is_some() {
+                // `find` has prepared nothing; `schedule` gives the P away.
+                idle::hand_over_now(m);
+                continue;
+            }
+        }
+        if !idle::sleep(m) {
+            return None;
+        }
+    }
+}

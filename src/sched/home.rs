@@ -1,0 +1,396 @@
+//! Homes: why a coroutine may move between threads in safe Rust.
+//!
+//! # The problem
+//!
+//! A coroutine that parks on one thread and goes on on another breaks what Rust and C take for
+//! granted: that a flow of control stays on its thread. Alive on its stack across the parking
+//! call may be a `Rc` whose twin sits in a `thread_local!`, a borrow of a thread-local, a guard
+//! of a lock keyed by thread id, an address inside the thread-local block that the compiler
+//! keeps in a register, a half-read `errno`, the count of panics in flight. `Send` does not
+//! help: the bound is on what goes into the closure, not on what the closure makes.
+//!
+//! # The idea
+//!
+//! *A coroutine does not live on a thread; it lives in a home, and the home moves.* A home is
+//! the thread-local block of a real thread that does nothing but sleep. An M *wears* a home by
+//! putting the block's address into its thread pointer (FS base on x86-64, TPIDR_EL0 on
+//! aarch64) together with the switch to a coroutine that lives there. All code above the
+//! runtime, Rust or C, finds its thread through the thread pointer and through nothing else in
+//! user space. So to that code the home *is* the thread: the same thread-locals, `ThreadId`,
+//! `errno` and allocator cache, whichever M runs it.
+//!
+//! # Why that is sound
+//!
+//! 1. A coroutine keeps its home for life (`G::home` is written at its first run only), and
+//!    runs only under it: every switch installs the target's thread pointer in the same
+//!    assembly routine that installs its stack pointer.
+//! 2. A home is worn by one M at a time ([`HomeWord`]). So what happens under one home happens
+//!    in a single order, each step after the one before, as on a thread.
+//! 3. Coroutines of one home take turns, and only at parking calls. To each of them a parking
+//!    call is a call of unknown content, in which its own thread may run other code that
+//!    touches its thread-locals: exactly what a callback or a local executor's task does. Rust
+//!    permits no reference into a thread-local to be invalidated by that; `RefCell` and `Cell`
+//!    are built for it.
+//! 4. A parking call made by a coroutine returns under the same home. So an address of a
+//!    thread-local that the compiler kept across the call is still right. Our own code that
+//!    runs *between* two homes keeps no such address: the thread pointer changes only inside
+//!    [`context::switch`](crate::context::switch), `switch_away` and `restart`, whose callers
+//!    continue under the home they left from, or not at all.
+//! 5. What the closure takes in and gives out crosses threads in the usual way and is bound by
+//!    `Send`; [`spawn_local`](crate::spawn_local) waives it because the new coroutine lives in
+//!    the spawner's home.
+//! 6. The panic count belongs to the home. A coroutine that parks while it is panicking leaves
+//!    its home *shut*: nobody else of that home runs until it has unwound.
+//!
+//! # What it does not cover
+//!
+//! What the *kernel* ties to a thread stays with the M: `gettid`, signal masks and directed
+//! signals, affinity and priority, priority-inheriting and robust mutexes, a C++ exception in
+//! flight across a park, restartable sequences (`sched_getcpu`, allocators with their own
+//! per-CPU caches by rseq). Code that needs those stays on its thread by other means.
+//!
+//! # Holding a home is being on its stacks
+//!
+//! A G may be readied before it has left its stack. No flag says so and none is needed: its
+//! home is still worn by the M that is leaving, so whoever takes the G out of a queue finds the
+//! home worn and leaves the G in the home's list; the take-off, which the next coroutine does
+//! first thing on its own stack, requeues it.
+//!
+//! # Sharing
+//!
+//! Up to [`Homes::limit`] homes are made, as coroutines come to live; a program of ten
+//! coroutines makes at most ten. Beyond that coroutines share, the emptiest home first. Sharers
+//! never run in parallel, and one that computes or blocks delays the others of its home.
+//!
+//! # Fixed homes
+//!
+//! Where the thread pointer cannot be written (no FSGSBASE, under valgrind, other systems, or
+//! `GORT_DEBUG=homes=fixed`) each M has one home, its own, and never takes another. A coroutine
+//! then stays on the thread where it first ran, which is sound for the old reason.
+//!
+//! Tests: `home_word` has the model; `tests/homes.rs` keeps thread-locals, guards, identities
+//! and `errno` across parks under all allocators.
+//!
+//! Rejected: `unsafe` in `go!`; a TLS block for each coroutine (5 KB each and every allocator's
+//! cache multiplied); glibc's private `_dl_allocate_tls` (a sleeping thread gives the same by
+//! public means, on any libc).
+
+use super::g::{G, GRef};
+use super::home_word::HomeWord;
+use super::m::M;
+use crate::os;
+use std::cell::Cell;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// A thread's identity that coroutines live in; see the module's essay.
+#[repr(align(128))]
+pub(crate) struct Home {
+    pub(crate) word: HomeWord<G>,
+    /// The thread pointer to install.
+    pub(crate) thread_pointer: usize,
+    /// Where this home keeps the pointer to the M that wears it.
+    m_slot: *mut *mut u8,
+    /// Coroutines that live here. Written by the wearer only.
+    live: AtomicU32,
+    /// One coroutine asked to have it alone.
+    pub(crate) private: Cell<bool>,
+    /// The wearer is leaving and its coroutine is panicking: shut it.
+    pub(crate) shutting: Cell<bool>,
+    /// The M whose own home this is, if homes are fixed.
+    pub(crate) fixed_to: *const M,
+    index: usize,
+}
+
+// SAFETY: `live`, `private` and `shutting` belong to the wearer, of which there is one at a
+// time by `word`; the rest is never written after the home is made.
+unsafe impl Send for Home {}
+// SAFETY: as above.
+unsafe impl Sync for Home {}
+
+impl Home {
+    /// Makes the M known under this home. The caller wears it.
+    #[inline(always)]
+    pub(crate) fn enter(&self, m: *const M) {
+        debug_assert!(self.fixed_to.is_null());
+        // SAFETY: `m_slot` is the word in the block of the home's thread, which sleeps until
+        // `Homes::end`; only the wearer writes or reads it.
+        unsafe { *self.m_slot = m.cast_mut().cast() };
+    }
+
+    #[inline(always)]
+    pub(crate) fn live(&self) -> u32 {
+        // Relaxed: exact for the wearer, a hint for others.
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// A coroutine comes to live here. Only the wearer says so.
+    #[inline(always)]
+    pub(crate) fn move_in(&self) {
+        // Relaxed: the wearer is the only writer.
+        self.live.store(self.live() + 1, Ordering::Relaxed);
+    }
+
+    /// One has ended. Only the wearer says so.
+    #[inline(always)]
+    pub(crate) fn move_out(&self) {
+        debug_assert!(self.live() > 0);
+        // Relaxed: the wearer is the only writer.
+        self.live.store(self.live() - 1, Ordering::Relaxed);
+    }
+
+    /// The home of an M that wears no other.
+    pub(crate) fn fixed(m: *const M) -> Home {
+        Home {
+            word: HomeWord::new_worn(),
+            thread_pointer: 0,
+            m_slot: ptr::null_mut(),
+            live: AtomicU32::new(0),
+            private: Cell::new(false),
+            shutting: Cell::new(false),
+            fixed_to: m,
+            index: usize::MAX,
+        }
+    }
+}
+
+/// The homes of a runtime.
+pub(crate) struct Homes {
+    /// Whether Ms wear homes or each keeps its own.
+    pub(crate) worn: bool,
+    /// How many homes may be made.
+    pub(crate) limit: usize,
+    /// All homes, in the order they were made; the first `made` are not null.
+    all: Box<[AtomicPtr<Home>]>,
+    made: AtomicUsize,
+    /// Homes made beyond the limit for `own_home`.
+    extra: AtomicUsize,
+    /// Homes where nobody lives, in the word's state `WORN`: whoever pops one wears it.
+    empty: Mutex<Vec<&'static Home>>,
+    empties: AtomicUsize,
+    sleepers: Mutex<Vec<Sleeper>>,
+    /// Making a home has failed; share what there is.
+    exhausted: AtomicBool,
+}
+
+/// The thread behind a home.
+struct Sleeper {
+    home: *mut Home,
+    post: Arc<Post>,
+    thread: JoinHandle<()>,
+}
+
+// SAFETY: the home pointer is only carried to `end`.
+unsafe impl Send for Sleeper {}
+
+/// Where the home's thread leaves its address and sleeps.
+struct Post {
+    thread_pointer: AtomicUsize,
+    m_slot: AtomicPtr<*mut u8>,
+    /// 0: not there yet; 1: asleep; 2: to end.
+    state: AtomicU32,
+}
+
+impl Homes {
+    pub(crate) fn new(worn: bool, limit: usize) -> Homes {
+        let slots = if worn { limit } else { 0 };
+        Homes {
+            worn,
+            limit,
+            all: (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
+            made: AtomicUsize::new(0),
+            extra: AtomicUsize::new(0),
+            empty: Mutex::new(Vec::with_capacity(slots)),
+            empties: AtomicUsize::new(0),
+            sleepers: Mutex::new(Vec::new()),
+            exhausted: AtomicBool::new(false),
+        }
+    }
+
+    /// A home for a coroutine that is about to run for the first time, worn by the caller, who
+    /// wears `current` (or none) while it asks. `current` is returned if it is to be shared.
+    pub(crate) fn choose(&self, current: Option<&'static Home>, own: bool, random: &mut u64) -> Option<&'static Home> {
+        if let Some(home) = self.pop_empty() {
+            home.private.set(own);
+            return Some(home);
+        }
+        // Relaxed: exactness is not needed; `make` checks again under its lock.
+        let may_make = own || self.made.load(Ordering::Relaxed) < self.limit;
+        if may_make && !self.exhausted.load(Ordering::Relaxed) {
+            if let Some(home) = self.make(own) {
+                home.private.set(own);
+                return Some(home);
+            }
+        }
+        self.share(current, random)
+    }
+
+    /// The emptiest of a few homes tried at random (two would already do much better than
+    /// one), so that it costs the same however many there are.
+    fn share(&self, current: Option<&'static Home>, random: &mut u64) -> Option<&'static Home> {
+        // Acquire: pairs with the Release in `make`; the pointers below are there.
+        let made = self.made.load(Ordering::Acquire).min(self.all.len());
+        if made == 0 {
+            return current;
+        }
+        let candidate = |random: &mut u64| {
+            let at = (super::random(random) as usize) % made;
+            // SAFETY: homes live until `end`, when nothing runs any more.
+            unsafe { &*self.all[at].load(Ordering::Acquire).cast_const() }
+        };
+        for _ in 0..16 {
+            let mut best: Option<&'static Home> = current.filter(|home| !home.private.get());
+            for _ in 0..4 {
+                let home = candidate(random);
+                if best.is_none_or(|best| home.live() < best.live()) {
+                    best = Some(home);
+                }
+            }
+            let best = best?;
+            if current.is_some_and(|current| ptr::eq(current, best)) {
+                return current;
+            }
+            if best.word.try_wear() {
+                if !best.private.get() {
+                    return Some(best);
+                }
+                // Somebody has it alone.
+                self.put_back(best);
+            }
+        }
+        current.filter(|home| !home.private.get())
+    }
+
+    fn put_back(&self, home: &'static Home) {
+        home.word.take_off(|g| {
+            // SAFETY: the list's nodes are Gs whose owner we now are.
+            unsafe { super::park::requeue(GRef::new(g)) }
+        });
+    }
+
+    fn pop_empty(&self) -> Option<&'static Home> {
+        // Relaxed: a hint that saves the lock.
+        if self.empties.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut empty = self.empty.lock().unwrap_or_else(|e| e.into_inner());
+        let home = empty.pop();
+        self.empties.store(empty.len(), Ordering::Relaxed);
+        home
+    }
+
+    /// Keeps a worn home where nobody lives for the next who needs one.
+    pub(crate) fn push_empty(&self, home: &'static Home) {
+        debug_assert_eq!(home.live(), 0);
+        home.private.set(false);
+        let mut empty = self.empty.lock().unwrap_or_else(|e| e.into_inner());
+        empty.push(home);
+        self.empties.store(empty.len(), Ordering::Relaxed);
+    }
+
+    /// How many homes there are.
+    pub(crate) fn count(&self) -> usize {
+        self.made.load(Ordering::Relaxed) + self.extra.load(Ordering::Relaxed)
+    }
+
+    #[cold]
+    fn make(&self, own: bool) -> Option<&'static Home> {
+        let mut sleepers = self.sleepers.lock().unwrap_or_else(|e| e.into_inner());
+        let made = self.made.load(Ordering::Relaxed);
+        let within = made < self.all.len();
+        if !within && !own {
+            return None;
+        }
+        let post = Arc::new(Post {
+            thread_pointer: AtomicUsize::new(0),
+            m_slot: AtomicPtr::new(ptr::null_mut()),
+            state: AtomicU32::new(0),
+        });
+        let spawned = {
+            let post = post.clone();
+            // The thread must never run a signal handler: block them before it exists.
+            let _blocked = os::trap::SignalsBlocked::new();
+            std::thread::Builder::new()
+                .name("gort-home".into())
+                .stack_size(64 * 1024)
+                .spawn(move || sleep(&post))
+        };
+        let Ok(thread) = spawned else {
+            // Out of threads: nothing is lost, coroutines share the homes there are.
+            self.exhausted.store(true, Ordering::Relaxed);
+            return None;
+        };
+        // Acquire: pairs with the Release in `sleep`.
+        while post.state.load(Ordering::Acquire) == 0 {
+            os::futex::wait(&post.state, 0, os::clock::NEVER);
+        }
+        let index = if within { made } else { usize::MAX };
+        let home = Box::into_raw(Box::new(Home {
+            word: HomeWord::new_worn(),
+            thread_pointer: post.thread_pointer.load(Ordering::Relaxed),
+            m_slot: post.m_slot.load(Ordering::Relaxed),
+            live: AtomicU32::new(0),
+            private: Cell::new(own),
+            shutting: Cell::new(false),
+            fixed_to: ptr::null(),
+            index,
+        }));
+        if within {
+            // Release: pairs with the Acquire in `share`.
+            self.all[made].store(home, Ordering::Release);
+            self.made.store(made + 1, Ordering::Release);
+        } else {
+            self.extra.fetch_add(1, Ordering::Relaxed);
+        }
+        sleepers.push(Sleeper { home, post, thread });
+        // SAFETY: just made; freed in `end` only.
+        Some(unsafe { &*home })
+    }
+
+    /// Ends the threads behind the homes, so that their thread-local destructors run.
+    ///
+    /// # Safety
+    /// No coroutine lives in any of them and no M wears any.
+    pub(crate) unsafe fn end(&self) {
+        let sleepers = std::mem::take(&mut *self.sleepers.lock().unwrap_or_else(|e| e.into_inner()));
+        for sleeper in &sleepers {
+            // Release: what was done under the home comes before the destructors.
+            sleeper.post.state.store(2, Ordering::Release);
+            os::futex::wake(&sleeper.post.state, 1);
+        }
+        for sleeper in sleepers {
+            // A thread-local's destructor that panics has printed its message; the thread
+            // aborts the process itself then.
+            let _ = sleeper.thread.join();
+            // SAFETY: made by `Box::into_raw`, and nobody refers to it by the caller's promise.
+            drop(unsafe { Box::from_raw(sleeper.home) });
+        }
+    }
+}
+
+impl std::fmt::Debug for Home {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Home").field("index", &self.index).field("live", &self.live()).finish_non_exhaustive()
+    }
+}
+
+/// The life of a home's thread: say where the block is, sleep without touching it, end.
+fn sleep(post: &Post) {
+    // SAFETY: `Homes` wears homes only if the thread pointer can be read and written.
+    post.thread_pointer.store(unsafe { crate::context::thread_pointer() }, Ordering::Relaxed);
+    post.m_slot.store(crate::context::m_slot(), Ordering::Relaxed);
+    // std sets up its handle of the current thread lazily; do it here, on the real thread, so
+    // that what it asks the kernel for is this thread's.
+    let _ = std::thread::current().id();
+    // Release: pairs with the Acquire in `make`.
+    post.state.store(1, Ordering::Release);
+    // From here to the end of the loop the block belongs to whoever wears it: no call below may
+    // touch thread-locals, `errno` included, so the futex calls are made by inline assembly.
+    os::futex::wake_without_tls(&post.state);
+    // Acquire: what was done under the home comes before the destructors.
+    while post.state.load(Ordering::Acquire) == 1 {
+        os::futex::wait_without_tls(&post.state, 1);
+    }
+}

@@ -1,0 +1,450 @@
+//! Searching, sleeping and waking.
+//!
+//! Promise: while some G is in a queue, every P is held, or at least one M is searching or on
+//! its way to. (A G in a `next` slot is its P's own; sysmon looks after one that stays there too
+//! long.)
+//!
+//! A P that is held by an M with nothing to run is given up: it goes to the list of idle Ps and
+//! its M to the list of idle Ms. An M that looks into other Ps' queues counts as *searching*;
+//! at most half of the busy ones do at a time.
+//!
+//!   Submit:  S1 publish the G;         S2 light fence;  S3 if a P is idle and `searching` is 0, wake one M as a searcher.
+//!   Give up: T1 P to the idle list, `searching` minus 1; T2 heavy fence;  T3 look at every queue; found something: take a P back, search.
+//!
+//! S2 and T2 order like SeqCst fences. If S2 comes first, T3 sees the G. If T2 does, S3 sees the
+//! idle P and a count without this M. A searcher that finds work and is the last one wakes
+//! another if there is more (`stop_searching`), so the wakings spread like the work does.
+//! Modelled in `idle_state.rs`; without either fence the model loses a wake-up.
+//!
+//! One idle M at most is the *poller*: it waits in the netpoller until the earliest timer of all
+//! Ps. The others sleep on futexes. Whoever arms an earlier timer disturbs the poller
+//! (`poll_until`, the same pair of fences).
+//!
+//! With fixed homes an M gives up its home together with its P, under the lists' lock: so a
+//! home that is free is that of an M in the list. A coroutine that lives there and is taken
+//! from a queue by another M brings the P along (`run_on_its_m`).
+
+use super::g::GRef;
+use super::home::Home;
+use super::home_word::Wear;
+use super::lock::Spin;
+use super::m::M;
+use super::p::HeldP;
+use super::park;
+use super::runtime::Shared;
+use super::wait::Waiter;
+use crate::os::clock::{self, NEVER};
+use crate::shim::asymmetric;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// An M that nobody has called for this long ends (Go keeps them; golang/go#14592).
+const RETIRE_NS: u64 = 10_000_000_000;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    pub(crate) searching: AtomicUsize,
+    /// Length of `lists.ps`.
+    pub(crate) ps: AtomicUsize,
+    lists: Spin<Lists>,
+    /// Some M is the poller.
+    polling: AtomicBool,
+    /// Until when the poller means to sleep; 0 while there is none.
+    poll_until: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    ps: Vec<usize>,
+    ms: Vec<MRef>,
+}
+
+#[derive(Clone, Copy)]
+struct MRef(&'static M);
+
+impl std::fmt::Debug for MRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "M({:p})", self.0)
+    }
+}
+
+impl Idle {
+    /// All of `procs` Ps are idle.
+    pub(crate) fn new(procs: usize) -> Idle {
+        Idle {
+            searching: AtomicUsize::new(0),
+            ps: AtomicUsize::new(procs),
+            lists: Spin::new(Lists { ps: (0..procs).rev().collect(), ms: Vec::new() }),
+            polling: AtomicBool::new(false),
+            poll_until: AtomicU64::new(0),
+        }
+    }
+
+    fn pop_p(&self, lists: &mut Lists) -> Option<usize> {
+        let p = lists.ps.pop()?;
+        // Relaxed: written under the lock; readers use it behind their fences.
+        self.ps.store(lists.ps.len(), Ordering::Relaxed);
+        Some(p)
+    }
+
+    fn push_p(&self, lists: &mut Lists, p: usize) {
+        lists.ps.push(p);
+        // Relaxed: as above.
+        self.ps.store(lists.ps.len(), Ordering::Relaxed);
+    }
+
+    /// Whether somebody waits in the netpoller.
+    pub(crate) fn has_poller(&self) -> bool {
+        // Relaxed: a hint for sysmon.
+        self.polling.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    /// Work was queued where an idle P could take it: wake an M, unless one is searching.
+    #[inline(always)]
+    pub(crate) fn notify(&self) {
+        asymmetric::light(); // S2
+        // Relaxed: S3, ordered by the fence.
+        if self.idle.ps.load(Ordering::Relaxed) != 0 && self.idle.searching.load(Ordering::Relaxed) == 0 {
+            self.wake_one();
+        }
+    }
+
+    /// [`Self::notify`] without the fence, for a submitter that goes on queueing: a P that
+    /// becomes idle just now is noticed the next time.
+    #[inline(always)]
+    pub(crate) fn notify_if_idle(&self) {
+        // Relaxed: as said.
+        if self.idle.ps.load(Ordering::Relaxed) != 0 {
+            self.notify();
+        }
+    }
+
+    /// Whether `p` has a timer that may be due, or descriptors may be ready.
+    #[inline(always)]
+    pub(crate) fn has_due(&self, p: &super::p::P) -> bool {
+        p.timers.next() != NEVER || self.poller.registered() > 0
+    }
+
+    #[cold]
+    pub(crate) fn wake_one(&self) {
+        let idle = &self.idle;
+        // AcqRel: of several submitters one wakes.
+        if idle.searching.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return;
+        }
+        let mut lists = idle.lists.lock();
+        let Some(p) = idle.pop_p(&mut lists) else {
+            drop(lists);
+            // AcqRel: undone.
+            idle.searching.fetch_sub(1, Ordering::AcqRel);
+            return;
+        };
+        let m = self.pop_m(&mut lists);
+        drop(lists);
+        let p: HeldP = self.p(p);
+        super::sysmon::wake();
+        match m {
+            Some(m) => {
+                m.searching.set(true);
+                m.call(Some(p));
+            }
+            None => {
+                if !self.start_m(Some(p), true) {
+                    // No thread to be had: those that run will come to the work in time.
+                    let mut lists = idle.lists.lock();
+                    idle.push_p(&mut lists, p.index);
+                    drop(lists);
+                    // AcqRel: undone.
+                    idle.searching.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        }
+    }
+
+    /// The idle M that slept last, with its home if homes are fixed.
+    fn pop_m(&self, lists: &mut Lists) -> Option<&'static M> {
+        for at in (0..lists.ms.len()).rev() {
+            let m = lists.ms[at].0;
+            if m.fixed_home().is_none_or(|home| home.word.try_wear()) {
+                lists.ms.remove(at);
+                return Some(m);
+            }
+        }
+        None
+    }
+
+    /// A timer was armed for `when`: the poller must not sleep longer.
+    #[inline(always)]
+    pub(crate) fn disturb_poller(&self, when: u64) {
+        // Relaxed: ordered by the caller's light fence.
+        if when < self.idle.poll_until.load(Ordering::Relaxed) {
+            self.poller.wake();
+        }
+    }
+
+    /// Wakes all idle Ms to end them.
+    pub(crate) fn call_all(&self) {
+        loop {
+            let m = self.idle.lists.lock().ms.pop();
+            match m {
+                Some(m) => m.0.call(None),
+                None => break,
+            }
+        }
+    }
+
+    /// Whether a queue that others may take from holds something.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.injector.is_empty() || self.ps.iter().any(|p| p.queue.len() > 0)
+    }
+
+    fn next_timer(&self) -> u64 {
+        self.ps.iter().map(|p| p.timers.next()).min().unwrap_or(NEVER)
+    }
+}
+
+/// The M begins to look into other Ps' queues. False if enough do.
+pub(crate) fn start_searching(m: &M) -> bool {
+    if m.searching.get() {
+        return true;
+    }
+    let idle = &m.rt.idle;
+    // Relaxed: a limit that may be overshot by one.
+    let busy = m.rt.ps.len() - idle.ps.load(Ordering::Relaxed).min(m.rt.ps.len());
+    if idle.searching.load(Ordering::Relaxed) * 2 >= busy.max(1) {
+        return false;
+    }
+    // AcqRel: keeps the count exact with the other read-modify-writes.
+    idle.searching.fetch_add(1, Ordering::AcqRel);
+    m.searching.set(true);
+    true
+}
+
+/// The M has found something (or gives up).
+#[cold]
+pub(crate) fn stop_searching(m: &M, found: bool) {
+    m.searching.set(false);
+    // AcqRel: T1.
+    let before = m.rt.idle.searching.fetch_sub(1, Ordering::AcqRel);
+    debug_assert!(before > 0);
+    if found && before == 1 && m.rt.has_work() {
+        m.rt.notify();
+    }
+}
+
+/// Puts the M and its P (if it has one) to sleep; returns true when it holds a P again, false
+/// when it is to end.
+pub(crate) fn sleep(m: &'static M) -> bool {
+    let rt = m.rt;
+    let idle = &rt.idle;
+    {
+        let mut lists = idle.lists.lock();
+        if let Some(p) = m.p.take() {
+            idle.push_p(&mut lists, p.index);
+        }
+        if let Some(home) = m.fixed_home() {
+            give_up_home(rt, home);
+        }
+        lists.ms.push(MRef(m));
+    }
+    if m.searching.get() {
+        stop_searching(m, false); // T1
+    }
+    asymmetric::heavy(); // T2
+    if rt.is_stopping() || rt.has_work() {
+        // T3. Found something, or the end: come back if we were not called meanwhile.
+        if let Some(ended) = come_back(m) {
+            return ended;
+        }
+    }
+    loop {
+        // AcqRel: one poller at a time; the next one sees what the last one left.
+        if !idle.polling.swap(true, Ordering::AcqRel) {
+            let outcome = poll(m);
+            idle.polling.store(false, Ordering::Release);
+            if let Some(outcome) = outcome {
+                return outcome;
+            }
+            continue;
+        }
+        let alone = m.fixed_home().is_none_or(|home| home.live() == 0);
+        let deadline = if alone { clock::now() + RETIRE_NS } else { NEVER };
+        if m.sleep(deadline) {
+            return called(m);
+        }
+        // Long idle. Nobody may call it any more once it is out of the list.
+        let mut lists = idle.lists.lock();
+        let in_list = lists.ms.iter().position(|other| ptr::eq(other.0, m));
+        let free = m.fixed_home().is_none_or(|home| home.live() == 0 && home.word.try_wear());
+        match in_list {
+            Some(at) if free => {
+                lists.ms.remove(at);
+                return false;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// With fixed homes, under the lists' lock: the home is free while its M is in the list.
+fn give_up_home(rt: &Shared, home: &Home) {
+    // SAFETY: what waited in the list is ours now.
+    let requeue = |g| unsafe { rt.inject_quietly(GRef::new(g)) };
+    if home.shutting.replace(false) {
+        home.word.shut(requeue);
+    } else {
+        home.word.take_off(requeue);
+    }
+}
+
+/// Somebody called: with a P, or to end.
+fn called(m: &'static M) -> bool {
+    let p = m.answer();
+    m.p.set(p);
+    p.is_some()
+}
+
+/// Leaves the list of idle Ms with a P, if there is one. None if there is none and nobody has
+/// called; then the M goes on sleeping.
+fn come_back(m: &'static M) -> Option<bool> {
+    let rt = m.rt;
+    let idle = &rt.idle;
+    let mut lists = idle.lists.lock();
+    let Some(at) = lists.ms.iter().position(|other| ptr::eq(other.0, m)) else {
+        // Called already, or just being called.
+        drop(lists);
+        while !m.sleep(NEVER) {}
+        return Some(called(m));
+    };
+    if rt.is_stopping() {
+        lists.ms.remove(at);
+        return Some(false);
+    }
+    if m.fixed_home().is_some_and(|home| !home.word.try_wear()) {
+        // Shut: only its own coroutine brings it back.
+        return None;
+    }
+    match idle.pop_p(&mut lists) {
+        Some(p) => {
+            lists.ms.remove(at);
+            drop(lists);
+            m.p.set(Some(rt.p(p)));
+            // AcqRel: as in `start_searching`.
+            idle.searching.fetch_add(1, Ordering::AcqRel);
+            m.searching.set(true);
+            super::sysmon::wake();
+            Some(true)
+        }
+        None => {
+            if let Some(home) = m.fixed_home() {
+                give_up_home(rt, home);
+            }
+            None
+        }
+    }
+}
+
+/// Waits in the netpoller, for descriptors and for the timers of all Ps. Some: as `sleep`. None:
+/// there is no P to be had for now.
+fn poll(m: &'static M) -> Option<bool> {
+    let rt = m.rt;
+    let idle = &rt.idle;
+    let mut found: Vec<Waiter> = Vec::new();
+    loop {
+        let mut until = rt.next_timer();
+        // Relaxed: ordered by the fence.
+        idle.poll_until.store(until, Ordering::Relaxed);
+        asymmetric::heavy(); // pairs with the light fence in `timers::arm`
+        until = until.min(rt.next_timer());
+        if m.begin_polling() {
+            if !rt.is_stopping() {
+                rt.note_poll();
+                rt.poller.poll(until, &mut |waiter| found.push(waiter));
+                rt.note_poll();
+            }
+            m.end_polling();
+        }
+        // Relaxed: nobody need be disturbed now; the timers are looked at below.
+        idle.poll_until.store(0, Ordering::Relaxed);
+        for p in &rt.ps {
+            p.timers.run_due(clock::now, |waiter| found.push(waiter));
+        }
+        if found.is_empty() && !m.is_called() && !rt.is_stopping() {
+            if rt.has_work()
+                && let Some(outcome) = come_back(m)
+            {
+                return Some(outcome);
+            }
+            continue;
+        }
+        let outcome = if m.is_called() { Some(called(m)) } else { come_back(m) };
+        let many = found.len() > 1;
+        for waiter in found.drain(..) {
+            match m.p.get() {
+                // SAFETY: claimed and not readied yet; this M holds the P.
+                Some(p) => unsafe { park::ready_claimed(rt, p, waiter) },
+                // SAFETY: claimed and not readied yet.
+                None => unsafe { waiter.ready() },
+            }
+        }
+        if many {
+            rt.notify();
+        }
+        match outcome {
+            Some(outcome) => return Some(outcome),
+            // All Ps are busy; they have been given the work. Go on polling for them.
+            None => continue,
+        }
+    }
+}
+
+/// The M ends while it holds a P.
+pub(crate) fn leave(m: &'static M) {
+    if m.searching.get() {
+        stop_searching(m, false);
+    }
+    if let Some(p) = m.p.take() {
+        let idle = &m.rt.idle;
+        let mut lists = idle.lists.lock();
+        idle.push_p(&mut lists, p.index);
+    }
+}
+
+/// With fixed homes: `g`, taken from a queue by `m`, lives in the home of another M. If that
+/// one is idle it gets `m`'s P; if not, `g` waits in the home's list for it.
+pub(crate) fn run_on_its_m(m: &'static M, home: &'static Home, g: GRef) {
+    let mut lists = m.rt.idle.lists.lock();
+    // SAFETY: `g` was taken from a queue, so it is ours, and in no list.
+    match unsafe { home.word.wear_or_list(g.as_ptr(), g.claim.get() == super::g::HomeClaim::Shut, |g| m.rt.inject_quietly(GRef::new(g))) } {
+        Wear::Listed => {}
+        Wear::Worn => {
+            // SAFETY: the M of a home in which somebody lives does not end.
+            let to: &'static M = unsafe { &*home.fixed_to };
+            let at = lists.ms.iter().position(|other| ptr::eq(other.0, to));
+            lists.ms.remove(at.expect("the M of a free home is in the list"));
+            drop(lists);
+            debug_assert!(m.hand_over.get().is_none());
+            m.hand_over.set(Some((to, g)));
+        }
+    }
+}
+
+/// On g0: gives the P to the M that `g` lives on.
+pub(crate) fn give_p(m: &'static M, to: &'static M, g: GRef) {
+    if m.searching.get() {
+        stop_searching(m, false);
+    }
+    let p = m.p.take();
+    to.bound.set(Some(g));
+    to.call(p);
+}
+
+/// As [`give_p`], when `find` on g0 came upon such a coroutine.
+pub(crate) fn hand_over_now(m: &'static M) {
+    if let Some((to, g)) = m.hand_over.take() {
+        give_p(m, to, g);
+    }
+}

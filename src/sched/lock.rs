@@ -1,0 +1,109 @@
+//! The runtime's own lock: for a few instructions, never across a park or a system call.
+//!
+//! A word and a spin, because the holder is always running: nothing inside allocates much,
+//! parks, or calls user code. Under contention a spinner backs off further and further, which
+//! lets the holder's CPU keep the protected data in its cache for a burst of operations; that
+//! is worth more than fairness here (measured in `benches/channel.rs`). If the holder's thread
+//! has lost its CPU the spinner gives up its own (`sched_yield`).
+
+use crate::shim::atomic::{AtomicBool, Ordering};
+use std::cell::UnsafeCell;
+use std::ops::{Deref, DerefMut};
+
+/// A spin lock around a `T`; see the module.
+pub(crate) struct Spin<T> {
+    locked: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the lock hands the value to one thread at a time.
+unsafe impl<T: Send> Send for Spin<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Spin<T> {}
+
+impl<T> Spin<T> {
+    pub(crate) fn new(value: T) -> Spin<T> {
+        Spin { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    /// Takes the lock.
+    #[inline(always)]
+    pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
+        if !self.acquire() {
+            self.lock_slow();
+        }
+        SpinGuard { lock: self }
+    }
+
+    /// Takes the lock if it is free.
+    #[inline(always)]
+    pub(crate) fn try_lock(&self) -> Option<SpinGuard<'_, T>> {
+        self.acquire().then(|| SpinGuard { lock: self })
+    }
+
+    #[inline(always)]
+    fn acquire(&self) -> bool {
+        // Acquire: pairs with the Release of the unlock. Relaxed on failure: nothing is read.
+        self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[cold]
+    fn lock_slow(&self) {
+        let mut round = 0u32;
+        loop {
+            for _ in 0..(1u32 << round.min(8)) {
+                crate::shim::spin_loop();
+            }
+            // Relaxed: only tells whether an attempt is worth the cache line.
+            if !self.locked.load(Ordering::Relaxed) && self.acquire() {
+                return;
+            }
+            round += 1;
+            if round > 10 {
+                #[cfg(not(loom))]
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// The value, which nobody else can reach.
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+}
+
+impl<T> std::fmt::Debug for Spin<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spin").finish_non_exhaustive()
+    }
+}
+
+/// The right to the value; unlocks when dropped.
+pub(crate) struct SpinGuard<'a, T> {
+    lock: &'a Spin<T>,
+}
+
+impl<T> Deref for SpinGuard<'_, T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard holds the lock.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for SpinGuard<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the guard holds the lock.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for SpinGuard<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire of the next lock.
+        self.lock.locked.store(false, Ordering::Release);
+    }
+}

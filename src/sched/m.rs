@@ -1,0 +1,574 @@
+//! An M: an operating-system thread that runs coroutines.
+//!
+//! Every thread finds its M through one word of thread-local storage that is defined in
+//! assembly ([`context::current_m`]); a home keeps the same word for whoever wears it. There is
+//! no other thread-local in the runtime.
+
+use super::g::{G, GRef, HomeClaim};
+use super::home::Home;
+use super::p::{HeldP, PCell};
+use super::runtime::Shared;
+use super::spawn::complete;
+use crate::context::{self, Context};
+use crate::os;
+use crate::stack::{Stack, overflow::AltStack};
+use std::cell::{Cell, UnsafeCell};
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// An M that is awake.
+const AWAKE: u32 = 0;
+/// It sleeps on its own futex.
+const ASLEEP: u32 = 1;
+/// It waits in the netpoller.
+const POLLING: u32 = 2;
+/// Somebody has given it a P (or the order to end) and woken it.
+const CALLED: u32 = 3;
+
+/// See the module.
+pub(crate) struct M {
+    pub(crate) rt: &'static Shared,
+    /// The P it holds.
+    pub(crate) p: PCell,
+    /// The coroutine that runs; null on g0.
+    current: Cell<*mut G>,
+    /// The home in force; None on g0 unless homes are fixed.
+    pub(crate) worn: Cell<Option<&'static Home>>,
+    /// Commits: what the side that was switched to does first. The home to take off, ...
+    leaving: Cell<Option<&'static Home>>,
+    /// ... the stack to recycle, and the record of the coroutine that ended on it.
+    dead_stack: Cell<Option<Stack>>,
+    dead: Cell<Option<GRef>>,
+    g0: UnsafeCell<Context>,
+    /// The thread pointer of g0.
+    native: usize,
+    /// The home of an M that wears no other.
+    pub(crate) fixed: Option<Box<Home>>,
+    /// It counts as searching (see `idle.rs`).
+    pub(crate) searching: Cell<bool>,
+    call: AtomicU32,
+    /// What it was given when it was called; written by the caller before `CALLED`.
+    given: Cell<Option<HeldP>>,
+    /// With fixed homes: the coroutine that came with the P, to run first.
+    pub(crate) bound: Cell<Option<GRef>>,
+    /// With fixed homes: give the P to that M, once on g0.
+    pub(crate) hand_over: Cell<Option<(&'static M, GRef)>>,
+    pub(crate) random: Cell<u64>,
+}
+
+// SAFETY: the cells are the M's own, but for `given`, `bound` and `p` and `searching` of a
+// sleeping M, which whoever calls it writes before the Release of `CALLED`.
+unsafe impl Sync for M {}
+// SAFETY: as above.
+unsafe impl Send for M {}
+
+impl M {
+    pub(crate) fn new(rt: &'static Shared) -> M {
+        M {
+            rt,
+            p: Cell::new(None),
+            current: Cell::new(ptr::null_mut()),
+            worn: Cell::new(None),
+            leaving: Cell::new(None),
+            dead_stack: Cell::new(None),
+            dead: Cell::new(None),
+            g0: UnsafeCell::new(Context::root()),
+            native: 0,
+            fixed: None,
+            searching: Cell::new(false),
+            call: AtomicU32::new(AWAKE),
+            given: Cell::new(None),
+            bound: Cell::new(None),
+            hand_over: Cell::new(None),
+            random: Cell::new(0),
+        }
+    }
+
+    /// The M of the calling thread, if it has one.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<&'static M> {
+        let m = context::current_m().cast::<M>();
+        // SAFETY: the word is null or points to the M that runs this; an M lives as long as its
+        // thread runs coroutines.
+        unsafe { m.as_ref() }
+    }
+
+    /// The coroutine that calls this, if it is one.
+    #[inline(always)]
+    pub(crate) fn current_coroutine() -> Option<GRef> {
+        let m = M::current()?;
+        let g = m.current.get();
+        // SAFETY: not null, so a G.
+        (!g.is_null()).then(|| unsafe { GRef::new(g) })
+    }
+
+    /// The P that the calling thread holds.
+    #[inline(always)]
+    pub(crate) fn with_p() -> Option<HeldP> {
+        M::current()?.p.get()
+    }
+
+    /// The P. For code that runs on an M that holds one.
+    #[inline(always)]
+    pub(crate) fn p(&self) -> HeldP {
+        self.p.get().expect("an M that runs coroutines holds a P")
+    }
+
+    /// The life of an M's thread: from `first`, its first P, until the runtime ends or it has
+    /// been idle for long.
+    pub(crate) fn run(rt: &'static Shared, first: Option<HeldP>, searching: bool) {
+        let _stack = AltStack::new();
+        let mut m = M::new(rt);
+        if rt.homes.worn {
+            // SAFETY: homes are worn only where the thread pointer can be read.
+            m.native = unsafe { context::thread_pointer() };
+        }
+        let m = Box::leak(Box::new(m));
+        if !rt.homes.worn {
+            m.fixed = Some(Box::new(Home::fixed(m)));
+        }
+        let m: &'static M = m;
+        m.worn.set(m.fixed.as_deref());
+        m.random.set(ptr::from_ref(m).addr() as u64 | 1);
+        m.p.set(first);
+        m.searching.set(searching);
+        context::set_current_m(ptr::from_ref(m).cast_mut().cast());
+        rt.add_m(m);
+        m.schedule();
+        context::set_current_m(ptr::null_mut());
+        rt.remove_m(m);
+        // SAFETY: leaked above; `remove_m` took the last other reference out of the runtime.
+        drop(unsafe { Box::from_raw(ptr::from_ref(m).cast_mut()) });
+    }
+
+    /// The loop on g0: finds a coroutine and goes to it, until there is to be an end.
+    fn schedule(&'static self) {
+        loop {
+            if let Some((to, g)) = self.hand_over.take() {
+                super::idle::give_p(self, to, g);
+            }
+            let Some(g) = super::find::find_or_sleep(self) else { return };
+            if let Some((context, thread_pointer)) = self.prepare(g) {
+                // SAFETY:
+                // - g0's context is this M's own and this is g0;
+                // - `prepare` made this M the one that may be on `g`'s stack.
+                unsafe { context::switch(self.g0.get(), context, thread_pointer) };
+                // g0 stays on its thread, so `self` is still this M.
+                self.after_switch();
+            }
+        }
+    }
+
+    /// Does what had to wait until the stack that was left is no longer in use. Called first
+    /// thing after every switch, by whoever was switched to.
+    #[inline(always)]
+    pub(crate) fn after_switch(&self) {
+        if let Some(home) = self.leaving.take() {
+            self.leave(home);
+        }
+        if let Some(g) = self.dead.take() {
+            self.bury(g);
+        }
+    }
+
+    #[inline(always)]
+    fn leave(&self, home: &'static Home) {
+        if home.live() == 0 && !self.rt_homes_fixed() {
+            return self.keep_empty(home);
+        }
+        if home.shutting.get() {
+            return self.shut(home);
+        }
+        home.word.take_off(requeue_raw);
+    }
+
+    #[inline(always)]
+    fn rt_homes_fixed(&self) -> bool {
+        !self.rt.homes.worn
+    }
+
+    fn keep_empty(&self, home: &'static Home) {
+        // Nobody lives there, so nobody waits for it either.
+        debug_assert!(!home.word.has_list());
+        if let Some(p) = self.p.get() {
+            // SAFETY: this M holds the P.
+            let local = unsafe { p.local() };
+            if local.spare.is_none() {
+                home.private.set(false);
+                local.spare = Some(home);
+                return;
+            }
+        }
+        self.rt.homes.push_empty(home);
+    }
+
+    #[cold]
+    fn shut(&self, home: &'static Home) {
+        home.shutting.set(false);
+        home.word.shut(requeue_raw);
+    }
+
+    fn bury(&self, g: GRef) {
+        if let (Some(stack), Some(p)) = (self.dead_stack.take(), self.p.get()) {
+            // SAFETY: this M holds the P, and the stack has been left.
+            unsafe { p.local() }.stacks.put(&self.rt.stacks, stack);
+        }
+        // SAFETY: the run's own reference, given up once.
+        unsafe { g.release(super::g::REF) };
+    }
+
+    /// Makes this M the one that runs `g`: wears its home, gives it a stack if it is fresh.
+    /// Returns where to switch to, or None if `g` is now somebody else's (in its home's list,
+    /// handed to its M, or back in a queue).
+    #[inline(always)]
+    pub(crate) fn prepare(&'static self, g: GRef) -> Option<(*const Context, usize)> {
+        if g.is_fresh() {
+            return self.prepare_fresh(g);
+        }
+        let home = ptr_to_home(g.home.get()).expect("a coroutine that has run has a home");
+        let worn = self.worn.get();
+        if worn.is_some_and(|worn| ptr::eq(worn, home)) {
+            if home.shutting.get() && !self.current.get().is_null() && self.current.get() != g.as_ptr() {
+                return self.list_behind_panic(home, g);
+            }
+            self.current.set(g.as_ptr());
+            g.claim.set(HomeClaim::Share);
+            return Some((g.context.get(), 0));
+        }
+        if !home.fixed_to.is_null() {
+            super::idle::run_on_its_m(self, home, g);
+            return None;
+        }
+        // SAFETY: `g` was taken from a queue, so it is ours, and in no list.
+        match unsafe { home.word.wear_or_list(g.as_ptr(), g.claim.get() == HomeClaim::Shut, requeue_raw) } {
+            super::home_word::Wear::Listed => None,
+            super::home_word::Wear::Worn => {
+                g.claim.set(HomeClaim::Share);
+                home.enter(self);
+                self.leaving.set(worn);
+                self.worn.set(Some(home));
+                self.current.set(g.as_ptr());
+                Some((g.context.get(), home.thread_pointer))
+            }
+        }
+    }
+
+    /// The coroutine that is leaving is panicking: nobody else of its home may run.
+    #[cold]
+    fn list_behind_panic(&self, home: &'static Home, g: GRef) -> Option<(*const Context, usize)> {
+        // SAFETY: `g` is ours; the home is worn (by us), so it is listed, never worn twice.
+        let wear = unsafe { home.word.wear_or_list(g.as_ptr(), false, requeue_raw) };
+        debug_assert_eq!(wear, super::home_word::Wear::Listed);
+        None
+    }
+
+    fn prepare_fresh(&'static self, g: GRef) -> Option<(*const Context, usize)> {
+        let worn = self.worn.get();
+        // SAFETY: this M holds the P.
+        let local = unsafe { self.p().local() };
+        let stack = match local.stacks.get(&self.rt.stacks, g.class.get()) {
+            Ok(stack) => stack,
+            Err(error) => {
+                self.rt.no_stack(g, error);
+                return None;
+            }
+        };
+        let home = match self.home_for(g) {
+            Chosen::Worn(home) => home,
+            Chosen::GivenAway => {
+                local.stacks.put(&self.rt.stacks, stack);
+                return None;
+            }
+        };
+        let (top, limit) = (stack.top().as_ptr(), stack.limit().as_ptr());
+        g.stack.set(Some(stack));
+        // SAFETY: the stack is `g`'s alone and fresh; `entry` takes the coroutine from the M.
+        unsafe { context::init(g.context.get(), top, limit, entry) };
+        self.current.set(g.as_ptr());
+        if worn.is_some_and(|worn| ptr::eq(worn, home)) {
+            return Some((g.context.get(), 0));
+        }
+        home.enter(self);
+        self.leaving.set(worn);
+        self.worn.set(Some(home));
+        Some((g.context.get(), home.thread_pointer))
+    }
+
+    /// Finds a home for a coroutine that is about to run for the first time, and wears it (if
+    /// it is not the one in force).
+    fn home_for(&'static self, g: GRef) -> Chosen {
+        if let Some(home) = ptr_to_home(g.home.get()) {
+            // `spawn_local` chose it, and moved the coroutine in.
+            if self.worn.get().is_some_and(|worn| ptr::eq(worn, home)) && !home.shutting.get() {
+                return Chosen::Worn(home);
+            }
+            if !home.fixed_to.is_null() {
+                super::idle::run_on_its_m(self, home, g);
+                return Chosen::GivenAway;
+            }
+            // SAFETY: `g` was taken from a queue, so it is ours, and in no list.
+            return match unsafe { home.word.wear_or_list(g.as_ptr(), false, requeue_raw) } {
+                super::home_word::Wear::Worn => Chosen::Worn(home),
+                super::home_word::Wear::Listed => Chosen::GivenAway,
+            };
+        }
+        let home = if let Some(fixed) = self.fixed_home() {
+            fixed
+        } else {
+            // SAFETY: this M holds the P.
+            let local = unsafe { self.p().local() };
+            match local.spare.take() {
+                Some(home) => {
+                    home.private.set(g.claim.get() == HomeClaim::Alone);
+                    home
+                }
+                None => {
+                    let current = self.worn.get().filter(|home| !home.shutting.get());
+                    match self.rt.homes.choose(current, g.claim.get() == HomeClaim::Alone, &mut local.random) {
+                        Some(home) => home,
+                        None => {
+                            // Every home is worn this very moment: come back to it.
+                            self.rt.inject(g);
+                            return Chosen::GivenAway;
+                        }
+                    }
+                }
+            }
+        };
+        home.move_in();
+        g.home.set(home);
+        Chosen::Worn(home)
+    }
+
+    /// This M's own home, if homes are fixed.
+    #[inline(always)]
+    pub(crate) fn fixed_home(&self) -> Option<&'static Home> {
+        // SAFETY: the M, and its box, outlive every coroutine that lives there.
+        self.fixed.as_deref().map(|home| unsafe { &*ptr::from_ref(home) })
+    }
+
+    /// Leaves `g`, which waits or is queued already, for whatever is to run next; returns when
+    /// `g` goes on, perhaps on another M.
+    #[inline(always)]
+    pub(crate) fn leave_coroutine(&'static self, g: GRef) {
+        match super::find::find(self) {
+            Some(next) => self.leave_coroutine_for(g, next),
+            None => self.leave_to(g, self.prepare_g0()),
+        }
+    }
+
+    /// [`Self::leave_coroutine`], for `next` if that can be.
+    #[inline(always)]
+    pub(crate) fn leave_coroutine_for(&'static self, g: GRef, next: GRef) {
+        if next == g {
+            // It was readied meanwhile, and taken by ourselves.
+            return self.stay(g);
+        }
+        match self.prepare(next) {
+            Some(target) => self.leave_to(g, target),
+            None => self.leave_for_another(g),
+        }
+    }
+
+    /// The first choice could not be: on with the search.
+    #[cold]
+    fn leave_for_another(&'static self, g: GRef) {
+        loop {
+            match super::find::find(self) {
+                Some(next) if next == g => return self.stay(g),
+                Some(next) => {
+                    if let Some(target) = self.prepare(next) {
+                        return self.leave_to(g, target);
+                    }
+                }
+                None => return self.leave_to(g, self.prepare_g0()),
+            }
+        }
+    }
+
+    fn stay(&self, g: GRef) {
+        g.claim.set(HomeClaim::Share);
+        self.home().shutting.set(false);
+    }
+
+    #[inline(always)]
+    fn leave_to(&'static self, g: GRef, target: (*const Context, usize)) {
+        // SAFETY:
+        // - `g` runs on this stack, so its context is free to be written;
+        // - `prepare` made this M the one that may be on the target's stack;
+        // - nobody else is on this stack before `after_switch` has taken the home off.
+        unsafe { context::switch(g.context.get(), target.0, target.1) };
+        // Now perhaps on another M: ask again.
+        M::current().expect("coroutines run on Ms").after_switch();
+    }
+
+    /// The home in force. For code that runs in a coroutine.
+    #[inline(always)]
+    pub(crate) fn home(&self) -> &'static Home {
+        self.worn.get().expect("coroutines run in homes")
+    }
+
+    fn prepare_g0(&self) -> (*const Context, usize) {
+        self.current.set(ptr::null_mut());
+        if self.rt.homes.worn {
+            self.leaving.set(self.worn.take());
+        }
+        (self.g0.get(), self.native)
+    }
+
+    /// What runs next on the stack of a coroutine that has ended: returns if that is the fresh
+    /// coroutine now in `current`, else leaves the stack for good.
+    fn after_end(&'static self, g: GRef) {
+        let stack = g.stack.take().expect("it ran on one");
+        let home = self.home();
+        home.move_out();
+        g.home.set(ptr::null());
+        // Other back ends tie the stack to the coroutine's context.
+        let reuse = cfg!(gort_context = "asm");
+        let target = loop {
+            let Some(next) = super::find::find(self) else { break self.prepare_g0() };
+            if !reuse || !next.is_fresh() || next.class.get() != stack.class() {
+                match self.prepare(next) {
+                    Some(target) => break target,
+                    None => continue,
+                }
+            }
+            let here = next.home.get().is_null() && home.live() == 0 && !self.rt_homes_fixed();
+            let next_home = if here {
+                // The home that this M wears anyway, since nobody else lives there.
+                home.private.set(next.claim.get() == HomeClaim::Alone);
+                home.move_in();
+                next.home.set(home);
+                home
+            } else {
+                match self.home_for(next) {
+                    Chosen::Worn(home) => home,
+                    Chosen::GivenAway => continue,
+                }
+            };
+            let (top, limit) = (stack.top().as_ptr(), stack.limit().as_ptr());
+            next.stack.set(Some(stack));
+            self.current.set(next.as_ptr());
+            if ptr::eq(next_home, home) {
+                // SAFETY: the run's own reference, given up once.
+                unsafe { g.release(super::g::REF) };
+                return;
+            }
+            next_home.enter(self);
+            self.leaving.set(Some(home));
+            self.worn.set(Some(next_home));
+            self.dead.set(Some(g));
+            // SAFETY:
+            // - the frames below (this one and `entry`'s) hold nothing that needs dropping;
+            // - this M wears `next_home`, and the stack is `next`'s from here on.
+            unsafe { context::restart(next.context.get(), top, limit, entry, next_home.thread_pointer) }
+        };
+        self.dead_stack.set(Some(stack));
+        self.dead.set(Some(g));
+        // SAFETY: as in `leave_coroutine`; `after_switch` recycles this stack once we are off.
+        unsafe { context::switch_away(g.context.get(), target.0, target.1) }
+    }
+
+    /// Sleeps until it is called, or until `deadline`. False if the deadline passed first.
+    pub(crate) fn sleep(&self, deadline: os::clock::Nanos) -> bool {
+        // AcqRel: pairs with `call`, on either side.
+        if self.call.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            while self.call.load(Ordering::Acquire) == ASLEEP {
+                if !os::futex::wait(&self.call, ASLEEP, deadline) {
+                    // AcqRel: as above.
+                    return self.call.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire).is_err();
+                }
+            }
+        }
+        true
+    }
+
+    /// Says that it will wait in the netpoller. False if it was called already.
+    pub(crate) fn begin_polling(&self) -> bool {
+        // AcqRel: pairs with `call`: either it sees POLLING and breaks the wait, or we see it.
+        self.call.compare_exchange(AWAKE, POLLING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Back from the netpoller. False if it was called meanwhile.
+    pub(crate) fn end_polling(&self) -> bool {
+        // AcqRel: as above.
+        self.call.compare_exchange(POLLING, AWAKE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Wakes the M, which is idle and has been taken out of the idle list by the caller, with a
+    /// P, or with none to end it.
+    pub(crate) fn call(&self, p: Option<HeldP>) {
+        self.given.set(p);
+        // AcqRel. Release: publishes `given` and what else the caller wrote into this M.
+        // Acquire: orders the wake-up after the M's going to sleep.
+        match self.call.swap(CALLED, Ordering::AcqRel) {
+            ASLEEP => os::futex::wake(&self.call, 1),
+            POLLING => self.rt.poller.wake(),
+            _ => {}
+        }
+    }
+
+    /// After having been called: takes what it was given.
+    pub(crate) fn answer(&self) -> Option<HeldP> {
+        debug_assert_eq!(self.call.load(Ordering::Relaxed), CALLED);
+        // Acquire: pairs with `call`.
+        self.call.swap(AWAKE, Ordering::Acquire);
+        self.given.take()
+    }
+
+    /// Whether somebody has called it.
+    pub(crate) fn is_called(&self) -> bool {
+        // Acquire: pairs with `call`.
+        self.call.load(Ordering::Acquire) == CALLED
+    }
+}
+
+/// Queues a G that waited in a home's list.
+fn requeue_raw(g: *mut G) {
+    // SAFETY: what waited in the list is ours now.
+    unsafe { super::park::requeue(GRef::new(g)) }
+}
+
+/// What became of the search for a home.
+enum Chosen {
+    /// This M wears it (or wore it already).
+    Worn(&'static Home),
+    /// The coroutine waits for its home, or was given to the M that has it.
+    GivenAway,
+}
+
+#[inline(always)]
+fn ptr_to_home(home: *const Home) -> Option<&'static Home> {
+    // SAFETY: null, or a home, which lives until no coroutine lives in it.
+    unsafe { home.as_ref() }
+}
+
+/// Where every stack begins: runs coroutines on it, one after the other.
+///
+/// # Safety
+/// Started by a switch to a context made in `prepare_fresh`, or by `restart`.
+#[cfg_attr(gort_context = "thread", doc = "The thread back end unwinds through it.")]
+unsafe fn entry_loop() -> ! {
+    loop {
+        let m = M::current().expect("coroutines run on Ms");
+        m.after_switch();
+        // SAFETY: `prepare` set it.
+        let g = unsafe { GRef::new(m.current.get()) };
+        complete(g);
+        // The coroutine may have moved.
+        M::current().expect("coroutines run on Ms").after_end(g);
+        // A fresh coroutine of the same home goes on here.
+    }
+}
+
+#[cfg(not(gort_context = "thread"))]
+unsafe extern "C" fn entry() -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { entry_loop() }
+}
+
+#[cfg(gort_context = "thread")]
+unsafe extern "C-unwind" fn entry() -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { entry_loop() }
+}

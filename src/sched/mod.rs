@@ -1,0 +1,45 @@
+//! The scheduler: coroutines (G), threads (M) and the right to run (P). See `README.md` here.
+
+mod biased;
+pub(crate) mod cancel;
+mod deadlock;
+mod find;
+mod g;
+mod gpool;
+pub(crate) mod home;
+mod home_word;
+mod idle;
+mod join;
+pub(crate) mod lock;
+mod m;
+mod p;
+mod park;
+mod probe;
+mod runq;
+mod runtime;
+mod scope;
+mod spawn;
+mod sysmon;
+mod thread_task;
+mod timers;
+pub(crate) mod wait;
+mod wait_word;
+
+pub use cancel::shield;
+pub use join::{Coroutine, Id, JoinError, JoinHandle, current, park, park_timeout, try_current};
+pub use park::yield_now;
+pub use runtime::{Runtime, RuntimeBuilder, run};
+pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use spawn::{Builder, spawn, spawn_local};
+
+pub(crate) use park::checkpoint;
+pub(crate) use runtime::current_poller;
+
+/// The next number of a xorshift sequence (Marsaglia, "Xorshift RNGs", 2003).
+#[inline(always)]
+pub(crate) fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}

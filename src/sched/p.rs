@@ -1,0 +1,294 @@
+//! A P: the right to run coroutines, with the queues and caches that go with it.
+//!
+//! A P is held by one M at a time. Its *local* part is touched by that M only; the rest is what
+//! others may look at or steal from.
+
+use super::g::GRef;
+use super::gpool::GCache;
+use super::home::Home;
+use super::m::M;
+use super::runq::{self, RunQueue, Steal};
+use super::runtime::Shared;
+use super::timers::Timers;
+use crate::os::clock::{self, Nanos};
+use crate::stack;
+use std::cell::{Cell, UnsafeCell};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Every so many picks the global queue and the timers come first, so that neither can be
+/// starved by a busy local queue.
+const GLOBAL_EVERY: u32 = 61;
+/// A queue of this length is worth a thief's trouble, however fast it moves.
+const WORTH_STEALING: usize = 8;
+/// For how long the tick must stand still if the queue is shorter: about two microseconds.
+const STANDSTILL_SPINS: u32 = 100;
+/// `next` in a row between looks at the clock.
+const CHAIN: u32 = 64;
+
+/// See the module.
+#[repr(align(128))]
+pub(crate) struct P {
+    pub(crate) index: usize,
+    pub(crate) queue: RunQueue,
+    /// Counts picks; written by the holder. A P whose tick stands still has been on one G.
+    pub(crate) tick: AtomicU32,
+    /// The coroutine that runs should yield at its next call into the runtime.
+    pub(crate) yield_soon: AtomicBool,
+    pub(crate) timers: Timers,
+    /// Coroutines that were spawned by, and that ended on, this P. Written by the holder.
+    pub(crate) spawned: AtomicU64,
+    pub(crate) ended: AtomicU64,
+    local: UnsafeCell<Local>,
+}
+
+// SAFETY: `local` is touched only by the M that holds the P (see `P::local`); the rest is atomic
+// or stealers.
+unsafe impl Sync for P {}
+// SAFETY: as above.
+unsafe impl Send for P {}
+
+/// What only the holder touches.
+pub(crate) struct Local {
+    pub(crate) stacks: stack::Cache,
+    pub(crate) records: GCache,
+    /// An empty home, worn, for the next fresh coroutine that needs one.
+    pub(crate) spare: Option<&'static Home>,
+    pub(crate) random: u64,
+    /// Scratch space for `steal`.
+    loot: Vec<GRef>,
+    /// Picks from `runnext` in a row, and when the clock was first read in this row.
+    chain: u32,
+    chain_since: Nanos,
+    /// Coroutine numbers left from the block that was drawn.
+    ids: std::ops::Range<u64>,
+}
+
+impl P {
+    pub(crate) fn new(index: usize, stack_class: stack::Class) -> P {
+        P {
+            index,
+            queue: RunQueue::new(),
+            tick: AtomicU32::new(0),
+            yield_soon: AtomicBool::new(false),
+            timers: Timers::new(),
+            spawned: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            local: UnsafeCell::new(Local {
+                stacks: stack::Cache::with_hot_class(stack_class),
+                records: GCache::new(),
+                spare: None,
+                random: 0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95),
+                loot: Vec::new(),
+                chain: 0,
+                chain_since: 0,
+                ids: 0..0,
+            }),
+        }
+    }
+
+    /// # Safety
+    /// The calling M holds this P, and no other reference from this method is in use.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "the holder of a P is alone with its local part")]
+    pub(crate) unsafe fn local(&self) -> &mut Local {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *self.local.get() }
+    }
+
+    /// The next coroutine of this P's own, if it has one.
+    ///
+    /// # Safety
+    /// The calling M holds this P.
+    #[inline(always)]
+    pub(crate) unsafe fn pick(&self, rt: &Shared) -> Option<GRef> {
+        // Relaxed: written by the holder only; sysmon reads it as a sign of life.
+        let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
+        self.tick.store(tick, Ordering::Relaxed);
+        if tick % GLOBAL_EVERY == 0 {
+            // SAFETY: the caller's promise.
+            if let Some(g) = unsafe { self.housekeep(rt) } {
+                return Some(g);
+            }
+        }
+        // SAFETY: the caller's promise.
+        let (g, from) = unsafe { self.queue.pop(tick) }?;
+        // SAFETY: as above.
+        let local = unsafe { self.local() };
+        if from == runq::From::Queue {
+            local.chain = 0;
+            return Some(g);
+        }
+        local.chain += 1;
+        if local.chain % CHAIN != 0 || !local.slice_is_over(rt) {
+            return Some(g);
+        }
+        // The chain has used up its slice: to the tail with it.
+        local.chain = 0;
+        // SAFETY: as above; `g` is ours.
+        unsafe { self.queue.push_ready(g) };
+        // SAFETY: as above.
+        unsafe { self.queue.pop(tick) }.map(|(g, _)| g)
+    }
+
+    /// As [`Self::pick`] for a coroutine that yields: it goes to the tail if there is another.
+    ///
+    /// # Safety
+    /// The calling M holds this P; `g` is the caller's to queue.
+    #[inline(always)]
+    pub(crate) unsafe fn rotate(&self, rt: &Shared, g: GRef) -> Option<GRef> {
+        // Relaxed: as in `pick`.
+        let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
+        self.tick.store(tick, Ordering::Relaxed);
+        if tick % GLOBAL_EVERY == 0 {
+            // SAFETY: the caller's promise.
+            if let Some(other) = unsafe { self.housekeep(rt) } {
+                // SAFETY: the caller's promise.
+                unsafe { self.queue.push_ready(g) };
+                return Some(other);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.queue.rotate(g, tick) }
+    }
+
+    /// What must not wait for ever behind local work.
+    #[cold]
+    unsafe fn housekeep(&self, rt: &Shared) -> Option<GRef> {
+        // Relaxed: a request that is missed now is seen at the next call.
+        self.yield_soon.store(false, Ordering::Relaxed);
+        self.timers.run_due(clock::now, |waiter| {
+            // SAFETY: `run_due` hands out claimed waiters, each once; this M holds the P.
+            unsafe { super::park::ready_claimed(rt, self, waiter) }
+        });
+        rt.steal_injected_one()
+    }
+
+    /// Takes work from the other Ps' queues: half of the first that has some.
+    ///
+    /// # Safety
+    /// The calling M holds this P.
+    pub(crate) unsafe fn steal(&self, ps: &[P]) -> Option<GRef> {
+        // SAFETY: the caller's promise.
+        let local = unsafe { self.local() };
+        let start = super::random(&mut local.random) as usize % ps.len();
+        for _ in 0..4 {
+            let mut again = false;
+            for offset in 0..ps.len() {
+                let victim = &ps[(start + offset) % ps.len()];
+                if ptr::eq(victim, self) || !victim.is_worth_stealing_from() {
+                    again |= victim.queue.len() > 0;
+                    continue;
+                }
+                // SAFETY: the caller's promise.
+                match unsafe { victim.queue.steal_into(&self.queue, &mut local.loot) } {
+                    Steal::Success(g) => return Some(g),
+                    Steal::Retry => again = true,
+                    Steal::Empty => {}
+                }
+            }
+            if !again {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+
+    /// Whether a thief should disturb this P: its queue is long, or the coroutine that it is on
+    /// has been on for some time. A short queue that moves is run sooner by its owner than by a
+    /// thief, who pays a `membarrier` and makes the owner wait.
+    fn is_worth_stealing_from(&self) -> bool {
+        match self.queue.len() {
+            0 => false,
+            WORTH_STEALING.. => true,
+            _ => {
+                // Relaxed: a sign of life.
+                let tick = self.tick.load(Ordering::Relaxed);
+                for _ in 0..STANDSTILL_SPINS {
+                    std::hint::spin_loop();
+                    if self.tick.load(Ordering::Relaxed) != tick {
+                        return false;
+                    }
+                }
+                true
+            }
+        }
+    }
+
+    /// Takes a batch from the global queue.
+    ///
+    /// # Safety
+    /// The calling M holds this P.
+    pub(crate) unsafe fn take_injected(&self, rt: &Shared) -> Option<GRef> {
+        // A fair share, and not too much for a coroutine behind it that somebody else would run
+        // sooner (Go's rule, runtime/proc.go, globrunqget).
+        let share = (rt.injector.len() / rt.ps.len() + 1).min(64);
+        let first = rt.steal_injected_one()?;
+        for _ in 1..share {
+            let Some(g) = rt.steal_injected_one() else { break };
+            // SAFETY: the caller's promise; `g` came out of the global queue.
+            unsafe { if g.is_fresh() { self.queue.push_fresh(g) } else { self.queue.push_ready(g) } };
+        }
+        Some(first)
+    }
+
+    /// A number for a new coroutine.
+    ///
+    /// # Safety
+    /// The calling M holds this P.
+    #[inline(always)]
+    pub(crate) unsafe fn next_id(&self) -> u64 {
+        // SAFETY: the caller's promise.
+        let local = unsafe { self.local() };
+        match local.ids.next() {
+            Some(id) => id,
+            None => {
+                local.ids = super::spawn::draw_ids(1024);
+                local.ids.next().expect("just drawn")
+            }
+        }
+    }
+
+    /// Gives back what the caches hold. The runtime ends.
+    ///
+    /// # Safety
+    /// Nobody else uses the P.
+    pub(crate) unsafe fn end(&self, rt: &Shared) {
+        // SAFETY: the caller's promise.
+        let local = unsafe { self.local() };
+        local.stacks.drain(&rt.stacks);
+        local.records.drain();
+        if let Some(home) = local.spare.take() {
+            rt.homes.push_empty(home);
+        }
+    }
+
+    /// Counts one of the P's own statistics up.
+    #[inline(always)]
+    pub(crate) fn count(counter: &AtomicU64) {
+        // Relaxed: the holder is the only writer; readers add up what they see.
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
+impl Local {
+    /// Whether a row of `runnext` picks has lasted longer than a time slice.
+    #[cold]
+    fn slice_is_over(&mut self, rt: &Shared) -> bool {
+        let now = clock::now();
+        if self.chain == CHAIN {
+            // The first look of this chain.
+            self.chain_since = now;
+        }
+        now - self.chain_since > rt.slice_ns
+    }
+}
+
+/// A P that its M may use without further ado; see [`M::with_p`].
+pub(crate) type HeldP = &'static P;
+
+/// Keeps the borrow checker honest about who may hold a P.
+pub(crate) type PCell = Cell<Option<HeldP>>;
+
+const _: fn(&M) -> &PCell = |m| &m.p;

@@ -1,0 +1,166 @@
+//! Giving up the thread, and being made to run again.
+//!
+//! A coroutine parks on its own stack: it picks what runs next and switches there, one switch
+//! for each hand-over. Before that it has published itself where it will be found (see
+//! `wait.rs`), so it may be claimed, readied and even taken from a queue while it is still
+//! here; its home, which this M wears until `after_switch` takes it off, keeps everybody else
+//! from its stack meanwhile. If the M that takes it is this one, it simply goes on.
+
+use super::g::GRef;
+use super::m::M;
+use super::p::P;
+use super::runtime::Shared;
+use super::wait::{WaitReason, Waiter};
+use super::wait_word::{Ticket, Wake};
+use crate::shim::asymmetric;
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+/// Gives up the thread until `ticket` has been claimed and the coroutine readied. `g` calls it.
+#[inline(always)]
+pub(crate) fn park(g: GRef, ticket: Ticket, reason: WaitReason) {
+    // Relaxed: for reports only.
+    g.reason.store(reason as u8, Ordering::Relaxed);
+    // Pairs with the heavy fence in `cancel`: we see the request, or it sees the armed word.
+    asymmetric::light();
+    // Relaxed: ordered by the fence.
+    if g.cancel.load(Ordering::Relaxed) && super::cancel::is_open(g) && g.word.claim(ticket, Wake::Cancel) {
+        return;
+    }
+    let m = M::current().expect("coroutines run on Ms");
+    // Relaxed: our own.
+    if g.panicking.load(Ordering::Relaxed) {
+        shut_home(m, g);
+    }
+    m.leave_coroutine(g);
+    // Relaxed: for reports only.
+    g.reason.store(WaitReason::None as u8, Ordering::Relaxed);
+}
+
+/// The panic count belongs to the home: nobody else may run there until `g` has unwound.
+#[cold]
+fn shut_home(m: &M, g: GRef) {
+    g.claim.set(super::g::HomeClaim::Shut);
+    m.home().shutting.set(true);
+}
+
+/// Queues `g`, whose wait the caller has claimed, to run.
+///
+/// # Safety
+/// The caller owns `g`: it claimed its wait and has not readied it yet.
+#[inline(always)]
+pub(crate) unsafe fn ready(g: GRef) {
+    let rt = g.runtime.get();
+    if let Some(m) = M::current()
+        && ptr::eq(m.rt, rt)
+        && let Some(p) = m.p.get()
+    {
+        // The waker will most likely park soon, and then this one runs: no other P is woken.
+        // SAFETY: this M holds the P, and `g` is ours to queue.
+        if unsafe { p.queue.push_next(g) } {
+            m.rt.notify();
+        } else {
+            m.rt.watch();
+        }
+    } else {
+        // SAFETY: a runtime outlives its coroutines.
+        let rt = unsafe { &*rt };
+        rt.inject(g);
+    }
+}
+
+/// Queues `g` at the tail: it had been taken from a queue already but could not run.
+///
+/// # Safety
+/// The caller owns `g`.
+pub(crate) unsafe fn requeue(g: GRef) {
+    // SAFETY: a runtime outlives its coroutines.
+    let rt = unsafe { &*g.runtime.get() };
+    match M::with_p().filter(|_| M::current().is_some_and(|m| ptr::eq(m.rt, rt))) {
+        Some(p) => {
+            // SAFETY: this M holds the P.
+            unsafe { p.queue.push_ready(g) };
+            rt.notify();
+        }
+        None => rt.inject(g),
+    }
+}
+
+/// Readies many: queues the claimed `waiter` without waking anybody; the caller notifies.
+///
+/// # Safety
+/// The caller claimed the waiter and has not readied it yet; its M holds `p`, of `rt`.
+pub(crate) unsafe fn ready_claimed(rt: &Shared, p: &P, waiter: Waiter) {
+    match waiter.coroutine() {
+        // SAFETY: the caller's promise.
+        Some(g) if ptr::eq(g.runtime.get(), rt) => unsafe { p.queue.push_ready(g) },
+        // SAFETY: the caller's promise.
+        _ => unsafe { waiter.ready() },
+    }
+}
+
+/// Lets other coroutines run: the caller goes to the end of the queue.
+///
+/// On a plain thread it is [`std::thread::yield_now`].
+///
+/// # Scheduling
+/// Parks the coroutine, which stays ready to run.
+///
+/// # Examples
+/// ```
+/// gort::run(|| {
+///     let other = gort::go!(|| 1);
+///     while !other.is_finished() {
+///         gort::yield_now();
+///     }
+/// });
+/// ```
+pub fn yield_now() {
+    let Some(g) = M::current_coroutine() else { return std::thread::yield_now() };
+    super::cancel::check();
+    let m = M::current().expect("coroutines run on Ms");
+    if std::thread::panicking() {
+        // The home would have to be shut; nobody needs that for a yield.
+        return;
+    }
+    let p = m.p();
+    if m.home().word.has_list() {
+        super::find::drain(m);
+    }
+    // SAFETY: this M holds the P; `g` gives itself away, and nobody enters its stack before its
+    // home is taken off.
+    let other = unsafe { p.rotate(m.rt, g) }.or_else(|| {
+        if m.rt.injector.is_empty() && !m.rt.has_due(p) {
+            return None;
+        }
+        super::find::glance(m);
+        // SAFETY: as above.
+        unsafe {
+            p.take_injected(m.rt).map(|other| {
+                p.queue.push_ready(g);
+                other
+            }).or_else(|| p.rotate(m.rt, g))
+        }
+    });
+    let Some(other) = other else { return };
+    m.rt.notify_if_idle();
+    m.leave_coroutine_for(g, other);
+}
+
+/// What every call into the runtime does first: yields if sysmon asked for it.
+#[inline(always)]
+pub(crate) fn checkpoint() {
+    if let Some(m) = M::current()
+        && let Some(p) = m.p.get()
+        // Relaxed: a request that is missed now is seen at the next call.
+        && p.yield_soon.load(Ordering::Relaxed)
+    {
+        checkpoint_slow(p);
+    }
+}
+
+#[cold]
+fn checkpoint_slow(p: &P) {
+    p.yield_soon.store(false, Ordering::Relaxed);
+    yield_now();
+}

@@ -1,0 +1,240 @@
+//! The run queues of a P.
+//!
+//! - *next*: the coroutine that was readied last. Its readier will most likely park soon, and
+//!   then it runs, with the message it waits for still in the cache.
+//! - *ready*: coroutines that parked and were readied; first come, first served.
+//! - *fresh*: coroutines that have not run. The owner takes the youngest, so that a tree of them
+//!   is walked depth first and few stacks are in use at a time; thieves take the oldest, the
+//!   largest subtrees. (Go's one queue walks a tree breadth first: a million-leaf tree then has
+//!   a hundred thousand stacks alive at once.)
+//!
+//! So that none of the three waits for ever: a chain of `next` ends with its time slice, every
+//! eighth pick takes the oldest fresh one before the ready ones, and every 61st looks at the
+//! global queue first (Go's figure, runtime/proc.go).
+
+use super::biased::Biased;
+use super::g::GRef;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Every so many picks the oldest fresh coroutine goes before the ready ones.
+const FRESH_EVERY: u32 = 8;
+/// Coroutines that a thief takes at most: the owner waits while they are copied.
+const STEAL_MOST: usize = 512;
+
+struct Queues {
+    next: Option<GRef>,
+    ready: VecDeque<GRef>,
+    fresh: VecDeque<GRef>,
+}
+
+/// See the module.
+pub(crate) struct RunQueue {
+    queues: Biased<Queues>,
+    /// Length of `ready` and `fresh` together, and whether there is a `next`: for others.
+    length: AtomicUsize,
+    has_next: std::sync::atomic::AtomicBool,
+}
+
+/// What a pick came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum From {
+    Next,
+    Queue,
+}
+
+impl RunQueue {
+    pub(crate) fn new() -> RunQueue {
+        RunQueue {
+            queues: Biased::new(Queues { next: None, ready: VecDeque::with_capacity(256), fresh: VecDeque::with_capacity(256) }),
+            length: AtomicUsize::new(0),
+            has_next: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    /// What a thief would find, roughly.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        // Relaxed: a hint; the idle protocol orders it by its fences.
+        self.length.load(Ordering::Relaxed)
+    }
+
+    /// Whether the slot is occupied, roughly.
+    #[inline(always)]
+    pub(crate) fn has_next(&self) -> bool {
+        // Relaxed: as above.
+        self.has_next.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is nothing at all. Exact for the owner, but for thieves.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0 && !self.has_next()
+    }
+
+    /// Puts `g` into the slot; what was there goes to the tail of the queue. True if there was
+    /// something.
+    ///
+    /// # Safety
+    /// The calling M holds the P; `g` is the caller's to queue.
+    #[inline(always)]
+    pub(crate) unsafe fn push_next(&self, g: GRef) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.queues.own(|queues| {
+                let old = queues.next.replace(g);
+                self.has_next.store(true, Ordering::Relaxed);
+                if let Some(old) = old {
+                    queues.ready.push_back(old);
+                    self.note(queues);
+                }
+                old.is_some()
+            })
+        }
+    }
+
+    /// Queues a coroutine that is ready.
+    ///
+    /// # Safety
+    /// As [`Self::push_next`].
+    #[inline(always)]
+    pub(crate) unsafe fn push_ready(&self, g: GRef) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.queues.own(|queues| {
+                queues.ready.push_back(g);
+                self.note(queues);
+            })
+        }
+    }
+
+    /// Queues a coroutine that has not run.
+    ///
+    /// # Safety
+    /// As [`Self::push_next`].
+    #[inline(always)]
+    pub(crate) unsafe fn push_fresh(&self, g: GRef) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.queues.own(|queues| {
+                queues.fresh.push_back(g);
+                self.note(queues);
+            })
+        }
+    }
+
+    /// Takes the next coroutine; `tick` counts the picks.
+    ///
+    /// # Safety
+    /// The calling M holds the P.
+    #[inline(always)]
+    pub(crate) unsafe fn pop(&self, tick: u32) -> Option<(GRef, From)> {
+        if self.is_empty() {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.queues.own(|queues| {
+                if let Some(g) = queues.next.take() {
+                    self.has_next.store(false, Ordering::Relaxed);
+                    return Some((g, From::Next));
+                }
+                let g = if tick % FRESH_EVERY == 0 {
+                    queues.fresh.pop_front().or_else(|| queues.ready.pop_front())
+                } else {
+                    queues.ready.pop_front().or_else(|| queues.fresh.pop_back())
+                };
+                self.note(queues);
+                Some((g?, From::Queue))
+            })
+        }
+    }
+
+    /// Takes the next one and puts `g`, which yields, at the tail. None, and nothing happens, if
+    /// there is none.
+    ///
+    /// # Safety
+    /// The calling M holds the P; `g` is the caller's to queue.
+    #[inline(always)]
+    pub(crate) unsafe fn rotate(&self, g: GRef, tick: u32) -> Option<GRef> {
+        if self.is_empty() {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.queues.own(|queues| {
+                let other = if let Some(next) = queues.next.take() {
+                    self.has_next.store(false, Ordering::Relaxed);
+                    next
+                } else if tick % FRESH_EVERY == 0 {
+                    queues.fresh.pop_front().or_else(|| queues.ready.pop_front())?
+                } else {
+                    queues.ready.pop_front().or_else(|| queues.fresh.pop_back())?
+                };
+                queues.ready.push_back(g);
+                self.note(queues);
+                Some(other)
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn note(&self, queues: &Queues) {
+        // Relaxed: see `len`.
+        self.length.store(queues.ready.len() + queues.fresh.len(), Ordering::Relaxed);
+    }
+
+    /// Takes the coroutine in the slot, which its P has not come to for long.
+    #[cold]
+    pub(crate) fn steal_next(&self) -> Option<GRef> {
+        self.queues
+            .steal(|queues| {
+                self.has_next.store(false, Ordering::Relaxed);
+                queues.next.take()
+            })
+            .flatten()
+    }
+
+    /// Takes half of both queues, the oldest first, for `thief`, whose owner calls this; returns
+    /// one of them. What is in the slot stays. `loot` is scratch space.
+    ///
+    /// # Safety
+    /// The calling M holds the P of `thief`.
+    #[cold]
+    pub(crate) unsafe fn steal_into(&self, thief: &RunQueue, loot: &mut Vec<GRef>) -> Steal {
+        if self.len() == 0 {
+            return Steal::Empty;
+        }
+        loot.clear();
+        let stolen = self.queues.steal(|queues| {
+            let ready = queues.ready.len().div_ceil(2).min(STEAL_MOST);
+            loot.extend(queues.ready.drain(..ready));
+            let fresh = queues.fresh.len().div_ceil(2).min(STEAL_MOST - ready);
+            loot.extend(queues.fresh.drain(..fresh));
+            self.note(queues);
+        });
+        if stolen.is_none() {
+            return Steal::Retry;
+        }
+        let mut loot = loot.drain(..);
+        let Some(first) = loot.next() else { return Steal::Empty };
+        // SAFETY: the caller's promise.
+        unsafe {
+            thief.queues.own(|queues| {
+                for g in loot {
+                    if g.is_fresh() { queues.fresh.push_back(g) } else { queues.ready.push_back(g) }
+                }
+                thief.note(queues);
+            });
+        }
+        Steal::Success(first)
+    }
+}
+
+/// What came of an attempt to steal.
+pub(crate) enum Steal {
+    Success(GRef),
+    Empty,
+    /// The owner, or another thief, was at it.
+    Retry,
+}

@@ -1,0 +1,600 @@
+//! A runtime: its Ps, queues, homes and stacks, from start to end.
+
+use super::g::{self, GRef};
+use super::home::Homes;
+use super::idle::Idle;
+use super::join::{JoinError, JoinHandle};
+use super::m::M;
+use super::p::{HeldP, P};
+use super::spawn::Builder;
+use super::{cancel, deadlock, probe, sysmon};
+use crate::os::clock::{self, Nanos};
+use crate::os::{self, debug};
+use crate::poll::Poller;
+use crate::stack::{self, Class, Guard, Pool};
+use crossbeam_deque::{Injector, Steal};
+use std::fmt;
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Homes that a runtime makes at most, unless told otherwise.
+const HOMES: usize = 256;
+/// Threads that a runtime makes at most to run coroutines.
+const THREADS: usize = 512;
+/// How long the drop of a runtime waits for coroutines that do not end.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What all Ms of a runtime share.
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) ps: Box<[P]>,
+    /// The global queue: what threads without a P ready or spawn.
+    pub(crate) injector: Injector<GRef>,
+    pub(crate) idle: Idle,
+    pub(crate) homes: Homes,
+    pub(crate) stacks: Pool,
+    pub(crate) stack_class: Class,
+    pub(crate) poller: Arc<Poller>,
+    pub(crate) slice_ns: Nanos,
+    thread_cap: usize,
+    /// When somebody last looked at the netpoller; by the coarse eye of sysmon.
+    polls: AtomicU64,
+    pub(crate) spawned_outside: AtomicU64,
+    /// No more spawns: the runtime is being dropped.
+    closing: AtomicBool,
+    stopping: AtomicBool,
+    /// The last attempt to get a stack failed; the coroutines that wait for one.
+    starved: AtomicBool,
+    starving: Mutex<Starving>,
+    ms: Mutex<Ms>,
+    ms_changed: Condvar,
+    /// Counts ends while the runtime is being dropped.
+    ends: AtomicU32,
+}
+
+#[derive(Default)]
+struct Starving {
+    error: Option<(io::ErrorKind, String)>,
+    waiting: Vec<GRef>,
+}
+
+#[derive(Default)]
+struct Ms {
+    /// Those that run.
+    running: usize,
+    /// Those that were ever started and have not been joined.
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Shared {
+    pub(crate) fn p(&self, index: usize) -> HeldP {
+        // SAFETY: a runtime's Ps live as long as its Ms, and only Ms hold Ps.
+        unsafe { &*ptr::from_ref(&self.ps[index]) }
+    }
+
+    /// Queues `g` where any P will find it, and wakes one.
+    pub(crate) fn inject(&self, g: GRef) {
+        self.injector.push(g);
+        self.notify();
+    }
+
+    /// [`Self::inject`] without waking: for callers that hold the lists' lock and look at the
+    /// queues afterwards.
+    pub(crate) fn inject_quietly(&self, g: GRef) {
+        self.injector.push(g);
+    }
+
+    /// One coroutine from the global queue.
+    pub(crate) fn steal_injected_one(&self) -> Option<GRef> {
+        loop {
+            match self.injector.steal() {
+                Steal::Success(g) => return Some(g),
+                Steal::Retry => std::hint::spin_loop(),
+                Steal::Empty => return None,
+            }
+        }
+    }
+
+    /// Whether new coroutines are taken.
+    #[inline(always)]
+    pub(crate) fn admit(&self) -> io::Result<()> {
+        // Relaxed: a spawn that slips through is cancelled with the others.
+        if self.closing.load(Ordering::Relaxed) || self.starved.load(Ordering::Relaxed) {
+            return self.refuse();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse(&self) -> io::Result<()> {
+        if self.closing.load(Ordering::Relaxed) {
+            let text = format!("gort: spawn after shutdown: runtime `{}` is being dropped", self.name);
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, text));
+        }
+        let starving = self.starving.lock().unwrap_or_else(|e| e.into_inner());
+        match &starving.error {
+            Some((kind, text)) => Err(io::Error::new(*kind, text.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// There is no stack for `g`: it waits until a coroutine ends, and spawns fail till then.
+    #[cold]
+    pub(crate) fn no_stack(&self, g: GRef, error: io::Error) {
+        let mut starving = self.starving.lock().unwrap_or_else(|e| e.into_inner());
+        starving.error = Some((error.kind(), error.to_string()));
+        starving.waiting.push(g);
+        // Relaxed: `refuse` and `one_ended` look again under the lock.
+        self.starved.store(true, Ordering::Relaxed);
+    }
+
+    /// A coroutine has ended.
+    #[inline(always)]
+    pub(crate) fn one_ended(&self) {
+        // Relaxed: see `no_stack`; `drop` looks at the counters itself.
+        if self.starved.load(Ordering::Relaxed) || self.closing.load(Ordering::Relaxed) {
+            self.one_ended_slow();
+        }
+    }
+
+    #[cold]
+    fn one_ended_slow(&self) {
+        let waiting = {
+            let mut starving = self.starving.lock().unwrap_or_else(|e| e.into_inner());
+            self.starved.store(false, Ordering::Relaxed);
+            starving.error = None;
+            std::mem::take(&mut starving.waiting)
+        };
+        for g in waiting {
+            self.inject(g);
+        }
+        // Release: what the coroutine did comes before the end of the runtime's drop.
+        self.ends.fetch_add(1, Ordering::Release);
+        os::futex::wake(&self.ends, 1);
+    }
+
+    /// Coroutines that have been spawned and have not ended.
+    pub(crate) fn live(&self) -> u64 {
+        let (mut spawned, mut ended) = (self.spawned_outside.load(Ordering::Relaxed), 0);
+        // Ends first: an end that is seen has its spawn seen too, by the queue between them.
+        for p in &self.ps {
+            ended += p.ended.load(Ordering::Acquire);
+        }
+        for p in &self.ps {
+            spawned += p.spawned.load(Ordering::Relaxed);
+        }
+        spawned.saturating_sub(ended)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        // Acquire: pairs with the Release in `drop`.
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// A coroutine was put into a `next` slot: if another P is idle sysmon sees to it that it
+    /// does not stay there.
+    #[inline(always)]
+    pub(crate) fn watch(&self) {
+        // Relaxed: sysmon comes by every millisecond in any case.
+        if self.idle.ps.load(Ordering::Relaxed) != 0 {
+            sysmon::watch();
+        }
+    }
+
+    /// Somebody looks at the netpoller now.
+    pub(crate) fn note_poll(&self) {
+        // Relaxed: a sign of life for sysmon.
+        self.polls.store(self.polls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// How often somebody has looked at the netpoller.
+    pub(crate) fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Relaxed)
+    }
+
+    /// Starts a thread that runs coroutines, with `p`. False if there is none to be had.
+    pub(crate) fn start_m(&self, p: Option<HeldP>, searching: bool) -> bool {
+        // SAFETY: the runtime is not freed before all its Ms have ended.
+        let rt: &'static Shared = unsafe { &*ptr::from_ref(self) };
+        let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
+        if ms.running >= self.thread_cap {
+            return false;
+        }
+        ms.threads.retain(|thread| !thread.is_finished());
+        let name = format!("{}-m", self.name);
+        let spawned = thread::Builder::new().name(name).spawn(move || M::run(rt, p, searching));
+        match spawned {
+            Ok(thread) => {
+                ms.running += 1;
+                ms.threads.push(thread);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    pub(crate) fn add_m(&self, _m: &'static M) {
+        deadlock::thread_began();
+    }
+
+    pub(crate) fn remove_m(&self, _m: &'static M) {
+        deadlock::thread_ended();
+        let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
+        ms.running -= 1;
+        self.ms_changed.notify_all();
+    }
+
+    /// Whether every P is idle.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle.ps.load(Ordering::Relaxed) == self.ps.len()
+    }
+}
+
+/// The poller of the calling coroutine's runtime.
+pub(crate) fn current_poller() -> Option<&'static Arc<Poller>> {
+    M::current_coroutine()?;
+    M::current().map(|m| &m.rt.poller)
+}
+
+/// A scheduling domain: Ps, homes, a netpoller and limits of its own. Several live side by side
+/// in one process.
+///
+/// Dropping it cancels every coroutine that is left, waits for them to unwind (for at most five
+/// seconds; what is left then is named on standard error and stays), and ends its threads.
+///
+/// # Examples
+/// ```
+/// let rt = gort::Runtime::builder().procs(2).name("jobs").build()?;
+/// let handle = rt.spawn(|| 1 + 1);
+/// assert_eq!(rt.run(|| handle.join().unwrap()), 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Runtime {
+    shared: *const Shared,
+}
+
+// SAFETY: `Shared` is made to be used by many threads; the pointer is valid until the drop.
+unsafe impl Send for Runtime {}
+// SAFETY: as above.
+unsafe impl Sync for Runtime {}
+
+impl Runtime {
+    /// A runtime with the defaults.
+    ///
+    /// # Errors
+    /// As [`RuntimeBuilder::build`].
+    pub fn new() -> io::Result<Runtime> {
+        Runtime::builder().build()
+    }
+
+    /// A runtime that is not like the others.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder {
+            procs: None,
+            homes: HOMES,
+            stack_size: Class::DEFAULT.bytes(),
+            time_slice: Duration::from_millis(10),
+            threads: THREADS,
+            name: None,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn shared(&self) -> &'static Shared {
+        // SAFETY: valid until the drop, which needs `self` by itself; what is made of the
+        // reference (coroutines) is ended there.
+        unsafe { &*self.shared }
+    }
+
+    /// Runs `f` as a coroutine and returns its value when it ends. Others that it has spawned
+    /// go on.
+    ///
+    /// # Panics
+    /// If `f` panics, with the same payload; if the runtime cannot make the coroutine, with the
+    /// error of [`Builder::spawn`].
+    ///
+    /// # Scheduling
+    /// Blocks the calling thread; parks if a coroutine (of another runtime) calls it.
+    #[track_caller]
+    pub fn run<F, T>(&self, f: F) -> T
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        let _waits = deadlock::Waits::new();
+        let site = std::panic::Location::caller();
+        let plan = super::spawn::Plan {
+            name: Some("main".into()),
+            class: None,
+            own_home: false,
+            local: false,
+            site,
+        };
+        // SAFETY: this call does not return, by value or by unwinding, before the coroutine
+        // has ended and its handle has gone: `join` is shielded and has no deadline.
+        let handle: JoinHandle<T> = unsafe { super::spawn::spawn_inner(Some(self.shared()), plan, f) };
+        match cancel::shield(|| handle.join()) {
+            Ok(value) => value,
+            Err(JoinError::Panicked(payload)) => std::panic::resume_unwind(payload),
+            Err(JoinError::Cancelled) => panic!("the runtime's main coroutine was cancelled"),
+        }
+    }
+
+    /// Starts a coroutine on this runtime, from anywhere.
+    ///
+    /// # Panics
+    /// As [`Builder::spawn`] returns an error.
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.try_spawn(Builder::new(), f) {
+            Ok(handle) => handle,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Starts a coroutine on this runtime as `builder` says.
+    ///
+    /// # Errors
+    /// As [`Builder::spawn`].
+    #[track_caller]
+    pub fn try_spawn<F, T>(&self, builder: Builder, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        builder.spawn_on(self.shared(), f)
+    }
+
+    /// How many Ps it has.
+    pub fn procs(&self) -> usize {
+        self.shared().ps.len()
+    }
+
+    /// How many coroutines have been spawned on it and have not ended.
+    pub fn live(&self) -> u64 {
+        self.shared().live()
+    }
+
+    /// How many homes (thread identities) its coroutines live in.
+    pub fn homes(&self) -> usize {
+        self.shared().homes.count()
+    }
+
+    /// Whether its coroutines move between threads. If not (the CPU or kernel does not allow
+    /// it) each stays on the thread where it first ran.
+    pub fn coroutines_move(&self) -> bool {
+        self.shared().homes.worn
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.shared().name
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("name", &self.name())
+            .field("procs", &self.procs())
+            .field("live", &self.live())
+            .field("homes", &self.homes())
+            .finish()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let shared = self.shared();
+        if M::current().is_some_and(|m| ptr::eq(m.rt, shared)) {
+            // One of its own coroutines holds the last handle: it cannot wait for itself.
+            let address = Address(self.shared);
+            let ended = thread::Builder::new().name("gort-end".into()).spawn(move || end(address));
+            drop(ended);
+            return;
+        }
+        // A cancelled coroutine (of another runtime) still ends this one properly.
+        cancel::shield(|| end(Address(self.shared)));
+    }
+}
+
+/// Carries the pointer to another thread.
+struct Address(*const Shared);
+// SAFETY: `Shared` may be used from any thread.
+unsafe impl Send for Address {}
+
+/// Ends a runtime: nobody spawns on it any more, everybody in it is cancelled.
+fn end(address: Address) {
+    // SAFETY: the `Runtime` is being dropped, so this is the only user besides its own Ms.
+    let shared: &'static Shared = unsafe { &*address.0 };
+    shared.closing.store(true, Ordering::Relaxed);
+    let deadline = Instant::now() + DROP_TIMEOUT;
+    while shared.live() > 0 {
+        // Acquire: pairs with the Release in `one_ended_slow`.
+        let ends = shared.ends.load(Ordering::Acquire);
+        g::for_each_alive(shared, cancel::request);
+        crate::shim::asymmetric::heavy(); // for all the requests at once; see `cancel.rs`
+        g::for_each_alive(shared, cancel::poke);
+        if shared.live() == 0 {
+            break;
+        }
+        if Instant::now() >= deadline {
+            return deadlock::report_left_over(shared);
+        }
+        os::futex::wait(&shared.ends, ends, clock::now() + 2_000_000);
+    }
+    sysmon::unregister(shared);
+    // Release: pairs with the Acquire in `is_stopping`.
+    shared.stopping.store(true, Ordering::Release);
+    crate::shim::asymmetric::heavy(); // an M that goes to sleep sees it, or is in the list
+    let mut ms = shared.ms.lock().unwrap_or_else(|e| e.into_inner());
+    while ms.running > 0 {
+        shared.call_all();
+        ms = shared.ms_changed.wait_timeout(ms, Duration::from_millis(10)).unwrap_or_else(|e| e.into_inner()).0;
+    }
+    let threads = std::mem::take(&mut ms.threads);
+    drop(ms);
+    for thread in threads {
+        // An M's thread catches every panic of its coroutines; one of its own is a bug and has
+        // been printed by the hook.
+        let _ = thread.join();
+    }
+    for p in &shared.ps {
+        // SAFETY: no M is left.
+        unsafe { p.end(shared) };
+    }
+    // SAFETY: no coroutine is alive and no M is left.
+    unsafe { shared.homes.end() };
+    // SAFETY: made by `Box::into_raw` in `build`; nobody uses it any more.
+    drop(unsafe { Box::from_raw(address.0.cast_mut()) });
+}
+
+/// Settings of a [`Runtime`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct RuntimeBuilder {
+    procs: Option<usize>,
+    homes: usize,
+    stack_size: usize,
+    time_slice: Duration,
+    threads: usize,
+    name: Option<String>,
+}
+
+impl RuntimeBuilder {
+    /// How many coroutines run at a time. Default: `GORT_PROCS` from the environment, else what
+    /// the process may use of the machine ([`std::thread::available_parallelism`]).
+    pub fn procs(mut self, procs: usize) -> RuntimeBuilder {
+        self.procs = Some(procs);
+        self
+    }
+
+    /// How many homes (thread identities) are made at most; default 256. More coroutines than
+    /// that share.
+    pub fn homes(mut self, homes: usize) -> RuntimeBuilder {
+        self.homes = homes;
+        self
+    }
+
+    /// Address space reserved for each stack that does not ask otherwise; default 256 KiB.
+    pub fn stack_size(mut self, bytes: usize) -> RuntimeBuilder {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// After how long a coroutine should let others run; default 10 ms.
+    pub fn time_slice(mut self, slice: Duration) -> RuntimeBuilder {
+        self.time_slice = slice;
+        self
+    }
+
+    /// How many threads may be started to run coroutines; default 512.
+    pub fn threads(mut self, threads: usize) -> RuntimeBuilder {
+        self.threads = threads;
+        self
+    }
+
+    /// Its name, for reports and thread names; default "gort".
+    pub fn name(mut self, name: impl Into<String>) -> RuntimeBuilder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Makes the runtime. Threads are started when there is work for them.
+    ///
+    /// # Errors
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `procs`, `homes` or `threads` is 0, or
+    ///   the stack size is over 1 GiB, or `GORT_PROCS` is not a number from 1 up.
+    /// - What the kernel says when the netpoller or the signal stack cannot be made.
+    pub fn build(self) -> io::Result<Runtime> {
+        let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
+        let procs = match self.procs {
+            Some(procs) => procs,
+            None => match std::env::var("GORT_PROCS") {
+                Ok(text) => text.trim().parse().ok().filter(|&procs| procs > 0).ok_or_else(|| {
+                    invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up"))
+                })?,
+                Err(_) => thread::available_parallelism().map_or(1, usize::from),
+            },
+        };
+        if procs == 0 || self.homes == 0 || self.threads == 0 {
+            return Err(invalid("gort: procs, homes and threads must be at least 1".into()));
+        }
+        let stack_class = Class::of(self.stack_size).ok_or_else(|| {
+            invalid(format!("gort: a stack of {} bytes was asked for; the most is 1 GiB", self.stack_size))
+        })?;
+        os::membarrier::init(!debug::is_off("membarrier"));
+        stack::overflow::install()?;
+        deadlock::describe_overflows();
+        let guard = match debug::value("guard").as_deref() {
+            Some("mprotect") => Guard::Mprotect,
+            _ => Guard::detect(),
+        };
+        let shared = Box::into_raw(Box::new(Shared {
+            name: self.name.unwrap_or_else(|| "gort".into()),
+            ps: (0..procs).map(|index| P::new(index, stack_class)).collect(),
+            injector: Injector::new(),
+            idle: Idle::new(procs),
+            homes: Homes::new(probe::can_wear_homes(), self.homes),
+            stacks: Pool::new(guard),
+            stack_class,
+            poller: Arc::new(Poller::new()?),
+            slice_ns: u64::try_from(self.time_slice.as_nanos()).unwrap_or(u64::MAX),
+            thread_cap: self.threads,
+            polls: AtomicU64::new(0),
+            spawned_outside: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            starving: Mutex::new(Starving::default()),
+            ms: Mutex::new(Ms::default()),
+            ms_changed: Condvar::new(),
+            ends: AtomicU32::new(0),
+        }));
+        let runtime = Runtime { shared };
+        sysmon::register(runtime.shared())?;
+        Ok(runtime)
+    }
+}
+
+/// Starts a runtime with the defaults, runs `f` as its first coroutine and returns its value.
+/// As `f` returns, coroutines that are still there are cancelled (see [`Runtime`]).
+///
+/// # Panics
+/// If `f` panics, with the same payload; if the runtime cannot be made (see
+/// [`RuntimeBuilder::build`]).
+///
+/// # Examples
+/// ```
+/// let n = gort::run(|| {
+///     let (tx, rx) = gort::channel::bounded(0);
+///     gort::go!(move || tx.send(42).unwrap());
+///     rx.recv().unwrap()
+/// });
+/// assert_eq!(n, 42);
+/// ```
+///
+/// # Scheduling
+/// Blocks the calling thread.
+#[track_caller]
+pub fn run<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    match Runtime::new() {
+        Ok(runtime) => runtime.run(f),
+        Err(error) => panic!("gort: the runtime could not be started: {error}"),
+    }
+}
+
+/// Threads that are known to the deadlock report, besides the Ms.
+pub(crate) static HELPERS: AtomicUsize = AtomicUsize::new(0);

@@ -1,0 +1,266 @@
+//! Coroutines that borrow from the one that spawns them.
+
+use super::cancel;
+use super::join::{JoinError, JoinHandle};
+use super::spawn::Plan;
+use super::wait::{self, WaitReason, Waiter, Wake};
+use super::lock::Spin;
+use crate::os::clock::NEVER;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What the coroutines of a scope and its end share.
+#[derive(Debug)]
+struct Data {
+    running: AtomicUsize,
+    /// Panics that nobody has joined.
+    panics: AtomicUsize,
+    waiter: Spin<Option<Waiter>>,
+    /// Coroutines whose handles were dropped: their results may borrow, so they are dropped
+    /// before the scope returns, and not by the coroutine at some later time.
+    orphans: Spin<Vec<JoinHandle<()>>>,
+}
+
+impl Data {
+    fn one_ended(&self, panicked: bool) {
+        if panicked {
+            // Relaxed: published by the Release below.
+            self.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        // Release: what the coroutine did comes before the scope's return.
+        if self.running.fetch_sub(1, Ordering::Release) == 1 {
+            let waiter = self.waiter.lock().take();
+            if let Some(waiter) = waiter {
+                waiter.wake(Wake::Ready);
+            }
+        }
+    }
+
+    fn wait(&self) {
+        loop {
+            // Acquire: pairs with the Release in `one_ended`.
+            if self.running.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            let wait = wait::begin();
+            let mut waiter = self.waiter.lock();
+            // Acquire: as above. Under the lock: the last to end either is seen here or finds
+            // the waiter.
+            if self.running.load(Ordering::Acquire) == 0 {
+                drop(waiter);
+                wait.abandon();
+                return;
+            }
+            *waiter = Some(wait.waiter());
+            drop(waiter);
+            wait.park(WaitReason::Scope, NEVER);
+        }
+    }
+
+    /// Takes a handle that was dropped.
+    fn adopt(&self, handle: JoinHandle<()>) {
+        let mut finished = Vec::new();
+        let mut orphans = self.orphans.lock();
+        if orphans.len() == orphans.capacity() {
+            // About to grow: let go of what has ended, outside the lock, since results drop.
+            let mut at = 0;
+            while at < orphans.len() {
+                if orphans[at].is_finished() {
+                    finished.push(orphans.swap_remove(at));
+                } else {
+                    at += 1;
+                }
+            }
+        }
+        orphans.push(handle);
+        drop(orphans);
+        drop(finished);
+    }
+
+    /// Waits until no coroutine of the scope runs and no result that borrows is left.
+    fn finish(&self) {
+        self.wait();
+        let orphans = std::mem::take(&mut *self.orphans.lock());
+        for handle in orphans {
+            // Its closure has ended, so this takes no longer than the coroutine's last steps.
+            handle.wait_to_drop();
+        }
+    }
+}
+
+/// A scope to spawn borrowing coroutines in; see [`scope`].
+pub struct Scope<'scope, 'env: 'scope> {
+    data: Arc<Data>,
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+/// Runs `f`, which may spawn coroutines that borrow what is outside, and waits for all of them.
+///
+/// # Panics
+/// If `f` panics, with its payload; if a coroutine of the scope panicked and nobody joined it.
+///
+/// # Examples
+/// ```
+/// gort::run(|| {
+///     let words = vec!["a", "bc", "def"];
+///     let total: usize = gort::scope(|s| {
+///         let handles: Vec<_> = words.iter().map(|w| s.go(move || w.len())).collect();
+///         handles.into_iter().map(|h| h.join().unwrap()).sum()
+///     });
+///     assert_eq!(total, 6);
+/// });
+/// ```
+///
+/// # Scheduling
+/// Parks the coroutine. If that is cancelled meanwhile, the scope still waits for its own before
+/// it unwinds. On a plain thread it panics as soon as something is spawned, as [`spawn`](crate::spawn) does.
+pub fn scope<'env, F, T>(f: F) -> T
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    let scope = Scope {
+        data: Arc::new(Data {
+            running: AtomicUsize::new(0),
+            panics: AtomicUsize::new(0),
+            waiter: Spin::new(None),
+            orphans: Spin::new(Vec::new()),
+        }),
+        scope: PhantomData,
+        env: PhantomData,
+    };
+    let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    // Whatever happens to us, what the coroutines borrow stays until they have ended.
+    cancel::shield(|| scope.data.finish());
+    match result {
+        Err(payload) => resume_unwind(payload),
+        // Relaxed: ordered by the wait.
+        Ok(_) if scope.data.panics.load(Ordering::Relaxed) > 0 => panic!("a scoped coroutine panicked"),
+        Ok(value) => {
+            cancel::check();
+            value
+        }
+    }
+}
+
+impl<'scope, 'env> Scope<'scope, 'env> {
+    /// Starts a coroutine that may borrow what outlives the scope.
+    ///
+    /// # Panics
+    /// As [`Builder::spawn`](crate::Builder::spawn) returns an error.
+    #[track_caller]
+    pub fn go<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        match self.try_go(f) {
+            Ok(handle) => handle,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Starts a coroutine that may borrow what outlives the scope.
+    ///
+    /// # Errors
+    /// As [`Builder::spawn`](crate::Builder::spawn).
+    #[track_caller]
+    pub fn try_go<F, T>(&'scope self, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        /// Says that the coroutine has ended, after its closure has been dropped, also when the
+        /// closure never ran.
+        struct Ends(Arc<Data>, bool);
+        impl Drop for Ends {
+            fn drop(&mut self) {
+                self.0.one_ended(self.1);
+            }
+        }
+        /// What the coroutine takes along; dropped in this order if it never runs.
+        struct Body<F>(F, Ends);
+        // Relaxed: the coroutine does not exist yet.
+        self.data.running.fetch_add(1, Ordering::Relaxed);
+        let body = Body(f, Ends(self.data.clone(), false));
+        let plan = Plan { name: None, class: None, own_home: false, local: false, site: Location::caller() };
+        let run = move || {
+            // In this order: `f` and all it borrows are gone before `ends` is.
+            let Body(f, mut ends) = { body };
+            let outcome = catch_unwind(AssertUnwindSafe(f));
+            ends.1 = outcome.as_ref().is_err_and(|payload| !payload.is::<cancel::Cancelled>());
+            outcome
+        };
+        // SAFETY: `scope` does not return before `ends` has been dropped, which is the last
+        // thing the closure does, nor before the result of a dropped handle has been dropped
+        // (`Data::finish`); other handles, and so their results, end within `'scope`, or are
+        // forgotten together with the result. `F` and `T` are `Send`.
+        let handle = unsafe { super::spawn::spawn_raw(None, plan, run) }?;
+        Ok(ScopedJoinHandle { handle: Some(handle), data: self.data.clone(), scope: PhantomData })
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("running", &self.data.running.load(Ordering::Relaxed)).finish()
+    }
+}
+
+type ScopedResult<T> = Result<T, Box<dyn std::any::Any + Send>>;
+
+/// The right to the result of a scoped coroutine.
+pub struct ScopedJoinHandle<'scope, T> {
+    handle: Option<JoinHandle<ScopedResult<T>>>,
+    data: Arc<Data>,
+    scope: PhantomData<&'scope ()>,
+}
+
+impl<T> ScopedJoinHandle<'_, T> {
+    /// As [`JoinHandle::join`].
+    ///
+    /// # Errors
+    /// As there. A panic that is joined is not the scope's any more.
+    pub fn join(mut self) -> Result<T, JoinError> {
+        let handle = self.handle.take().expect("taken here only");
+        match handle.join() {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(payload)) if payload.is::<cancel::Cancelled>() => Err(JoinError::Cancelled),
+            Ok(Err(payload)) => {
+                // Relaxed: read after the wait for all.
+                self.data.panics.fetch_sub(1, Ordering::Relaxed);
+                Err(JoinError::Panicked(payload))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`JoinHandle::is_finished`].
+    pub fn is_finished(&self) -> bool {
+        self.handle.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// As [`JoinHandle::cancel`].
+    pub fn cancel(&self) {
+        if let Some(handle) = &self.handle {
+            handle.cancel();
+        }
+    }
+}
+
+impl<T> Drop for ScopedJoinHandle<'_, T> {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            self.data.adopt(handle.erase());
+        }
+    }
+}
+
+impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopedJoinHandle").field("finished", &self.is_finished()).finish()
+    }
+}

@@ -1,0 +1,339 @@
+//! Making coroutines, and their end.
+
+use super::g::{self, GRef, HomeClaim, Op};
+use super::join::JoinHandle;
+use super::m::M;
+use super::runtime::Shared;
+use super::gpool;
+use crate::stack::Class;
+use std::io;
+use std::panic::Location;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Numbers for coroutines, drawn in blocks.
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+/// Draws `count` numbers that nobody else gets.
+pub(crate) fn draw_ids(count: u64) -> std::ops::Range<u64> {
+    // Relaxed: only uniqueness matters.
+    let first = IDS.fetch_add(count, Ordering::Relaxed);
+    first..first + count
+}
+
+/// How a coroutine is to be made; the parts of a [`Builder`] as the scheduler wants them.
+pub(crate) struct Plan {
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) class: Option<Class>,
+    pub(crate) own_home: bool,
+    pub(crate) local: bool,
+    pub(crate) site: &'static Location<'static>,
+}
+
+/// The runtime that a `spawn` without one goes to.
+fn runtime_here() -> io::Result<&'static Shared> {
+    M::current_coroutine().and_then(|_| M::current()).map(|m| m.rt).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotConnected,
+            "gort: spawn outside a runtime: call it inside gort::run or Runtime::run, or use Runtime::spawn",
+        )
+    })
+}
+
+/// Makes a coroutine of `f` on `rt`, or on the caller's runtime.
+///
+/// # Safety
+/// `f` and its result may be used until the coroutine has completed and the handle has gone,
+/// whatever their lifetimes say. If `plan.local` is not set both may cross threads.
+pub(crate) unsafe fn spawn_raw<F, T>(rt: Option<&'static Shared>, plan: Plan, f: F) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T,
+{
+    let rt = match rt {
+        Some(rt) => rt,
+        None => runtime_here()?,
+    };
+    rt.admit()?;
+    let here = M::current().filter(|m| ptr::eq(m.rt, rt)).and_then(|m| Some((m, m.p.get()?)));
+    let g = match here {
+        // SAFETY: this M holds the P.
+        Some((_, p)) => unsafe { p.local() }.records.get()?,
+        None => gpool::get()?,
+    };
+    // SAFETY: the record is ours; the caller vouches for lifetimes.
+    unsafe { g.fill::<F, T>(f) };
+    // Relaxed: the record is published by the queue.
+    g.state.store(2 * g::REF | g::HANDLE, Ordering::Relaxed);
+    g.token.store(0, Ordering::Relaxed);
+    g.cancel.store(false, Ordering::Relaxed);
+    g.reason.store(0, Ordering::Relaxed);
+    g.shield.store(0, Ordering::Relaxed);
+    g.panicking.store(false, Ordering::Relaxed);
+    g.claim.set(if plan.own_home { HomeClaim::Alone } else { HomeClaim::Share });
+    g.class.set(plan.class.unwrap_or(rt.stack_class));
+    g.site.set(plan.site);
+    g.runtime.set(rt);
+    g.home.set(ptr::null());
+    if plan.name.is_some() {
+        g.set_name(plan.name);
+    }
+    match here {
+        Some((m, p)) => {
+            // SAFETY: this M holds the P.
+            g.id.set(unsafe { p.next_id() });
+            if plan.local {
+                // It lives where its maker lives, so what it takes along stays on one thread.
+                let home = m.home();
+                home.move_in();
+                g.home.set(home);
+            }
+            super::p::P::count(&p.spawned);
+            // Release: pairs with the Acquire in `for_each_alive`.
+            g.alive.store(true, Ordering::Release);
+            let handle = JoinHandle::new(g);
+            // SAFETY: this M holds the P, and `g` is ours to queue.
+            unsafe { p.queue.push_fresh(g) };
+            rt.notify();
+            Ok(handle)
+        }
+        None => {
+            debug_assert!(!plan.local, "spawn_local needs a coroutine around it");
+            g.id.set(draw_ids(1).start);
+            // Relaxed: a counter.
+            rt.spawned_outside.fetch_add(1, Ordering::Relaxed);
+            // Release: as above.
+            g.alive.store(true, Ordering::Release);
+            let handle = JoinHandle::new(g);
+            rt.inject(g);
+            Ok(handle)
+        }
+    }
+}
+
+/// Runs the coroutine's closure and sees its outcome off to whoever wants it.
+pub(crate) fn complete(g: GRef) {
+    // Relaxed: a request that comes later is seen at the first park.
+    if g.cancel.load(Ordering::Relaxed) {
+        // It never ran. Its closure's drop is user code like any other.
+        // SAFETY: the payload holds the closure.
+        let dropped = std::panic::catch_unwind(move || unsafe { g.operate(Op::DropClosure) });
+        drop(dropped);
+        g.state.fetch_or(g::CANCELLED, Ordering::Relaxed);
+    } else {
+        // SAFETY: the payload holds the closure.
+        unsafe { g.operate(Op::Run) };
+    }
+    let mut state = g.state.load(Ordering::Acquire);
+    if state & g::HANDLE == 0 {
+        drop_outcome(g, state);
+    } else {
+        // AcqRel. Release: publishes the outcome. Acquire: the joiner's registration is seen.
+        state = g.state.fetch_or(g::COMPLETE, Ordering::AcqRel);
+        if state & g::HANDLE == 0 {
+            // The handle went away just now and left the outcome to us.
+            drop_outcome(g, state);
+        } else if state & g::JOINING != 0 {
+            // SAFETY: JOINING says that `joiner` is set; the joiner does not take it back
+            // without taking JOINING back first, which fails now.
+            let joiner = unsafe { g.joiner.get().assume_init() };
+            joiner.wake(super::wait::Wake::Ready);
+        }
+    }
+    // Release: nobody reads the record's fields for a report after this.
+    g.alive.store(false, Ordering::Release);
+    let m = M::current().expect("coroutines run on Ms");
+    super::p::P::count(&m.p().ended);
+    m.rt.one_ended();
+}
+
+/// Drops what nobody will join for. A panic in that drop has been reported by the hook and
+/// ends there, as the coroutine has.
+fn drop_outcome(g: GRef, state: u64) {
+    // SAFETY: the coroutine has ended, and without a handle the outcome is ours.
+    drop(std::panic::catch_unwind(move || unsafe { g.drop_outcome(state) }));
+}
+
+/// Makes coroutines that are not like the others: named, with a larger stack, with a home of
+/// their own.
+///
+/// # Examples
+/// ```
+/// gort::run(|| {
+///     let handle = gort::Builder::new()
+///         .name("deep")
+///         .stack_size(4 << 20)
+///         .spawn(|| gort::current().name().map(String::from))
+///         .unwrap();
+///     assert_eq!(handle.join().unwrap().as_deref(), Some("deep"));
+/// });
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until `spawn`"]
+pub struct Builder {
+    name: Option<String>,
+    stack_size: Option<usize>,
+    own_home: bool,
+}
+
+impl Builder {
+    /// A builder of ordinary coroutines.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Names the coroutine, for reports.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Reserves at least `bytes` of address space for the stack (at most 1 GiB). Memory is used
+    /// as the stack grows into it, so a generous reserve costs nothing but addresses.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Gives the coroutine a home (a thread's identity) that no other coroutine shares, so that
+    /// none is delayed by it and it is delayed by none, however many there are.
+    pub fn own_home(mut self) -> Builder {
+        self.own_home = true;
+        self
+    }
+
+    fn plan(self, local: bool, site: &'static Location<'static>) -> io::Result<Plan> {
+        let class = match self.stack_size {
+            None => None,
+            Some(bytes) => Some(Class::of(bytes).ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("gort: a stack of {bytes} bytes was asked for; the most is 1 GiB"),
+                )
+            })?),
+        };
+        Ok(Plan { name: self.name.map(Into::into), class, own_home: self.own_home, local, site })
+    }
+
+    /// Starts a coroutine on the caller's runtime.
+    ///
+    /// # Errors
+    /// - [`NotConnected`](io::ErrorKind::NotConnected): the caller is not a coroutine.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the stack asked for is over 1 GiB.
+    /// - [`OutOfMemory`](io::ErrorKind::OutOfMemory): memory, address space or mappings have run
+    ///   out; the message names the limit. Coroutines that were spawned before are not affected.
+    /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the runtime is being dropped.
+    #[track_caller]
+    pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let plan = self.plan(false, Location::caller())?;
+        // SAFETY: `'static` and `Send` by the bounds.
+        unsafe { spawn_raw(None, plan, f) }
+    }
+
+    /// Starts a coroutine that lives in the caller's home, so that the closure need not be
+    /// `Send`; see [`spawn_local`](crate::spawn_local).
+    ///
+    /// # Errors
+    /// As [`Self::spawn`].
+    #[track_caller]
+    pub fn spawn_local<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let plan = self.plan(true, Location::caller())?;
+        // SAFETY: `'static` by the bound. The coroutine lives in the spawner's home, so closure
+        // and result are made, used and dropped under one home; `JoinHandle` is `Send` only
+        // for a `T` that is.
+        unsafe { spawn_raw(None, plan, f) }
+    }
+
+    /// As [`Self::spawn`], on `rt`.
+    #[track_caller]
+    pub(crate) fn spawn_on<F, T>(self, rt: &'static Shared, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let plan = self.plan(false, Location::caller())?;
+        // SAFETY: `'static` and `Send` by the bounds.
+        unsafe { spawn_raw(Some(rt), plan, f) }
+    }
+}
+
+/// The plan of `spawn` without a builder.
+#[track_caller]
+fn ordinary(local: bool) -> Plan {
+    Plan { name: None, class: None, own_home: false, local, site: Location::caller() }
+}
+
+/// Starts a coroutine on the caller's runtime; [`go!`](crate::go) says the same.
+///
+/// # Panics
+/// As [`Builder::spawn`] returns an error.
+///
+/// # Examples
+/// ```
+/// let sum = gort::run(|| {
+///     let handles: Vec<_> = (0..10).map(|i| gort::spawn(move || i * i)).collect();
+///     handles.into_iter().map(|h| h.join().unwrap()).sum::<i32>()
+/// });
+/// assert_eq!(sum, 285);
+/// ```
+///
+/// # Scheduling
+/// Does not park. The new coroutine runs when the caller parks, or at once on an idle P.
+#[track_caller]
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // SAFETY: `'static` and `Send` by the bounds.
+    unsafe { spawn_inner(None, ordinary(false), f) }
+}
+
+/// Starts a coroutine that lives in the caller's home (it shares the caller's thread identity
+/// and never runs in parallel with it), so that the closure need not be `Send`.
+///
+/// # Panics
+/// As [`Builder::spawn_local`] returns an error.
+///
+/// # Examples
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// gort::run(|| {
+///     let shared = Rc::new(Cell::new(0));
+///     let other = shared.clone();
+///     gort::spawn_local(move || other.set(7)).join().unwrap();
+///     assert_eq!(shared.get(), 7);
+/// });
+/// ```
+#[track_caller]
+pub fn spawn_local<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    // SAFETY: as in `Builder::spawn_local`.
+    unsafe { spawn_inner(None, ordinary(true), f) }
+}
+
+/// `spawn` that panics.
+///
+/// # Safety
+/// As [`spawn_raw`].
+#[track_caller]
+pub(crate) unsafe fn spawn_inner<F, T>(rt: Option<&'static Shared>, plan: Plan, f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T,
+{
+    // SAFETY: the caller's promise.
+    match unsafe { spawn_raw(rt, plan, f) } {
+        Ok(handle) => handle,
+        Err(error) => panic!("{error}"),
+    }
+}

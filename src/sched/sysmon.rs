@@ -1,0 +1,264 @@
+//! The system monitor: one thread per process that looks after what nobody else will.
+//!
+//! - A coroutine in a `next` slot whose P goes on computing while another P is idle: taken
+//!   out after 50 µs and queued for everybody. (Whoever readies into the slot asks for this by
+//!   [`watch`], one flag, so that waking nobody for a hand-over stays the rule.)
+//! - A P that has been on one coroutine for a time slice while others wait for it: its
+//!   coroutine is asked to yield at its next call into the runtime.
+//! - Descriptors and timers, if nobody has looked at them for long: all Ps are busy, or none
+//!   of the idle Ms is the poller.
+//! - Memory of stacks that have not been needed for a while.
+//! - A process in which nothing can ever run again: `deadlock.rs`.
+//!
+//! It sleeps 50 µs while watching, 1 ms while some P is busy, and without limit when none is.
+
+use super::runtime::Shared;
+use super::deadlock;
+use crate::os::clock::{self, NEVER, Nanos};
+use crate::os::futex;
+use crate::shim::asymmetric;
+use std::collections::HashMap;
+use std::io;
+use std::ptr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// Between looks while a `next` slot may be stuck.
+const WATCH_NS: Nanos = 50_000;
+/// Looks without a stuck slot before the watch ends.
+const WATCH_LOOKS: u32 = 20;
+/// Between looks while some P is busy.
+const BUSY_NS: Nanos = 1_000_000;
+/// Looks at an idle process before the sleep without limit.
+const IDLE_LOOKS: u32 = 16;
+/// After this long without a look at the netpoller sysmon looks itself.
+const POLL_NS: Nanos = 10_000_000;
+/// How often memory of stacks that nobody has needed for long is given back.
+const SCAVENGE_NS: Nanos = 1_000_000_000;
+/// A timer that is this late has nobody who looks after it.
+const LATE_NS: Nanos = 1_000_000;
+
+/// Somebody wants quick looks.
+static WATCHING: AtomicBool = AtomicBool::new(false);
+/// 0: awake or in a short sleep that need not be cut; 1: in a sleep that may be cut; 2: deep.
+static SLEEP: AtomicU32 = AtomicU32::new(AWAKE);
+const AWAKE: u32 = 0;
+const SHORT: u32 = 1;
+const DEEP: u32 = 2;
+
+static RUNTIMES: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+struct Registered(&'static Shared);
+
+fn runtimes() -> std::sync::MutexGuard<'static, Vec<Registered>> {
+    RUNTIMES.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Begins to look after `rt`.
+pub(crate) fn register(rt: &'static Shared) -> io::Result<()> {
+    let mut runtimes = runtimes();
+    if !STARTED.swap(true, Ordering::Relaxed) && !cfg!(miri) {
+        let _blocked = crate::os::trap::SignalsBlocked::new();
+        let started = std::thread::Builder::new().name("gort-sysmon".into()).stack_size(128 * 1024).spawn(main);
+        if let Err(error) = started {
+            STARTED.store(false, Ordering::Relaxed);
+            return Err(error);
+        }
+        deadlock::thread_began();
+    }
+    runtimes.push(Registered(rt));
+    Ok(())
+}
+
+/// Stops looking after `rt`; when this returns sysmon does not touch it any more.
+pub(crate) fn unregister(rt: &'static Shared) {
+    runtimes().retain(|other| !ptr::eq(other.0, rt));
+}
+
+/// Asks for quick looks.
+#[inline(always)]
+pub(crate) fn watch() {
+    // Relaxed: a request; sysmon comes by every millisecond in any case.
+    if !WATCHING.load(Ordering::Relaxed) {
+        watch_slow();
+    }
+}
+
+#[cold]
+fn watch_slow() {
+    if !WATCHING.swap(true, Ordering::AcqRel) {
+        cut_short(SHORT);
+    }
+}
+
+/// A P becomes busy: sysmon must not be in its sleep without limit.
+pub(crate) fn wake() {
+    asymmetric::light(); // pairs with the heavy fence in `sleep`
+    // Relaxed: ordered by the fence.
+    if SLEEP.load(Ordering::Relaxed) == DEEP {
+        cut_short(DEEP);
+    }
+}
+
+#[cold]
+fn cut_short(at_least: u32) {
+    if SLEEP.load(Ordering::Relaxed) >= at_least {
+        // Release: nothing to publish, but keep it after the caller's request.
+        SLEEP.store(AWAKE, Ordering::Release);
+        futex::wake(&SLEEP, 1);
+    }
+}
+
+/// What sysmon remembers of a P from look to look.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    tick: u32,
+    since: Nanos,
+    had_next: bool,
+}
+
+/// What sysmon remembers of a runtime.
+#[derive(Default)]
+struct Memory {
+    ps: Vec<Seen>,
+    polls: u64,
+    polled: Nanos,
+    scavenged: Nanos,
+    /// There was more to give back than one call does.
+    scavenging: bool,
+}
+
+fn main() {
+    let mut memory: HashMap<usize, Memory> = HashMap::new();
+    let mut watch_left = 0;
+    let mut idle_looks = 0;
+    let mut suspects = None;
+    loop {
+        let mut busy = false;
+        let mut stuck_or_moving = false;
+        {
+            let runtimes = runtimes();
+            memory.retain(|key, _| runtimes.iter().any(|rt| ptr::from_ref(rt.0).addr() == *key));
+            let now = clock::now();
+            for rt in runtimes.iter() {
+                let memory = memory.entry(ptr::from_ref(rt.0).addr()).or_default();
+                busy |= !rt.0.is_idle();
+                stuck_or_moving |= look(rt.0, memory, now);
+            }
+            if !busy && idle_looks == IDLE_LOOKS {
+                // Nothing has run for a while: is that the end?
+                suspects = deadlock::check(runtimes.iter().map(|rt| rt.0), suspects);
+            }
+        }
+        // Relaxed: see `watch`.
+        if stuck_or_moving {
+            watch_left = WATCH_LOOKS;
+        } else if watch_left > 0 {
+            watch_left -= 1;
+            if watch_left == 0 {
+                WATCHING.store(false, Ordering::Relaxed);
+            }
+        } else if WATCHING.load(Ordering::Relaxed) {
+            watch_left = WATCH_LOOKS;
+        }
+        idle_looks = if busy { 0 } else { idle_looks + 1 };
+        if busy {
+            suspects = None;
+        }
+        if !busy && idle_looks > IDLE_LOOKS && suspects.is_none() {
+            watch_left = 0;
+            WATCHING.store(false, Ordering::Relaxed);
+            sleep(DEEP, NEVER);
+            idle_looks = 0;
+        } else if !busy && idle_looks > IDLE_LOOKS {
+            idle_looks = IDLE_LOOKS;
+            sleep(SHORT, clock::now() + 20 * BUSY_NS);
+        } else if watch_left > 0 {
+            sleep(SHORT, clock::now() + WATCH_NS);
+        } else {
+            sleep(SHORT, clock::now() + BUSY_NS);
+        }
+    }
+}
+
+fn sleep(how: u32, deadline: Nanos) {
+    SLEEP.store(how, Ordering::Relaxed);
+    if how == DEEP {
+        asymmetric::heavy(); // pairs with the light fence in `wake`
+        if runtimes().iter().any(|rt| !rt.0.is_idle()) {
+            SLEEP.store(AWAKE, Ordering::Relaxed);
+            return;
+        }
+    }
+    // Acquire: pairs with the Release in `cut_short`.
+    while SLEEP.load(Ordering::Acquire) == how {
+        if !futex::wait(&SLEEP, how, deadline) {
+            break;
+        }
+    }
+    SLEEP.store(AWAKE, Ordering::Relaxed);
+}
+
+/// One look at a runtime. True if a `next` slot was occupied.
+fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
+    let mut occupied = false;
+    memory.ps.resize(rt.ps.len(), Seen::default());
+    let idle = rt.idle.ps.load(Ordering::Relaxed);
+    for (p, seen) in rt.ps.iter().zip(&mut memory.ps) {
+        let tick = p.tick.load(Ordering::Relaxed);
+        let next = p.queue.has_next();
+        occupied |= next;
+        if tick != seen.tick {
+            *seen = Seen { tick, since: now, had_next: next };
+            continue;
+        }
+        if next && seen.had_next && idle > 0 {
+            // It has been there since the last look, and the P has been on one coroutine.
+            if let Some(g) = p.queue.steal_next() {
+                rt.inject(g);
+            }
+        }
+        seen.had_next = next;
+        if now - seen.since > rt.slice_ns && (p.queue.len() > 0 || next || !rt.injector.is_empty()) {
+            // Relaxed: a request.
+            p.yield_soon.store(true, Ordering::Relaxed);
+        }
+    }
+    if now - memory.scavenged > SCAVENGE_NS {
+        memory.scavenging = rt.stacks.scavenge(true);
+        memory.scavenged = now;
+    } else if memory.scavenging {
+        memory.scavenging = rt.stacks.scavenge(false);
+    }
+    let polls = rt.polls();
+    if polls != memory.polls {
+        memory.polls = polls;
+        memory.polled = now;
+    }
+    if rt.is_idle() {
+        return occupied;
+    }
+    let unattended = !rt.idle.has_poller();
+    let late = rt.ps.iter().any(|p| p.timers.next().saturating_add(LATE_NS) < now);
+    if unattended && idle > 0 && (rt.poller.registered() > 0 || late) {
+        // An idle M can be the poller.
+        rt.wake_one();
+    } else if late || (unattended && rt.poller.registered() > 0 && now - memory.polled > POLL_NS) {
+        let mut found = Vec::new();
+        for p in &rt.ps {
+            p.timers.run_due(|| now, |waiter| found.push(waiter));
+        }
+        if rt.poller.registered() > 0 {
+            rt.poller.poll(0, &mut |waiter| found.push(waiter));
+        }
+        memory.polled = now;
+        for waiter in found {
+            // SAFETY: claimed, and readied once. This thread is no M, so it goes to the
+            // global queue.
+            unsafe { waiter.ready() };
+        }
+    }
+    occupied
+}
+

@@ -1,0 +1,248 @@
+//! Waiting, for whatever is built on the scheduler: channels, timers, descriptors, joins.
+//!
+//! A wait has three steps. [`begin`] arms the caller's wait word. The caller then leaves
+//! [`Wait::waiter`] where whoever ends the wait will find it (a channel's list, a timer heap).
+//! [`Wait::park`] gives up the thread until somebody has claimed the waiter and readied it, and
+//! says why. Between `begin` and `park` the caller runs on: a claim in that time is not lost,
+//! `park` then returns at once or soon.
+//!
+//! All of it works on plain threads too, which block. Nothing here allocates for a coroutine.
+
+use super::g::{G, GRef};
+use super::m::M;
+use super::thread_task::ThreadTask;
+use super::wait_word::{Ticket, WaitWord};
+use crate::os::clock::{NEVER, Nanos};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+pub(crate) use super::wait_word::Wake;
+
+/// What a coroutine waits for; for reports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum WaitReason {
+    /// It does not wait.
+    None,
+    /// `park` until `unpark`.
+    Park,
+    /// A sleep.
+    Sleep,
+    /// Sending to a channel.
+    Send,
+    /// Receiving from a channel.
+    Recv,
+    /// The end of a coroutine.
+    Join,
+    /// The end of a scope's coroutines.
+    Scope,
+    /// A descriptor to become readable.
+    Read,
+    /// A descriptor to become writable.
+    Write,
+}
+
+impl WaitReason {
+    /// For a line in a report.
+    pub(crate) fn describe(code: u8) -> &'static str {
+        const ALL: [(WaitReason, &str); 9] = [
+            (WaitReason::None, "running"),
+            (WaitReason::Park, "park"),
+            (WaitReason::Sleep, "sleep"),
+            (WaitReason::Send, "channel send"),
+            (WaitReason::Recv, "channel receive"),
+            (WaitReason::Join, "join"),
+            (WaitReason::Scope, "end of a scope"),
+            (WaitReason::Read, "descriptor readable"),
+            (WaitReason::Write, "descriptor writable"),
+        ];
+        ALL.iter().find(|(reason, _)| *reason as u8 == code).map_or("unknown", |(_, text)| text)
+    }
+}
+
+/// Set in a task pointer that leads to a [`ThreadTask`]; all tasks are 16-aligned.
+const THREAD: usize = 1;
+
+/// A pointer to a G or a [`ThreadTask`], both of which begin with their wait word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct TaskRef(NonNull<u8>);
+
+impl TaskRef {
+    fn coroutine(g: GRef) -> TaskRef {
+        // SAFETY: a GRef is not null.
+        TaskRef(unsafe { NonNull::new_unchecked(g.as_ptr().cast()) })
+    }
+
+    fn thread(task: &'static ThreadTask) -> TaskRef {
+        TaskRef(NonNull::from(task).cast::<u8>().map_addr(|a| a | THREAD))
+    }
+
+    #[inline(always)]
+    fn is_thread(self) -> bool {
+        self.0.addr().get() & THREAD != 0
+    }
+
+    #[inline(always)]
+    fn word(self) -> &'static WaitWord {
+        let word = self.0.as_ptr().map_addr(|a| a & !THREAD).cast::<WaitWord>();
+        // SAFETY: both kinds of task are `repr(C)` with the word first and are never freed.
+        unsafe { &*word }
+    }
+
+    fn as_thread(self) -> &'static ThreadTask {
+        debug_assert!(self.is_thread());
+        // SAFETY: the tag says what it is; thread tasks are never freed.
+        unsafe { &*self.0.as_ptr().map_addr(|a| a & !THREAD).cast::<ThreadTask>() }
+    }
+
+    #[inline(always)]
+    fn as_coroutine(self) -> GRef {
+        debug_assert!(!self.is_thread());
+        // SAFETY: the missing tag says what it is; records are never freed.
+        unsafe { GRef::new(self.0.as_ptr().cast::<G>()) }
+    }
+}
+
+/// One wait of one coroutine or thread, as those see it who may end it. Copies may be kept for
+/// ever: when the wait has ended they do nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Waiter {
+    task: TaskRef,
+    ticket: Ticket,
+}
+
+// SAFETY: a waiter is used through atomics in memory that is never freed.
+unsafe impl Send for Waiter {}
+// SAFETY: as above.
+unsafe impl Sync for Waiter {}
+
+impl Waiter {
+    /// # Safety
+    /// `ticket` was armed on `g`'s word.
+    pub(crate) unsafe fn of(g: GRef, ticket: Ticket) -> Waiter {
+        Waiter { task: TaskRef::coroutine(g), ticket }
+    }
+
+    /// The ticket as a number, at least 8; with [`Self::of`] it makes the waiter again.
+    pub(crate) fn ticket_bits(self) -> u64 {
+        self.ticket.to_bits()
+    }
+
+    /// Ends the wait, if nobody has: true for one caller, who must then call [`Self::ready`].
+    /// What the caller wrote before is seen by the waiter when it goes on; until `ready` the
+    /// waiter does not go on, so its stack may be written to in between.
+    #[inline(always)]
+    pub(crate) fn claim(self, why: Wake) -> bool {
+        self.task.word().claim(self.ticket, why)
+    }
+
+    /// Lets the waiter go on.
+    ///
+    /// # Safety
+    /// The caller's [`Self::claim`] returned true, and it has not called this yet.
+    #[inline(always)]
+    pub(crate) unsafe fn ready(self) {
+        if self.task.is_thread() {
+            self.task.as_thread().ready();
+        } else {
+            // SAFETY: the claim made the coroutine the caller's to ready.
+            unsafe { super::park::ready(self.task.as_coroutine()) };
+        }
+    }
+
+    /// [`Self::claim`] and [`Self::ready`] in one; true if this call ended the wait.
+    pub(crate) fn wake(self, why: Wake) -> bool {
+        // SAFETY: just claimed.
+        self.claim(why) && { unsafe { self.ready() }; true }
+    }
+
+    /// Whether the wait is still in force. A hint for sweeping; a claim decides.
+    pub(crate) fn is_armed(self) -> bool {
+        self.task.word().is_armed(self.ticket)
+    }
+
+    /// The coroutine that waits, if it is one. For those who ready many at once.
+    pub(crate) fn coroutine(self) -> Option<GRef> {
+        (!self.task.is_thread()).then(|| self.task.as_coroutine())
+    }
+}
+
+/// The caller's own side of a wait. Must be parked or abandoned.
+#[derive(Debug)]
+#[must_use = "a wait that was begun must be parked or abandoned"]
+pub(crate) struct Wait {
+    waiter: Waiter,
+    /// It belongs to the coroutine or thread that began it.
+    not_send: PhantomData<*mut ()>,
+}
+
+/// Begins a wait of the calling coroutine, or of the calling thread outside the runtime.
+#[inline(always)]
+pub(crate) fn begin() -> Wait {
+    let waiter = match M::current_coroutine() {
+        Some(g) => {
+            // Relaxed: published by `arm`.
+            g.panicking.store(std::thread::panicking(), Ordering::Relaxed);
+            Waiter { task: TaskRef::coroutine(g), ticket: g.word.arm() }
+        }
+        None => {
+            let task = ThreadTask::take();
+            Waiter { task: TaskRef::thread(task), ticket: task.word.arm() }
+        }
+    };
+    Wait { waiter, not_send: PhantomData }
+}
+
+impl Wait {
+    /// What to leave where the wait may be ended from.
+    #[inline(always)]
+    pub(crate) fn waiter(&self) -> Waiter {
+        self.waiter
+    }
+
+    /// Gives up the thread until the wait has been ended, or until `deadline`. On
+    /// [`Wake::Cancel`] the caller removes what it left in lists and then calls
+    /// [`cancel::unwind`](super::cancel::unwind).
+    #[inline(always)]
+    pub(crate) fn park(self, reason: WaitReason, deadline: Nanos) -> Wake {
+        if self.waiter.task.is_thread() {
+            return self.block(deadline);
+        }
+        let g = self.waiter.task.as_coroutine();
+        if deadline != NEVER {
+            super::timers::arm(deadline, self.waiter);
+        }
+        super::park::park(g, self.waiter.ticket, reason);
+        let wake = self.waiter.task.word().wake().expect("a coroutine goes on only when its wait was claimed");
+        if deadline != NEVER && wake != Wake::Timeout {
+            super::timers::disarm(deadline);
+        }
+        wake
+    }
+
+    #[cold]
+    fn block(self, deadline: Nanos) -> Wake {
+        let task = self.waiter.task.as_thread();
+        if !task.block(deadline) && !self.waiter.claim(Wake::Timeout) {
+            // Somebody claimed it at the last moment and is about to let us go.
+            task.block(NEVER);
+        }
+        let wake = task.word.wake().expect("claimed");
+        task.put();
+        wake
+    }
+
+    /// Gives the wait up without parking, because what it was for has happened meanwhile. None
+    /// if nobody had ended it; else what it was ended for, after consuming it.
+    pub(crate) fn abandon(self) -> Option<Wake> {
+        if self.waiter.claim(Wake::Ready) {
+            if self.waiter.task.is_thread() {
+                self.waiter.task.as_thread().put();
+            }
+            return None;
+        }
+        // Somebody has claimed it and will ready us: wait for that.
+        Some(self.park(WaitReason::None, NEVER))
+    }
+}
