@@ -3,6 +3,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("gort runs on Linux; see \"Platforms\" in ARCHITECTURE.md");
 
+pub mod channel;
 mod context;
 mod macros;
 pub mod net;

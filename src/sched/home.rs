@@ -162,6 +162,8 @@ pub(crate) struct Homes {
     pub(crate) worn: bool,
     /// How many homes may be made.
     pub(crate) limit: usize,
+    /// Empty homes that a P may keep to itself: few enough that nobody shares for want of them.
+    pub(crate) spares: usize,
     /// All homes, in the order they were made; the first `made` are not null.
     all: Box<[AtomicPtr<Home>]>,
     made: AtomicUsize,
@@ -194,11 +196,12 @@ struct Post {
 }
 
 impl Homes {
-    pub(crate) fn new(worn: bool, limit: usize) -> Homes {
+    pub(crate) fn new(worn: bool, limit: usize, procs: usize) -> Homes {
         let slots = if worn { limit } else { 0 };
         Homes {
             worn,
             limit,
+            spares: (limit / (4 * procs)).clamp(1, super::p::SPARES_MOST),
             all: (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
             made: AtomicUsize::new(0),
             extra: AtomicUsize::new(0),

@@ -193,9 +193,9 @@ impl M {
         if let Some(p) = self.p.get() {
             // SAFETY: this M holds the P.
             let local = unsafe { p.local() };
-            if local.spare.is_none() {
+            if local.spares.len() < self.rt.homes.spares {
                 home.private.set(false);
-                local.spare = Some(home);
+                local.spares.push(home);
                 return;
             }
         }
@@ -317,7 +317,7 @@ impl M {
         } else {
             // SAFETY: this M holds the P.
             let local = unsafe { self.p().local() };
-            match local.spare.take() {
+            match local.spares.pop() {
                 Some(home) => {
                     home.private.set(g.claim.get() == HomeClaim::Alone);
                     home

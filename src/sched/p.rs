@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// Every so many picks the global queue and the timers come first, so that neither can be
 /// starved by a busy local queue.
 const GLOBAL_EVERY: u32 = 61;
+/// Empty homes that a P keeps for itself at most.
+pub(crate) const SPARES_MOST: usize = 16;
 /// A queue of this length is worth a thief's trouble, however fast it moves.
 const WORTH_STEALING: usize = 8;
 /// For how long the tick must stand still if the queue is shorter: about two microseconds.
@@ -52,8 +54,8 @@ unsafe impl Send for P {}
 pub(crate) struct Local {
     pub(crate) stacks: stack::Cache,
     pub(crate) records: GCache,
-    /// An empty home, worn, for the next fresh coroutine that needs one.
-    pub(crate) spare: Option<&'static Home>,
+    /// Empty homes, worn, for the next fresh coroutines that need one.
+    pub(crate) spares: Vec<&'static Home>,
     pub(crate) random: u64,
     /// Scratch space for `steal`.
     loot: Vec<GRef>,
@@ -77,7 +79,7 @@ impl P {
             local: UnsafeCell::new(Local {
                 stacks: stack::Cache::with_hot_class(stack_class),
                 records: GCache::new(),
-                spare: None,
+                spares: Vec::with_capacity(SPARES_MOST),
                 random: 0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95),
                 loot: Vec::new(),
                 chain: 0,
@@ -259,7 +261,7 @@ impl P {
         let local = unsafe { self.local() };
         local.stacks.drain(&rt.stacks);
         local.records.drain();
-        if let Some(home) = local.spare.take() {
+        for home in local.spares.drain(..) {
             rt.homes.push_empty(home);
         }
     }

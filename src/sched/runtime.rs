@@ -543,7 +543,7 @@ impl RuntimeBuilder {
             ps: (0..procs).map(|index| P::new(index, stack_class)).collect(),
             injector: Injector::new(),
             idle: Idle::new(procs),
-            homes: Homes::new(probe::can_wear_homes(), self.homes),
+            homes: Homes::new(probe::can_wear_homes(), self.homes, procs),
             stacks: Pool::new(guard),
             stack_class,
             poller: Arc::new(Poller::new()?),

@@ -75,7 +75,9 @@ impl Cache {
 
     /// Gives everything to the pool: the P retires.
     pub(crate) fn drain(&mut self, pool: &Pool) {
-        pool.give(&mut self.hot[..self.len]);
+        for batch in self.hot[..self.len].chunks_mut(BATCH) {
+            pool.give(batch);
+        }
         self.len = 0;
         for place in &mut self.rare {
             pool.give(std::slice::from_mut(place));

@@ -1,0 +1,307 @@
+//! Sending and receiving: the fast paths, and what surrounds a step that could not be done.
+//!
+//! A wait goes like this, for a send; a receive is its mirror image:
+//!
+//! 1. arm the wait word ([`wait::begin`]), before the lock is taken for good: a thread's may allocate;
+//! 2. under the lock try the step again, and if it is still blocked join the queue; unlock;
+//! 3. park. A peer may claim the task at any time after the unlocking, and passes the message
+//!    while the task stands still;
+//! 4. when it goes on, the reason says who ended the wait. A peer: the node is out of the queue,
+//!    and its outcome says whether the message passed or the channel was closed. The deadline or
+//!    `cancel`: no peer has touched the message or ever will (claims exclude each other), so it
+//!    is only the node that must leave the queue before its frame goes.
+//!
+//! So a send that times out or is cancelled has not sent, a receive has not taken anything, and
+//! there is no moment at which a message could be lost between the two sides.
+
+use super::chan::{Chan, Locked, Side, Step, pass};
+use super::store::Block;
+use super::waitq::{Node, Outcome};
+use crate::os::clock::{self, NEVER, Nanos};
+use crate::sched::wait::{self, Wait, WaitReason, Waiter, Wake};
+use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
+
+/// How long an operation may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    /// It does not wait.
+    Now,
+    /// Until it is done.
+    Done,
+    /// Not beyond a moment.
+    Instant(Instant),
+    /// For so long.
+    Elapsed(Duration),
+}
+
+impl Until {
+    /// When to stop waiting; None if that is now.
+    fn deadline(self) -> Option<Nanos> {
+        match self {
+            Until::Now => None,
+            Until::Done => Some(NEVER),
+            Until::Instant(instant) => (instant > Instant::now()).then(|| clock::at(instant)),
+            Until::Elapsed(time) => (!time.is_zero()).then(|| clock::after(time)),
+        }
+    }
+}
+
+/// Why an operation was not done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refused {
+    /// Not now, or not in time.
+    NotYet,
+    /// Never.
+    Disconnected,
+}
+
+impl<T> Chan<T> {
+    /// Sends `*value`.
+    ///
+    /// # Safety
+    /// `value` is valid for reads. After `Ok`, and if the call unwinds, the value is gone from there;
+    /// after `Err` it is still the caller's.
+    #[inline]
+    pub(super) unsafe fn send(&self, value: *mut T, until: Until) -> Result<(), Refused> {
+        let mut state = self.lock();
+        // SAFETY: the state is ours to use; the value is the caller's promise.
+        if unsafe { self.send_fast(&mut state, value) } {
+            return Ok(());
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.send_slow(state, value, until) }
+    }
+
+    /// Receives.
+    #[inline]
+    pub(super) fn recv(&self, until: Until) -> Result<T, Refused> {
+        let mut state = self.lock();
+        // SAFETY: the state is ours to use.
+        if let Some(value) = unsafe { self.recv_fast(&mut state) } {
+            return Ok(value);
+        }
+        let mut out = MaybeUninit::uninit();
+        // SAFETY: the place is valid, and after `Ok` the message is there.
+        unsafe {
+            self.recv_slow(state, out.as_mut_ptr(), until)?;
+            Ok(out.assume_init())
+        }
+    }
+
+    /// The rest of [`Self::send`], which took the lock. Not marked cold: a rendezvous is sent here.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    unsafe fn send_slow<'a>(&'a self, mut state: Locked<'a, T, Waiter>, value: *mut T, until: Until) -> Result<(), Refused> {
+        let mut armed = Armed::new(until);
+        loop {
+            // SAFETY: the state is this channel's, the value the caller's promise.
+            match unsafe { self.send_step(&mut state, value) } {
+                Step::Done => {
+                    drop(state);
+                    armed.abandon();
+                    return Ok(());
+                }
+                Step::Direct(peer) => {
+                    drop(state);
+                    // SAFETY: the peer is a claimed receiver, whose slot has room for a message.
+                    unsafe { pass(value, peer.slot()) };
+                    peer.settle(Outcome::Passed).go();
+                    armed.abandon();
+                    return Ok(());
+                }
+                Step::Closed => {
+                    drop(state);
+                    armed.abandon();
+                    return Err(Refused::Disconnected);
+                }
+                Step::NoBlock => {
+                    drop(state);
+                    let block = Block::new();
+                    state = self.lock();
+                    // Another sender may have been faster: then two are at hand, and ours goes.
+                    let superfluous = self.offer(&mut state, block);
+                    if superfluous.is_some() {
+                        drop(state);
+                        drop(superfluous);
+                        state = self.lock();
+                    }
+                }
+                Step::Blocked => match armed.wait.take() {
+                    None => {
+                        drop(state);
+                        armed.arm()?;
+                        state = self.lock();
+                    }
+                    // SAFETY: the step was blocked, and the value is as the caller promises.
+                    Some(wait) => return unsafe { self.send_wait(state, wait, value, armed.deadline) },
+                },
+                Step::Moved(_) => unreachable!("only a receive moves a message in"),
+            }
+        }
+    }
+
+    /// Waits for a receiver.
+    ///
+    /// # Safety
+    /// As [`Self::send`]; the step was blocked under this hold of the lock.
+    unsafe fn send_wait(
+        &self,
+        mut state: Locked<'_, T, Waiter>,
+        wait: Wait,
+        value: *mut T,
+        deadline: Nanos,
+    ) -> Result<(), Refused> {
+        let node = Node::new(wait.waiter(), value.cast());
+        // SAFETY: the node lies in this frame, which does not end before the node was popped and
+        // this task readied, or `leave` has returned. Its slot holds the message.
+        unsafe { self.join(&mut state, Side::Send, &node) };
+        drop(state);
+        let wake = wait.park(WaitReason::Send, deadline);
+        if wake != Wake::Ready {
+            // SAFETY: joined above; the message is as it was.
+            return unsafe { self.send_given_up(wake, &node, value) };
+        }
+        match node.outcome() {
+            Outcome::Passed => Ok(()),
+            Outcome::Closed => Err(Refused::Disconnected),
+            Outcome::Pending => crate::os::fatal("a sender was woken for nothing"),
+        }
+    }
+
+    /// # Safety
+    /// The wait was not ended by a peer; the node is on the senders' side; `value` holds the message.
+    #[cold]
+    unsafe fn send_given_up(&self, wake: Wake, node: &Node<Waiter>, value: *mut T) -> Result<(), Refused> {
+        // SAFETY: the caller's promise.
+        unsafe { self.leave(Side::Send, node) };
+        if wake == Wake::Cancel {
+            // SAFETY: nobody took the message; the unwinding drops it here.
+            let _message = unsafe { value.read() };
+            crate::sched::cancel::unwind();
+        }
+        Err(Refused::NotYet)
+    }
+
+    /// The rest of [`Self::recv`], which took the lock.
+    ///
+    /// # Safety
+    /// `out` is valid for writes; after `Ok` the message is there.
+    #[inline(never)]
+    unsafe fn recv_slow<'a>(&'a self, mut state: Locked<'a, T, Waiter>, out: *mut T, until: Until) -> Result<(), Refused> {
+        let mut armed = Armed::new(until);
+        loop {
+            let mut garbage = None;
+            // SAFETY: the state is this channel's, `out` the caller's promise.
+            match unsafe { self.recv_step(&mut state, out, &mut garbage) } {
+                Step::Done => {
+                    drop(state);
+                    drop(garbage);
+                    armed.abandon();
+                    return Ok(());
+                }
+                Step::Moved(sender) => {
+                    drop(state);
+                    sender.go();
+                    armed.abandon();
+                    return Ok(());
+                }
+                Step::Direct(peer) => {
+                    drop(state);
+                    // SAFETY: the peer is a claimed sender, whose slot holds the message.
+                    unsafe { pass(peer.slot(), out) };
+                    peer.settle(Outcome::Passed).go();
+                    armed.abandon();
+                    return Ok(());
+                }
+                Step::Closed => {
+                    drop(state);
+                    armed.abandon();
+                    return Err(Refused::Disconnected);
+                }
+                Step::Blocked => match armed.wait.take() {
+                    None => {
+                        drop(state);
+                        armed.arm()?;
+                        state = self.lock();
+                    }
+                    // SAFETY: the step was blocked, and `out` is as the caller promises.
+                    Some(wait) => return unsafe { self.recv_wait(state, wait, out, armed.deadline) },
+                },
+                Step::NoBlock => unreachable!("a receive needs no block"),
+            }
+        }
+    }
+
+    /// Waits for a sender.
+    ///
+    /// # Safety
+    /// As [`Self::recv_slow`]; the step was blocked under this hold of the lock.
+    unsafe fn recv_wait(
+        &self,
+        mut state: Locked<'_, T, Waiter>,
+        wait: Wait,
+        out: *mut T,
+        deadline: Nanos,
+    ) -> Result<(), Refused> {
+        let node = Node::new(wait.waiter(), out.cast());
+        // SAFETY: the node lies in this frame, which does not end before the node was popped and
+        // this task readied, or `leave` has returned. Its slot has room for a message.
+        unsafe { self.join(&mut state, Side::Recv, &node) };
+        drop(state);
+        let wake = wait.park(WaitReason::Recv, deadline);
+        if wake != Wake::Ready {
+            // SAFETY: joined above.
+            return unsafe { self.recv_given_up(wake, &node) };
+        }
+        match node.outcome() {
+            Outcome::Passed => Ok(()),
+            Outcome::Closed => Err(Refused::Disconnected),
+            Outcome::Pending => crate::os::fatal("a receiver was woken for nothing"),
+        }
+    }
+
+    /// # Safety
+    /// The wait was not ended by a peer; the node is on the receivers' side.
+    #[cold]
+    unsafe fn recv_given_up(&self, wake: Wake, node: &Node<Waiter>) -> Result<(), Refused> {
+        // SAFETY: the caller's promise.
+        unsafe { self.leave(Side::Recv, node) };
+        if wake == Wake::Cancel {
+            crate::sched::cancel::unwind();
+        }
+        Err(Refused::NotYet)
+    }
+}
+
+/// The wait of an operation that was blocked once.
+struct Armed {
+    until: Until,
+    wait: Option<Wait>,
+    deadline: Nanos,
+}
+
+impl Armed {
+    #[inline(always)]
+    fn new(until: Until) -> Armed {
+        Armed { until, wait: None, deadline: NEVER }
+    }
+
+    /// Arms, unless there is no time to wait. Without the lock.
+    fn arm(&mut self) -> Result<(), Refused> {
+        self.deadline = self.until.deadline().ok_or(Refused::NotYet)?;
+        self.wait = Some(wait::begin());
+        Ok(())
+    }
+
+    /// The operation was done after all. Whoever ended the wait meanwhile, which only `cancel` can have
+    /// done as nobody else knew of it, comes too late for it; the next call that parks will see to that.
+    #[inline(always)]
+    fn abandon(&mut self) {
+        if let Some(wait) = self.wait.take() {
+            wait.abandon();
+        }
+    }
+}

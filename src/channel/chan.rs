@@ -1,0 +1,470 @@
+//! A channel: its state, its invariants, and each operation's step under the lock.
+//!
+//! Promise: messages leave in the order in which they entered; whoever waits is served in the
+//! order of coming; a message that was handed over is received, one that was not stays with its
+//! sender; after the close sends fail, and receives drain what is left and then fail too.
+//!
+//! All kinds of channel are this one structure. A bounded channel has a ring of `cap` slots; a
+//! rendezvous is bounded by zero, always full and always empty; an unbounded one has a chain of
+//! blocks and a `cap` that is never reached. Beside the messages there are two queues of those
+//! who wait, and one spin lock over all of it, held for a few nanoseconds.
+//!
+//! Invariants, whenever the lock is free. A waiter counts while its task has not been claimed;
+//! nodes whose task is claimed may linger until somebody meets them or they are removed.
+//!
+//! 1. A waiting receiver implies that there is no message: `len` is zero.
+//! 2. A waiting sender implies that the store is full: `len` is `cap`.
+//! 3. Hence both kinds wait at once only where one task waits in both ways (a select on both ends
+//!    of a rendezvous).
+//! 4. `RECV_WAITING`, `SEND_WAITING`: set if that queue has a node.
+//! 5. `CLOSED`: nobody joins a queue any more, and `len` does not grow. It is never unset.
+//! 6. `WRITE_END`, `READ_END`: set exactly when the store must be extended before the next push,
+//!    advanced before the next pop (see [`Store`]).
+//!
+//! The steps keep 1 and 2: a send that finds a receiver waiting passes its message to it and leaves
+//! the store alone; a receive from a full store takes the first message and moves the first
+//! waiting sender's in behind the last. So the order of messages is the order of sending, and a
+//! message is copied as often as it must be: from slot to slot if somebody waits.
+//!
+//! Who waits is claimed under the lock; the message itself is passed, and the task readied, after it. That is
+//! sound because a claimed task stands still (see `waitq.rs`); and it keeps run queues, futexes and large
+//! copies out of the locked section. No message is dropped, and no user code runs, under the lock.
+//!
+//! The fast paths, inlined into the caller, ask one question for all exceptions: is one of the flags set that
+//! concern this operation? Everything else is in the steps here, and around them in `blocking.rs`.
+//! The steps do not block and know their tasks only by the [`Task`] trait: a model can drive them
+//! with stubs.
+//!
+//! Tested in `tests/channel.rs` (by property) and `tests/channel_random.rs` (against a plain model).
+//! Rejected: one lock-free queue per kind, as crossbeam has them. With Go's hand-over the wait
+//! queues need a lock anyway, and a buffered pair then costs two atomic operations for the queue and
+//! two loads for the waiters, against two for the lock here. Under contention the lock wins as well:
+//! one cache line moves instead of three, and the backoff lets it stay for a burst.
+
+use super::handles::Handles;
+use super::store::{Block, Extended, Store, has_size};
+use super::waitq::{Claimed, Node, Outcome, Queue, Ready, Task};
+use crate::sched::lock::{Spin, SpinGuard};
+use crate::sched::wait::Waiter;
+use crate::shim::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+
+/// A receiver's node is queued.
+const RECV_WAITING: u32 = 1;
+/// A sender's node is queued.
+const SEND_WAITING: u32 = 2;
+/// Sends fail; receives drain.
+const CLOSED: u32 = 4;
+/// The store must be extended before the next push.
+const WRITE_END: u32 = 8;
+/// The store must be advanced before the next pop.
+const READ_END: u32 = 16;
+
+/// What keeps a send off the fast path, and a receive.
+const SEND_EXCEPTIONS: u32 = RECV_WAITING | CLOSED | WRITE_END;
+const RECV_EXCEPTIONS: u32 = SEND_WAITING | READ_END;
+
+/// The `cap` of an unbounded channel.
+pub(super) const UNBOUNDED: usize = usize::MAX;
+
+/// See the module. What every operation touches is the first cache line.
+#[repr(C, align(64))]
+pub(super) struct Chan<T, W = Waiter> {
+    /// Messages in the store. Written under the lock; read anywhere.
+    len: AtomicUsize,
+    /// The constants above. Written under the lock; read anywhere.
+    flags: AtomicU32,
+    cap: usize,
+    state: Spin<State<T, W>>,
+    pub(super) handles: Handles,
+}
+
+// The ends of the store are on the line of the lock and the count.
+const _: () = assert!(std::mem::offset_of!(Chan<u64>, state) + 8 + 4 * size_of::<*mut u64>() <= 64);
+
+/// What the lock guards, beside `len` and `flags`.
+#[repr(C)]
+pub(super) struct State<T, W> {
+    store: Store<T>,
+    receivers: Queue<W>,
+    senders: Queue<W>,
+}
+
+/// The lock, held.
+pub(super) type Locked<'a, T, W> = SpinGuard<'a, State<T, W>>;
+
+// SAFETY: messages move between threads through the channel, so `T: Send`. None is ever shared.
+// The queues' nodes and the tasks in them may be used from any thread under the lock.
+unsafe impl<T: Send, W> Send for Chan<T, W> {}
+// SAFETY: as above; all shared state is atomic or under the lock.
+unsafe impl<T: Send, W> Sync for Chan<T, W> {}
+
+/// What a step found.
+#[derive(Debug)]
+pub(super) enum Step<W> {
+    /// The message is in the store, or came out of it.
+    Done,
+    /// A receive took the first message and moved that of the first waiting sender in.
+    Moved(Ready<W>),
+    /// The peer's slot is the caller's to pass the message to or from; best after unlocking.
+    Direct(Claimed<W>),
+    /// The channel must be given a block ([`Chan::offer`]) before it can take a message.
+    NoBlock,
+    /// It cannot be done now.
+    Blocked,
+    /// It can never be done.
+    Closed,
+}
+
+impl<T, W: Task> Chan<T, W> {
+    /// An empty channel. `ring` is its memory for `cap` messages, unless it is unbounded; `start` for [`Handles`].
+    pub(super) fn new(cap: usize, ring: *mut T, start: NonNull<u8>) -> Chan<T, W> {
+        let (store, flags) = match cap {
+            UNBOUNDED if has_size::<T>() => (Store::chain(), WRITE_END | READ_END),
+            UNBOUNDED => (Store::chain(), 0),
+            _ => (Store::ring(ring, cap), 0),
+        };
+        Chan {
+            len: AtomicUsize::new(0),
+            flags: AtomicU32::new(flags),
+            cap,
+            state: Spin::new(State { store, receivers: Queue::new(), senders: Queue::new() }),
+            handles: Handles::new(start),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn lock(&self) -> Locked<'_, T, W> {
+        self.state.lock()
+    }
+
+    #[inline(always)]
+    fn flags(&self) -> u32 {
+        // Relaxed: the lock orders it; without the lock see `looks_empty`.
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Sets and unsets flags. The caller holds the lock.
+    fn change_flags(&self, set: u32, unset: u32) {
+        // Relaxed: the lock orders it. Not a read-modify-write: only lock holders write.
+        self.flags.store((self.flags() | set) & !unset, Ordering::Relaxed);
+    }
+
+    fn set_len(&self, len: usize) {
+        // Relaxed: as above.
+        self.len.store(len, Ordering::Relaxed);
+    }
+
+    /// Messages in the store.
+    pub(super) fn len(&self) -> usize {
+        // Relaxed: one word, exact at the moment of reading; whoever learned of an operation
+        // before sees its effect, as the operation's store comes before.
+        self.len.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn capacity(&self) -> Option<usize> {
+        (self.cap != UNBOUNDED).then_some(self.cap)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() == self.cap
+    }
+
+    /// True if a receive would have been [`Step::Blocked`] at some moment of this call, so that
+    /// one who does not wait need not take the lock.
+    ///
+    /// The moment is that of the first load if `cap` is not zero: no message was there. (Nor did a
+    /// sender wait, invariant 2; nor was it closed, as it is not closed later.) With `cap` zero it
+    /// is that of the second: no sender waits, and it is not closed.
+    #[inline(always)]
+    pub(super) fn looks_empty(&self) -> bool {
+        // Acquire: the flags are read after it.
+        self.len.load(Ordering::Acquire) == 0 && self.flags() & (SEND_WAITING | CLOSED) == 0
+    }
+
+    /// The same for a send: as above, with 1 for 2.
+    #[inline(always)]
+    pub(super) fn looks_full(&self) -> bool {
+        // Acquire: the flags are read after it.
+        self.len.load(Ordering::Acquire) == self.cap && self.flags() & (RECV_WAITING | CLOSED) == 0
+    }
+
+    /// Sends if there is room and nothing special about it; false has changed nothing.
+    ///
+    /// # Safety
+    /// `state` is this channel's. `value` is valid for reads; after true the value is the channel's.
+    #[inline(always)]
+    pub(super) unsafe fn send_fast(&self, state: &mut State<T, W>, value: *const T) -> bool {
+        let len = self.len();
+        if self.flags() & SEND_EXCEPTIONS != 0 || len >= self.cap {
+            return false;
+        }
+        // SAFETY: there is room: `len` is less than `cap`, and `WRITE_END` is not set.
+        if !unsafe { state.store.push(value) } {
+            self.change_flags(WRITE_END, 0);
+        }
+        self.set_len(len + 1);
+        true
+    }
+
+    /// Receives if there is a message and nothing special about it.
+    ///
+    /// # Safety
+    /// `state` is this channel's.
+    #[inline(always)]
+    pub(super) unsafe fn recv_fast(&self, state: &mut State<T, W>) -> Option<T> {
+        let len = self.len();
+        if self.flags() & RECV_EXCEPTIONS != 0 || len == 0 {
+            return None;
+        }
+        // SAFETY: there is a message, and `READ_END` is not set.
+        let (value, more) = unsafe { state.store.pop() };
+        if !more {
+            self.change_flags(READ_END, 0);
+        }
+        self.set_len(len - 1);
+        Some(value)
+    }
+
+    /// Sends as far as it can be done under the lock.
+    ///
+    /// # Safety
+    /// `state` is this channel's. `value` is valid for reads. After `Done` the value is the
+    /// channel's; after `Direct` the caller moves it to the peer's slot, settles and readies it.
+    #[inline]
+    pub(super) unsafe fn send_step(&self, state: &mut State<T, W>, value: *const T) -> Step<W> {
+        if self.flags() & CLOSED != 0 {
+            return Step::Closed;
+        }
+        if self.flags() & RECV_WAITING != 0 {
+            let peer = state.receivers.pop();
+            if state.receivers.is_empty() {
+                self.change_flags(0, RECV_WAITING);
+            }
+            if let Some(peer) = peer {
+                debug_assert_eq!(self.len(), 0, "invariant 1");
+                return Step::Direct(peer);
+            }
+        }
+        if self.len() == self.cap {
+            return Step::Blocked;
+        }
+        if self.flags() & WRITE_END != 0 {
+            // SAFETY: `WRITE_END` says that `write` is at its end.
+            match unsafe { state.store.extend() } {
+                None => return Step::NoBlock,
+                Some(Extended::Tail) => self.change_flags(0, WRITE_END),
+                Some(Extended::First) => self.change_flags(0, WRITE_END | READ_END),
+            }
+        }
+        // SAFETY: what is an exception to the fast path was settled above; the rest is the caller's promise.
+        let sent = unsafe { self.send_fast(state, value) };
+        debug_assert!(sent);
+        Step::Done
+    }
+
+    /// Receives as far as it can be done under the lock. A block that is no longer needed is left in
+    /// `garbage`, to be dropped without the lock.
+    ///
+    /// # Safety
+    /// `state` is this channel's. `out` is valid for writes. After `Done` and `Moved` the message is there; after
+    /// `Direct` the caller moves it there from the peer's slot, settles and readies the peer.
+    #[inline]
+    pub(super) unsafe fn recv_step(
+        &self,
+        state: &mut State<T, W>,
+        out: *mut T,
+        garbage: &mut Option<Block<T>>,
+    ) -> Step<W> {
+        let len = self.len();
+        let mut sender = None;
+        if self.flags() & SEND_WAITING != 0 {
+            sender = state.senders.pop();
+            if state.senders.is_empty() {
+                self.change_flags(0, SEND_WAITING);
+            }
+        }
+        if len == 0 {
+            return match sender {
+                // Invariant 2: `cap` is zero.
+                Some(sender) => Step::Direct(sender),
+                None if self.flags() & CLOSED != 0 => Step::Closed,
+                None => Step::Blocked,
+            };
+        }
+        if self.flags() & READ_END != 0 {
+            // SAFETY: `READ_END` says that `read` is at its end, and there is a message.
+            *garbage = unsafe { state.store.advance() };
+            self.change_flags(0, READ_END);
+        }
+        // SAFETY: there is a message and `read` is not at its end; `out` is the caller's promise.
+        let more = unsafe {
+            let (value, more) = state.store.pop();
+            out.write(value);
+            more
+        };
+        if !more {
+            self.change_flags(READ_END, 0);
+        }
+        match sender {
+            None => {
+                self.set_len(len - 1);
+                Step::Done
+            }
+            Some(sender) => {
+                // SAFETY: the slot is the claimed sender's, whose message it holds. There is
+                // room: one was just taken. Only rings have waiting senders, and they never end.
+                let more = unsafe { state.store.push(sender.slot()) };
+                debug_assert!(more && len == self.cap, "invariant 2");
+                Step::Moved(sender.settle(Outcome::Passed))
+            }
+        }
+    }
+
+    /// Gives the channel a block for the next `send_step`; returns it if it has one.
+    #[must_use = "freeing it under the lock would be slow"]
+    pub(super) fn offer(&self, state: &mut State<T, W>, block: Block<T>) -> Option<Block<T>> {
+        state.store.offer(block)
+    }
+
+    /// Queues a waiter after its step was [`Step::Blocked`], under the same hold of the lock.
+    ///
+    /// # Safety
+    /// `state` is this channel's. The node as for [`Queue::push`], with [`Self::leave`] for `remove`.
+    /// Its slot holds the message to send, or has room for the one to receive.
+    pub(super) unsafe fn join(&self, state: &mut State<T, W>, side: Side, node: &Node<W>) {
+        debug_assert_eq!(self.flags() & CLOSED, 0, "invariant 5");
+        // SAFETY: the caller's promise.
+        unsafe { state.queue(side).push(node) };
+        self.change_flags(side.waiting(), 0);
+    }
+
+    /// Takes a waiter's node out of its queue, if it is still there. To be called after a wait
+    /// that was not ended through this node.
+    ///
+    /// # Safety
+    /// The node was joined to this side of this channel.
+    #[cold]
+    pub(super) unsafe fn leave(&self, side: Side, node: &Node<W>) {
+        let mut state = self.lock();
+        // SAFETY: the caller's promise.
+        unsafe { state.queue(side).remove(node) };
+        if state.queue(side).is_empty() {
+            self.change_flags(0, side.waiting());
+        }
+    }
+
+    /// Closes the channel and wakes all who wait. False if it was closed already.
+    ///
+    /// The lock is not held for all of them at once, however many there are. In between, a
+    /// receiver may still be served by a sender who waited before the close.
+    pub(super) fn close(&self) -> bool {
+        let state = self.lock();
+        let flags = self.flags();
+        if flags & CLOSED != 0 {
+            return false;
+        }
+        self.change_flags(CLOSED, 0);
+        drop(state);
+        if flags & (RECV_WAITING | SEND_WAITING) != 0 {
+            self.wake_all();
+        }
+        true
+    }
+
+    /// The second half of [`Self::close`].
+    #[cold]
+    fn wake_all(&self) {
+        const BATCH: usize = 32;
+        loop {
+            let mut batch = [const { None }; BATCH];
+            let mut state = self.lock();
+            for place in &mut batch {
+                let state = &mut *state;
+                *place = state.receivers.pop().or_else(|| state.senders.pop()).map(|n| n.settle(Outcome::Closed));
+                if place.is_none() {
+                    self.change_flags(0, RECV_WAITING | SEND_WAITING);
+                    break;
+                }
+            }
+            drop(state);
+            let done = batch[BATCH - 1].is_none();
+            batch.into_iter().flatten().for_each(Ready::go);
+            if done {
+                return;
+            }
+        }
+    }
+
+    /// Drops all messages of a closed channel that has no receivers. If dropping one panics the
+    /// others are dropped all the same, and then the first panic goes on.
+    pub(super) fn discard(&self) {
+        let mut panic = None;
+        loop {
+            let mut message = MaybeUninit::<T>::uninit();
+            let mut garbage = None;
+            let mut state = self.lock();
+            // SAFETY: the state is this channel's, and the place is valid.
+            let step = unsafe { self.recv_step(&mut state, message.as_mut_ptr(), &mut garbage) };
+            drop(state);
+            match step {
+                Step::Done => {}
+                // Senders may still wait if another thread is in the middle of its `close`.
+                Step::Moved(sender) => sender.go(),
+                Step::Direct(sender) => {
+                    sender.settle(Outcome::Closed).go();
+                    continue;
+                }
+                _ => break,
+            }
+            // SAFETY: after `Done` and `Moved` the message is there, and ours.
+            let message = unsafe { message.assume_init() };
+            if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(message))) {
+                match panic {
+                    None => panic = Some(payload),
+                    // Its own drop might panic.
+                    Some(_) => std::mem::forget(payload),
+                }
+            }
+        }
+        if let Some(payload) = panic {
+            std::panic::resume_unwind(payload);
+        }
+    }
+}
+
+/// The two sides of a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    Send,
+    Recv,
+}
+
+impl Side {
+    fn waiting(self) -> u32 {
+        match self {
+            Side::Send => SEND_WAITING,
+            Side::Recv => RECV_WAITING,
+        }
+    }
+}
+
+impl<T, W> State<T, W> {
+    fn queue(&mut self, side: Side) -> &mut Queue<W> {
+        match side {
+            Side::Send => &mut self.senders,
+            Side::Recv => &mut self.receivers,
+        }
+    }
+}
+
+/// Passes a message from a peer's slot to `out` or the other way round.
+///
+/// # Safety
+/// `from` holds a message, `to` has room for it, and they do not overlap; the message is at `to` from then on.
+#[inline(always)]
+pub(super) unsafe fn pass<T>(from: *const T, to: *mut T) {
+    // SAFETY: the caller's promise.
+    unsafe { ptr::copy_nonoverlapping(from, to, 1) };
+}

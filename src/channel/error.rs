@@ -1,0 +1,266 @@
+//! What a channel operation reports when it cannot do what was asked.
+//!
+//! The names, shapes and texts are those of the crossbeam-channel crate, so that code which
+//! matches on them moves over by changing the import. The errors of a send carry the message
+//! back: whoever failed to send it still owns it. The word *disconnected* covers three ends of
+//! a channel that callers need not tell apart: all handles of the other side were dropped, all
+//! handles of one's own side were (seen through a message in flight), or somebody called `close`.
+
+use std::error;
+use std::fmt;
+
+/// The message could not be sent because the channel is disconnected. Returned by
+/// [`Sender::send`](super::Sender::send); it holds the message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SendError<T>(pub T);
+
+/// The message was not sent at once. Returned by [`Sender::try_send`](super::Sender::try_send);
+/// it holds the message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum TrySendError<T> {
+    /// The channel is full; or, for capacity zero, no receiver is waiting.
+    Full(T),
+    /// The channel is disconnected: no message will ever pass again.
+    Disconnected(T),
+}
+
+/// The message was not sent in time. Returned by
+/// [`Sender::send_timeout`](super::Sender::send_timeout) and
+/// [`Sender::send_deadline`](super::Sender::send_deadline); it holds the message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SendTimeoutError<T> {
+    /// The channel stayed full until the time had passed; or, for capacity zero, no receiver came.
+    Timeout(T),
+    /// The channel is disconnected: no message will ever pass again.
+    Disconnected(T),
+}
+
+/// The channel is empty and disconnected: no message will ever come. Returned by
+/// [`Receiver::recv`](super::Receiver::recv).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecvError;
+
+/// No message was there. Returned by [`Receiver::try_recv`](super::Receiver::try_recv).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TryRecvError {
+    /// The channel is empty; or, for capacity zero, no sender is waiting.
+    Empty,
+    /// The channel is empty and disconnected: no message will ever come.
+    Disconnected,
+}
+
+/// No message came in time. Returned by [`Receiver::recv_timeout`](super::Receiver::recv_timeout)
+/// and [`Receiver::recv_deadline`](super::Receiver::recv_deadline).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecvTimeoutError {
+    /// The channel stayed empty until the time had passed; or, for capacity zero, no sender came.
+    Timeout,
+    /// The channel is empty and disconnected: no message will ever come.
+    Disconnected,
+}
+
+impl<T> SendError<T> {
+    /// Takes the message back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = gort::channel::unbounded();
+    /// drop(receiver);
+    /// let error = sender.send("kept").unwrap_err();
+    /// assert_eq!(error.into_inner(), "kept");
+    /// ```
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> TrySendError<T> {
+    /// Takes the message back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, _receiver) = gort::channel::bounded(0);
+    /// let error = sender.try_send("nobody waits").unwrap_err();
+    /// assert_eq!(error.into_inner(), "nobody waits");
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        }
+    }
+
+    /// True if the channel was full.
+    pub fn is_full(&self) -> bool {
+        matches!(self, TrySendError::Full(_))
+    }
+
+    /// True if the channel is disconnected.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, TrySendError::Disconnected(_))
+    }
+}
+
+impl<T> SendTimeoutError<T> {
+    /// Takes the message back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (sender, _receiver) = gort::channel::bounded(0);
+    /// let error = sender.send_timeout("late", Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// assert_eq!(error.into_inner(), "late");
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            SendTimeoutError::Timeout(message) | SendTimeoutError::Disconnected(message) => message,
+        }
+    }
+
+    /// True if the time had passed.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, SendTimeoutError::Timeout(_))
+    }
+
+    /// True if the channel is disconnected.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, SendTimeoutError::Disconnected(_))
+    }
+}
+
+impl TryRecvError {
+    /// True if the channel was empty but may still bring messages.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, TryRecvError::Empty)
+    }
+
+    /// True if the channel is empty and disconnected.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, TryRecvError::Disconnected)
+    }
+}
+
+impl RecvTimeoutError {
+    /// True if the time had passed.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, RecvTimeoutError::Timeout)
+    }
+
+    /// True if the channel is empty and disconnected.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, RecvTimeoutError::Disconnected)
+    }
+}
+
+// The Debug forms show no message, so that they ask nothing of `T`: `unwrap` and `expect` need
+// Debug of the error.
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("SendError(..)")
+    }
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            TrySendError::Full(_) => "Full(..)",
+            TrySendError::Disconnected(_) => "Disconnected(..)",
+        })
+    }
+}
+
+impl<T> fmt::Debug for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            SendTimeoutError::Timeout(_) => "Timeout(..)",
+            SendTimeoutError::Disconnected(_) => "Disconnected(..)",
+        })
+    }
+}
+
+const SEND_DISCONNECTED: &str = "sending on a disconnected channel";
+const RECV_DISCONNECTED: &str = "receiving on an empty and disconnected channel";
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(SEND_DISCONNECTED)
+    }
+}
+
+impl<T> fmt::Display for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            TrySendError::Full(_) => "sending on a full channel",
+            TrySendError::Disconnected(_) => SEND_DISCONNECTED,
+        })
+    }
+}
+
+impl<T> fmt::Display for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            SendTimeoutError::Timeout(_) => "timed out waiting on send operation",
+            SendTimeoutError::Disconnected(_) => SEND_DISCONNECTED,
+        })
+    }
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(RECV_DISCONNECTED)
+    }
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            TryRecvError::Empty => "receiving on an empty channel",
+            TryRecvError::Disconnected => RECV_DISCONNECTED,
+        })
+    }
+}
+
+impl fmt::Display for RecvTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            RecvTimeoutError::Timeout => "timed out waiting on receive operation",
+            RecvTimeoutError::Disconnected => "channel is empty and disconnected",
+        })
+    }
+}
+
+impl<T: Send> error::Error for SendError<T> {}
+impl<T: Send> error::Error for TrySendError<T> {}
+impl<T: Send> error::Error for SendTimeoutError<T> {}
+impl error::Error for RecvError {}
+impl error::Error for TryRecvError {}
+impl error::Error for RecvTimeoutError {}
+
+impl<T> From<SendError<T>> for TrySendError<T> {
+    fn from(SendError(message): SendError<T>) -> TrySendError<T> {
+        TrySendError::Disconnected(message)
+    }
+}
+
+impl<T> From<SendError<T>> for SendTimeoutError<T> {
+    fn from(SendError(message): SendError<T>) -> SendTimeoutError<T> {
+        SendTimeoutError::Disconnected(message)
+    }
+}
+
+impl From<RecvError> for TryRecvError {
+    fn from(_: RecvError) -> TryRecvError {
+        TryRecvError::Disconnected
+    }
+}
+
+impl From<RecvError> for RecvTimeoutError {
+    fn from(_: RecvError) -> RecvTimeoutError {
+        RecvTimeoutError::Disconnected
+    }
+}
