@@ -396,4 +396,7 @@ fn sleep(post: &Post) {
     while post.state.load(Ordering::Acquire) == 1 {
         os::futex::wait_without_tls(&post.state, 1);
     }
+    // The destructors of thread-locals run next, as on any thread: without an M. (The word still
+    // names the last one that wore this home.)
+    crate::context::set_current_m(ptr::null_mut());
 }

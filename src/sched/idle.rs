@@ -240,6 +240,8 @@ pub(crate) fn stop_searching(m: &M, found: bool) {
 pub(crate) fn sleep(m: &'static M) -> bool {
     let rt = m.rt;
     let idle = &rt.idle;
+    // Before the M is in the list: whoever calls it from there makes it a searcher anew.
+    let searched = m.searching.replace(false);
     {
         let mut lists = idle.lists.lock();
         if let Some(p) = m.p.take() {
@@ -250,8 +252,9 @@ pub(crate) fn sleep(m: &'static M) -> bool {
         }
         lists.ms.push(MRef(m));
     }
-    if m.searching.get() {
-        stop_searching(m, false); // T1
+    if searched {
+        // T1. AcqRel: keeps the count exact with the other read-modify-writes.
+        idle.searching.fetch_sub(1, Ordering::AcqRel);
     }
     asymmetric::heavy(); // T2
     if rt.is_stopping() || rt.has_work() {

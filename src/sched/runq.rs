@@ -15,6 +15,7 @@
 use super::biased::Biased;
 use super::g::GRef;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Every so many picks the oldest fresh coroutine goes before the ready ones.
@@ -106,6 +107,18 @@ impl RunQueue {
                 self.note(queues);
             })
         }
+    }
+
+    /// Makes room for a coroutine that has not run, so that the push cannot fail.
+    ///
+    /// # Safety
+    /// The calling M holds the P.
+    #[inline(always)]
+    pub(crate) unsafe fn reserve_fresh(&self) -> io::Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.queues.own(|queues| queues.fresh.try_reserve(1)) }.map_err(|_| {
+            io::Error::new(io::ErrorKind::OutOfMemory, "gort: no memory for a longer run queue")
+        })
     }
 
     /// Queues a coroutine that has not run.

@@ -56,8 +56,12 @@ where
     rt.admit()?;
     let here = M::current().filter(|m| ptr::eq(m.rt, rt)).and_then(|m| Some((m, m.p.get()?)));
     let g = match here {
-        // SAFETY: this M holds the P.
-        Some((_, p)) => unsafe { p.local() }.records.get()?,
+        Some((_, p)) => {
+            // SAFETY: this M holds the P.
+            unsafe { p.queue.reserve_fresh() }?;
+            // SAFETY: as above.
+            unsafe { p.local() }.records.get()?
+        }
         None => gpool::get()?,
     };
     // SAFETY: the record is ours; the caller vouches for lifetimes.

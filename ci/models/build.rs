@@ -1,0 +1,175 @@
+//! Copies the protocols out of `../../src`, ready to be modelled.
+//!
+//! A copy differs from its original in three ways. Its atomics come from `crate::shim`, which is
+//! loom here. Its inner doc comments are plain comments, because it is pulled in by `include!`.
+//! And every line that a mutation names is there twice: `if crate::broken("name") { the broken
+//! line } else { the line }`, so that one build can run sound or broken in any one way.
+//!
+//! Nothing is copied by hand, so a model cannot drift from the code. When the code has moved
+//! under a mutation or under the world around it, this build fails and says where.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+include!("src/mutations.rs");
+
+/// Files that are taken whole.
+const WHOLE: &[&str] = &[
+    "sched/biased.rs",
+    "sched/cancel.rs",
+    "sched/home_word.rs",
+    "sched/idle.rs",
+    "sched/join.rs",
+    "sched/lock.rs",
+    "sched/runq.rs",
+    "sched/timers.rs",
+    "sched/wait.rs",
+    "sched/wait_word.rs",
+    "poll/word.rs",
+];
+
+/// Parts of files: the name of the copy, the file, the items (by how they begin), and whether
+/// they are methods.
+const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
+    (
+        "g_state",
+        "sched/g.rs",
+        &[
+            "pub(crate) const COMPLETE:",
+            "pub(crate) const HANDLE:",
+            "pub(crate) const JOINING:",
+            "pub(crate) const PANICKED:",
+            "pub(crate) const CANCELLED:",
+            "pub(crate) const REF:",
+        ],
+        None,
+    ),
+    ("g_references", "sched/g.rs", &["pub(crate) fn retain(", "pub(crate) unsafe fn release("], Some("G")),
+    ("complete", "sched/spawn.rs", &["pub(crate) fn complete("], None),
+    ("park", "sched/park.rs", &["pub(crate) fn park("], None),
+    ("ready", "sched/park.rs", &["pub(crate) unsafe fn ready(", "pub(crate) unsafe fn requeue(", "pub(crate) unsafe fn ready_claimed("], None),
+    (
+        "m_states",
+        "sched/m.rs",
+        &["const AWAKE:", "const ASLEEP:", "const POLLING:", "const CALLED:"],
+        None,
+    ),
+    (
+        "m_call",
+        "sched/m.rs",
+        &[
+            "pub(crate) fn sleep(",
+            "pub(crate) fn begin_polling(",
+            "pub(crate) fn end_polling(",
+            "pub(crate) fn call(",
+            "pub(crate) fn answer(",
+            "pub(crate) fn is_called(",
+        ],
+        Some("M"),
+    ),
+    ("find", "sched/find.rs", &["fn find_more("], None),
+    ("p_take", "sched/p.rs", &["pub(crate) unsafe fn take_injected(", "pub(crate) unsafe fn steal("], Some("P")),
+    ("thread_task", "sched/thread_task.rs", &["pub(crate) fn ready(", "pub(crate) fn block("], Some("ThreadTask")),
+    ("sysmon", "sched/sysmon.rs", &["const AWAKE:", "const SHORT:", "const DEEP:", "pub(crate) fn wake(", "fn cut_short(", "fn sleep("], None),
+];
+
+fn main() {
+    println!("cargo::rustc-check-cfg=cfg(loom)");
+    println!("cargo::rustc-cfg=loom");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/mutations.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
+
+    let mut files: Vec<&str> = WHOLE.iter().copied().chain(PARTS.iter().map(|part| part.1)).collect();
+    files.sort_unstable();
+    files.dedup();
+    for mutation in MUTATIONS {
+        assert!(files.contains(&mutation.file), "mutation `{}`: {} is not modelled", mutation.name, mutation.file);
+    }
+    let mut texts = std::collections::HashMap::new();
+    for file in files {
+        let path = source.join(file);
+        println!("cargo::rerun-if-changed={}", path.display());
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        texts.insert(file, prepare(file, &text));
+    }
+    let write = |name: &str, text: &str| std::fs::write(out.join(name), text).expect("OUT_DIR can be written");
+    for file in WHOLE {
+        write(&file.replace('/', "_"), &texts[file]);
+    }
+    for (name, file, items, methods_of) in PARTS {
+        let mut text = String::new();
+        for begin in *items {
+            writeln!(text, "{}", item(file, &texts[file], begin)).expect("a string");
+        }
+        if let Some(of) = methods_of {
+            text = format!("impl {of} {{\n{text}}}\n");
+        }
+        write(&format!("{name}.rs"), &text);
+    }
+}
+
+/// The three changes.
+fn prepare(file: &str, original: &str) -> String {
+    let mut text = String::new();
+    // Unit tests stay behind.
+    for line in original.split("#[cfg(test)]\nmod tests").next().expect("one").lines() {
+        if let Some(comment) = line.trim_start().strip_prefix("//!") {
+            writeln!(text, "// {comment}").expect("a string");
+        } else if line.trim_start().starts_with("///") {
+            // Examples and links are of no use here.
+            writeln!(text).expect("a string");
+        } else {
+            writeln!(text, "{}", line.replace("std::sync::atomic", "crate::shim::atomic")).expect("a string");
+        }
+    }
+    for mutation in MUTATIONS.iter().filter(|mutation| mutation.file == file) {
+        let whole = item(file, &text, mutation.within);
+        let count = whole.matches(mutation.line).count();
+        assert_eq!(
+            count, 1,
+            "mutation `{}`: `{}` is {count} times in `{}` of src/{file}",
+            mutation.name, mutation.line, mutation.within
+        );
+        let (line, broken) = (mutation.line, mutation.broken);
+        // A condition of a `let` chain or an expression is wrapped; statements are blocks.
+        let both = if line.ends_with(';') || line.ends_with('}') {
+            format!("if crate::broken(\"{}\") {{ {broken} }} else {{ {line} }}", mutation.name)
+        } else {
+            format!("(if crate::broken(\"{}\") {{ {broken} }} else {{ {line} }})", mutation.name)
+        };
+        let changed = whole.replacen(line, &both, 1);
+        text = text.replacen(&whole, &changed, 1);
+    }
+    text
+}
+
+/// The one item of `text` that has `begin` in its first line, to its closing brace or semicolon.
+fn item(file: &str, text: &str, begin: &str) -> String {
+    let mut starts = text.match_indices(begin).filter(|(at, _)| {
+        let line = text[..*at].rfind('\n').map_or(0, |newline| newline + 1);
+        text[line..*at].trim().is_empty()
+    });
+    let (start, _) = starts.next().unwrap_or_else(|| panic!("src/{file} has no `{begin}`"));
+    assert!(starts.next().is_none(), "src/{file} has `{begin}` more than once");
+    let mut depth = 0;
+    let mut comment = false;
+    for (at, byte) in text.bytes().enumerate().skip(start) {
+        match byte {
+            b'\n' => comment = false,
+            b'/' if text.as_bytes()[at + 1] == b'/' => comment = true,
+            _ if comment => {}
+            b'{' | b'(' | b'[' => depth += 1,
+            b'}' | b')' | b']' => {
+                depth -= 1;
+                if depth == 0 && byte == b'}' {
+                    return text[start..=at].to_owned();
+                }
+            }
+            b';' if depth == 0 => return text[start..=at].to_owned(),
+            _ => {}
+        }
+    }
+    panic!("src/{file}: `{begin}` does not end");
+}

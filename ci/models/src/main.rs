@@ -1,0 +1,124 @@
+//! The model checks: the protocols of gort under every interleaving, and under every value that
+//! the memory model lets a load return (loom; Relaxed loads see old stores).
+//!
+//! The code under test is `../../src` itself, copied by `build.rs`; only the world around it is
+//! made for the purpose (`sched/`, `os.rs`): a coroutine is a thread of the checker, a futex is
+//! a condition variable, the netpoller is a flag. The fences of `shim::asymmetric` are SeqCst
+//! fences here, as they are where the kernel has no `membarrier`.
+//!
+//! A model that always passes proves nothing. So each comes with *mutations* (`mutations.rs`):
+//! one line of the protocol weakened or left out. Every mutation must make its model fail.
+//!
+//!   gort-models                 all models sound, then every mutation; ends with 1 if one
+//!                               model fails or one mutation goes unnoticed
+//!   gort-models WORD..          only the models and mutations with one of the words in them
+//!   gort-models --run MODEL     one model, in this process; GORT_BREAK=MUTATION breaks it
+//!   gort-models --list          names
+//!
+//! To see how a failing model failed: GORT_BREAK=.. LOOM_LOG=trace LOOM_LOCATION=1 .. --run ..
+
+#![allow(dead_code, unused_imports, reason = "the copies bring more than the models call")]
+
+mod models;
+mod mutations;
+mod os;
+mod poll;
+mod sched;
+#[path = "../../../src/shim/mod.rs"]
+mod shim;
+
+use models::MODELS;
+use mutations::{MUTATIONS, Mutation};
+use std::process::{Command, ExitCode, Output};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Whether the line that the mutation `name` breaks is to be broken.
+pub(crate) fn broken(name: &str) -> bool {
+    static BROKEN: OnceLock<Option<String>> = OnceLock::new();
+    BROKEN.get_or_init(|| std::env::var("GORT_BREAK").ok()).as_deref() == Some(name)
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--run", name] => {
+            let (_, bound, model) = MODELS.iter().find(|(known, ..)| *known == name).expect("a model; see --list");
+            let mut builder = loom::model::Builder::new();
+            builder.max_branches = 20_000;
+            if builder.preemption_bound.is_none() {
+                builder.preemption_bound = *bound;
+            }
+            let count = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+            let counter = count.clone();
+            builder.check(move || {
+                counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                model();
+            });
+            println!("{}", count.load(std::sync::atomic::Ordering::Relaxed));
+            ExitCode::SUCCESS
+        }
+        ["--list"] => {
+            for (name, bound, _) in MODELS {
+                println!("{name} (preemptions: {})", bound.map_or("any number".into(), |bound| bound.to_string()));
+                for mutation in MUTATIONS.iter().filter(|mutation| mutation.model == *name) {
+                    println!("    {:32} {}: {}", mutation.name, mutation.file, mutation.why);
+                }
+            }
+            ExitCode::SUCCESS
+        }
+        ref words => all(words),
+    }
+}
+
+fn all(words: &[&str]) -> ExitCode {
+    let begin = Instant::now();
+    let chosen = |texts: &[&str]| words.is_empty() || words.iter().any(|word| texts.iter().any(|t| t.contains(word)));
+    let mut wrong = Vec::new();
+    let (mut models, mut mutations) = (0, 0);
+    for (name, bound, _) in MODELS.iter().filter(|(name, ..)| chosen(&[name])) {
+        models += 1;
+        let (output, time) = child(name, None);
+        let bound = bound.map_or(String::new(), |bound| format!(", at most {bound} preemptions"));
+        if output.status.success() {
+            let count = String::from_utf8_lossy(&output.stdout);
+            println!("sound   {name:32} {:6.1} s, {} executions{bound}", time.as_secs_f32(), count.trim());
+        } else {
+            println!("FAILED  {name:32} {:6.1} s{bound}\n{}", time.as_secs_f32(), String::from_utf8_lossy(&output.stderr));
+            wrong.push(format!("{name} fails"));
+        }
+    }
+    for Mutation { name, model, .. } in MUTATIONS.iter().filter(|m| chosen(&[m.name, m.model])) {
+        mutations += 1;
+        let (output, time) = child(model, Some(name));
+        if output.status.success() {
+            println!("PASSED  {name:32} {:6.1} s, though broken", time.as_secs_f32());
+            wrong.push(format!("{model} does not notice {name}"));
+        } else {
+            println!("broken  {name:32} {:6.1} s, noticed: {}", time.as_secs_f32(), reason(&output));
+        }
+    }
+    println!("{models} models, {mutations} mutations, {:.0} s", begin.elapsed().as_secs_f32());
+    for line in &wrong {
+        println!("WRONG: {line}");
+    }
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs a model in a process of its own: a failure may well abort.
+fn child(model: &str, broken: Option<&str>) -> (Output, Duration) {
+    let begin = Instant::now();
+    let mut command = Command::new(std::env::current_exe().expect("it runs"));
+    command.args(["--run", model]).env_remove("GORT_BREAK").env("RUST_BACKTRACE", "0");
+    if let Some(name) = broken {
+        command.env("GORT_BREAK", name);
+    }
+    (command.output().expect("it can be started again"), begin.elapsed())
+}
+
+/// The first thing that a failing model said.
+fn reason(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let mut lines = text.lines().skip_while(|line| !line.contains("panicked at")).skip(1);
+    lines.find(|line| !line.trim().is_empty()).unwrap_or("ended without a word").trim().chars().take(90).collect()
+}

@@ -1,0 +1,56 @@
+//! The kernel, as far as the protocols know it.
+
+pub(crate) mod clock {
+    //! A clock that stands still at 1000.
+
+    pub(crate) type Nanos = u64;
+    pub(crate) const NEVER: Nanos = u64::MAX;
+
+    pub(crate) fn now() -> Nanos {
+        1_000
+    }
+    pub(crate) fn after(after: std::time::Duration) -> Nanos {
+        after.as_nanos() as u64
+    }
+    pub(crate) fn at(_: std::time::Instant) -> Nanos {
+        NEVER
+    }
+}
+
+pub(crate) mod futex {
+    //! Futexes: one queue for all words. Whether a sleep with a deadline is over at once, or
+    //! never by itself, is for the model to say; in between it is the same as at once, later.
+
+    use super::clock::{NEVER, Nanos};
+    use loom::sync::atomic::{AtomicU32, Ordering};
+    use loom::sync::{Condvar, Mutex};
+
+    /// Set by models in which deadlines pass.
+    pub(crate) static DEADLINES_PASS: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+    loom::lazy_static! {
+        static ref SLEEPERS: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+    }
+
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Nanos) -> bool {
+        if deadline != NEVER && DEADLINES_PASS.load(Ordering::Relaxed) {
+            loom::thread::yield_now();
+            return false;
+        }
+        let guard = SLEEPERS.0.lock().expect("no panics inside");
+        // Relaxed: the kernel reads it under the queue's lock.
+        if word.load(Ordering::Relaxed) == expected {
+            drop(SLEEPERS.1.wait(guard));
+        }
+        true
+    }
+
+    pub(crate) fn wake(_: &AtomicU32, _: u32) {
+        drop(SLEEPERS.0.lock());
+        SLEEPERS.1.notify_all();
+    }
+}
+
+pub(crate) fn fatal(message: &str) -> ! {
+    panic!("{message}")
+}

@@ -1,0 +1,24 @@
+//! The search for work, without the part that looks at the M's home.
+
+use super::g::GRef;
+use super::m::M;
+use super::{idle, park};
+use crate::os::clock;
+
+real!("find");
+
+/// Timers are looked at by the pollers of the models.
+fn glance(_: &M) {}
+
+pub(crate) fn find(m: &'static M) -> Option<GRef> {
+    // SAFETY: it holds the P.
+    match unsafe { m.p().pick(m.rt) } {
+        Some(g) => {
+            if m.searching.get() {
+                idle::stop_searching(m, true);
+            }
+            Some(g)
+        }
+        None => find_more(m),
+    }
+}

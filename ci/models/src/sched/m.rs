@@ -1,0 +1,87 @@
+//! An M: how it sleeps and is called is real, the rest is a thread of the checker.
+
+use super::g::{G, GRef};
+use super::home::Home;
+use super::p::{HeldP, P};
+use super::runtime::Shared;
+use crate::os;
+use crate::shim::atomic::{AtomicU32, Ordering};
+use loom::cell::Cell;
+use std::ptr;
+
+real!("m_states");
+
+pub(crate) struct M {
+    pub(crate) rt: &'static Shared,
+    pub(crate) p: Cell<Option<HeldP>>,
+    pub(crate) searching: Cell<bool>,
+    call: AtomicU32,
+    given: Cell<Option<HeldP>>,
+    pub(crate) bound: Cell<Option<GRef>>,
+    pub(crate) hand_over: Cell<Option<(&'static M, GRef)>>,
+    /// The coroutine that it runs.
+    current: Option<GRef>,
+}
+
+unsafe impl Send for M {}
+unsafe impl Sync for M {}
+
+real!("m_call");
+
+loom::thread_local! {
+    static CURRENT: std::cell::Cell<*const M> = std::cell::Cell::new(ptr::null());
+}
+
+impl M {
+    pub(crate) fn new(rt: &'static Shared, p: Option<HeldP>) -> M {
+        M {
+            rt,
+            p: Cell::new(p),
+            searching: Cell::new(false),
+            call: AtomicU32::new(AWAKE),
+            given: Cell::new(None),
+            bound: Cell::new(None),
+            hand_over: Cell::new(None),
+            current: None,
+        }
+    }
+
+    /// An M that runs `g` and does nothing else.
+    pub(crate) fn of(rt: &'static Shared, g: GRef, p: Option<HeldP>) -> M {
+        M { current: Some(g), ..M::new(rt, p) }
+    }
+
+    /// Makes this the M of the calling thread.
+    pub(crate) fn enter(&self) {
+        CURRENT.with(|current| current.set(self));
+    }
+
+    pub(crate) fn current() -> Option<&'static M> {
+        // SAFETY: a model keeps its Ms to its end.
+        CURRENT.with(|current| unsafe { current.get().as_ref() })
+    }
+
+    pub(crate) fn current_coroutine() -> Option<GRef> {
+        M::current()?.current
+    }
+
+    pub(crate) fn with_p() -> Option<HeldP> {
+        M::current()?.p.get()
+    }
+
+    pub(crate) fn p(&self) -> HeldP {
+        self.p.get().expect("it holds one")
+    }
+
+    pub(crate) fn fixed_home(&self) -> Option<&'static Home> {
+        None
+    }
+
+    pub(crate) fn leave_coroutine(&self, g: GRef) {
+        g.stay_away();
+    }
+
+    pub(crate) fn leave_coroutine_for(&self, _: GRef, _: GRef) {
+        unreachable!()
+    }
+}

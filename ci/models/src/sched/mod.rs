@@ -1,0 +1,67 @@
+//! The scheduler: the real protocols, with just enough of a world around them.
+//!
+//! A coroutine is a thread of the checker. To leave it is to block that thread, to run it again
+//! is to unblock it (`g.rs`, `m.rs`); a queue of real Gs is used only where queues are the point.
+
+macro_rules! real {
+    ($name:literal) => {
+        include!(concat!(env!("OUT_DIR"), "/", $name, ".rs"));
+    };
+}
+
+pub(crate) mod biased {
+    real!("sched_biased");
+}
+pub(crate) mod cancel {
+    real!("sched_cancel");
+}
+pub(crate) mod home_word {
+    real!("sched_home_word");
+}
+pub(crate) mod idle {
+    real!("sched_idle");
+}
+pub(crate) mod join {
+    real!("sched_join");
+}
+pub(crate) mod lock {
+    real!("sched_lock");
+}
+pub(crate) mod runq {
+    real!("sched_runq");
+}
+pub(crate) mod timers {
+    real!("sched_timers");
+}
+pub(crate) mod wait {
+    real!("sched_wait");
+}
+pub(crate) mod wait_word {
+    real!("sched_wait_word");
+}
+
+pub(crate) mod find;
+pub(crate) mod g;
+pub(crate) mod home;
+pub(crate) mod m;
+pub(crate) mod p;
+pub(crate) mod park;
+pub(crate) mod runtime;
+pub(crate) mod spawn;
+pub(crate) mod sysmon;
+pub(crate) mod thread_task;
+
+pub(crate) mod gpool {
+    //! Recycling a record.
+    use super::g::GRef;
+
+    pub(crate) unsafe fn free(g: GRef) {
+        g.recycle();
+    }
+}
+
+pub(crate) fn checkpoint() {}
+
+pub(crate) fn random(_: &mut u64) -> u64 {
+    0
+}

@@ -1,0 +1,46 @@
+//! A P: its run queue and its timers.
+
+use super::g::GRef;
+use super::runq::{self, RunQueue, Steal};
+use super::runtime::Shared;
+use super::timers::Timers;
+use crate::os::clock;
+use std::ptr;
+
+pub(crate) struct P {
+    pub(crate) index: usize,
+    pub(crate) queue: RunQueue,
+    pub(crate) timers: Timers,
+    pub(crate) ended: (),
+    local: std::cell::UnsafeCell<Local>,
+}
+
+pub(crate) struct Local {
+    pub(crate) random: u64,
+}
+
+unsafe impl Send for P {}
+unsafe impl Sync for P {}
+
+impl P {
+    pub(crate) fn new(index: usize) -> P {
+        let local = std::cell::UnsafeCell::new(Local { random: 0 });
+        P { index, queue: RunQueue::new(), timers: Timers::new(), ended: (), local }
+    }
+
+    unsafe fn local(&self) -> &mut Local {
+        // SAFETY: used by the holder only.
+        unsafe { &mut *self.local.get() }
+    }
+
+    pub(crate) unsafe fn pick(&self, _: &Shared) -> Option<GRef> {
+        // SAFETY: the holder calls it.
+        unsafe { self.queue.pop(1) }.map(|(g, _)| g)
+    }
+
+    pub(crate) fn count(_: &()) {}
+}
+
+real!("p_take");
+
+pub(crate) type HeldP = &'static P;

@@ -1,0 +1,32 @@
+//! Parking is real; to ready a coroutine lets its thread go.
+
+use super::g::GRef;
+use super::m::M;
+use super::p::P;
+use super::runtime::Shared;
+use super::wait::{WaitReason, Waiter};
+use super::wait_word::{Ticket, Wake};
+use crate::shim::asymmetric;
+use crate::shim::atomic::Ordering;
+use std::ptr;
+
+real!("park");
+
+fn shut_home(_: &M, _: GRef) {}
+
+pub(crate) unsafe fn ready(g: GRef) {
+    if g.runtime.get().is_null() {
+        g.let_go();
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { queues::ready(g) }
+    }
+}
+
+pub(crate) use queues::{ready_claimed, requeue};
+
+mod queues {
+    //! Where Gs go through queues.
+    use super::*;
+    real!("ready");
+}

@@ -1,0 +1,138 @@
+//! What the Ms share.
+
+use super::g::GRef;
+use super::idle::Idle;
+use super::m::M;
+use super::p::{HeldP, P};
+use crate::os::clock::{NEVER, Nanos};
+use super::wait::Waiter;
+use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::ptr;
+
+pub(crate) struct Shared {
+    pub(crate) ps: Vec<P>,
+    pub(crate) injector: Injector,
+    pub(crate) idle: Idle,
+    pub(crate) poller: Poller,
+    pub(crate) stopping: AtomicBool,
+    /// Ms that a model lets be started, with what they were given.
+    pub(crate) startable: Mutex<usize>,
+    pub(crate) started: Mutex<Vec<HeldP>>,
+}
+
+unsafe impl Send for Shared {}
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub(crate) fn new(procs: usize) -> Shared {
+        Shared {
+            ps: (0..procs).map(P::new).collect(),
+            injector: Injector::default(),
+            idle: Idle::new(procs),
+            poller: Poller::default(),
+            stopping: AtomicBool::new(false),
+            startable: Mutex::new(0),
+            started: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn p(&self, index: usize) -> HeldP {
+        // SAFETY: a model keeps it to its end.
+        unsafe { &*ptr::from_ref(&self.ps[index]) }
+    }
+
+    pub(crate) fn inject(&self, g: GRef) {
+        self.injector.push(g);
+        self.notify();
+    }
+
+    pub(crate) fn inject_quietly(&self, g: GRef) {
+        self.injector.push(g);
+    }
+
+    pub(crate) fn steal_injected_one(&self) -> Option<GRef> {
+        self.injector.pop()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn watch(&self) {}
+    pub(crate) fn one_ended(&self) {}
+    pub(crate) fn note_poll(&self) {}
+
+    pub(crate) fn start_m(&self, p: Option<HeldP>, searching: bool) -> bool {
+        assert!(searching);
+        let mut startable = self.startable.lock().expect("no panics inside");
+        if *startable == 0 {
+            return false;
+        }
+        *startable -= 1;
+        self.started.lock().expect("no panics inside").push(p.expect("with a P"));
+        true
+    }
+}
+
+/// The global queue. How crossbeam's injector works is not the models' business, so this one
+/// promises less: its length is Relaxed and orders nothing.
+#[derive(Default)]
+pub(crate) struct Injector {
+    queue: Mutex<VecDeque<GRef>>,
+    length: AtomicUsize,
+}
+
+impl Injector {
+    pub(crate) fn push(&self, g: GRef) {
+        let mut queue = self.queue.lock().expect("no panics inside");
+        queue.push_back(g);
+        self.length.store(queue.len(), Ordering::Relaxed);
+    }
+
+    fn pop(&self) -> Option<GRef> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut queue = self.queue.lock().expect("no panics inside");
+        let g = queue.pop_front();
+        self.length.store(queue.len(), Ordering::Relaxed);
+        g
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A netpoller without descriptors: it sleeps until it is woken, or until a time, which is now.
+#[derive(Default)]
+pub(crate) struct Poller {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Poller {
+    pub(crate) fn registered(&self) -> usize {
+        0
+    }
+
+    pub(crate) fn wake(&self) {
+        *self.woken.lock().expect("no panics inside") = true;
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn poll(&self, until: Nanos, _: &mut impl FnMut(Waiter)) -> usize {
+        let mut woken = self.woken.lock().expect("no panics inside");
+        while until == NEVER && !*woken {
+            woken = self.changed.wait(woken).expect("no panics inside");
+        }
+        *woken = false;
+        0
+    }
+}
