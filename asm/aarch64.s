@@ -87,26 +87,29 @@ gort_restart_v0_1:
         .cfi_endproc
         .size   gort_restart_v0_1, . - gort_restart_v0_1
 
-// --- gort_start: the base of every stack -----------------------------------------------------------
+// --- gort_base: the base of every stack -----------------------------------------------------------
 //
-// Where a new flow begins (`init` writes this address into its context) and where `gort_restart`
-// ends.
+// A new flow begins at gort_start (`init` writes its address into the context), and so does what
+// `gort_restart` starts.
 //   x19  the function to start: takes nothing, never comes back
 //   x29  0: here ends the chain of frame pointers
 //   sp   the upper end of the stack
 // The return address is undefined: here ends every walk by unwind information.
 
         .balign 16
-        .globl  gort_start_v0_1
-        .hidden gort_start_v0_1
-        .type   gort_start_v0_1, %function
-gort_start_v0_1:
+        .type   gort_base_v0_1, %function
+gort_base_v0_1:
         .cfi_startproc
         .cfi_undefined x30
+        nop                             // For a flow that has not run yet, gort_start is the return
+                                        // address, and unwinders look up the one before.
+        .globl  gort_start_v0_1
+        .hidden gort_start_v0_1
+gort_start_v0_1:
         hint    #36                     // bti j
         blr     x19
         brk     #1
         .cfi_endproc
-        .size   gort_start_v0_1, . - gort_start_v0_1
+        .size   gort_base_v0_1, . - gort_base_v0_1
 
         .popsection

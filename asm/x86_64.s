@@ -92,27 +92,29 @@ gort_restart_v0_1:
         .cfi_endproc
         .size   gort_restart_v0_1, . - gort_restart_v0_1
 
-# --- gort_start: the base of every stack --------------------------------------------------------
+# --- gort_base: the base of every stack -----------------------------------------------------------
 #
-# Where a new flow begins (its first frame, written by `init`, names this address) and where
-# `gort_restart` ends.
+# A new flow begins at gort_start (`init` writes its address into the context), and so does what
+# `gort_restart` starts.
 #   rbx  the function to start: takes nothing, never comes back
 #   rbp  0: here ends the chain of frame pointers
 #   rsp  the upper end of the stack
 # RIP of the caller is undefined: here ends every walk by unwind information.
 
         .balign 16
+        .type   gort_base_v0_1, @function
+gort_base_v0_1:
         .cfi_startproc
         .cfi_undefined rip
-        nop                             # An unwinder looks up the address before the one it found.
+        nop                             # For a flow that has not run yet, gort_start is the return
+                                        # address, and unwinders look up the one before.
         .globl  gort_start_v0_1
         .hidden gort_start_v0_1
-        .type   gort_start_v0_1, @function
 gort_start_v0_1:
         call    rbx
         ud2
         .cfi_endproc
-        .size   gort_start_v0_1, . - gort_start_v0_1
+        .size   gort_base_v0_1, . - gort_base_v0_1
 
         .popsection
 

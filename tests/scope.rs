@@ -191,7 +191,7 @@ fn results_are_gone_even_if_one_panics_when_dropped() {
                             let (there, drops) = (&there, &drops);
                             drop(s.go(move || {
                                 gort::time::sleep(Duration::from_micros(100 * i));
-                                Borrows { there, drops, panics: i % 3 == 0 }
+                                Borrows { there, drops, panics: i == 1 }
                             }));
                         }
                     })
@@ -206,9 +206,11 @@ fn results_are_gone_even_if_one_panics_when_dropped() {
 
 #[test]
 fn a_handle_inside_a_result_is_gone_too() {
-    // The result of one coroutine holds the handle of another, whose result borrows; the outer
-    // handle is dropped early, so the inner handle is dropped when the scope ends.
-    with_each_procs(|runtime| {
+    // The result of one coroutine holds the handles of others, whose results borrow; the outer
+    // handle is dropped early, so the inner handles are dropped when the scope ends. The results
+    // are large, so that there is time between the end of a closure and its result's arrival.
+    for procs in common::PROCS {
+        let runtime = builder(procs).stack_size(16 << 20).build().unwrap();
         runtime.run(|| {
             for round in 0..200 {
                 let (there, drops) = (AtomicBool::new(true), AtomicUsize::new(0));
@@ -221,7 +223,7 @@ fn a_handle_inside_a_result_is_gone_too() {
                                 if (i + round) % 3 == 0 {
                                     gort::yield_now();
                                 }
-                                Borrows { there, drops, panics: false }
+                                (Borrows { there, drops, panics: false }, [i as u8; 256 << 10])
                             }));
                         }
                         inner
@@ -232,7 +234,7 @@ fn a_handle_inside_a_result_is_gone_too() {
                 assert_eq!(dropped, 4, "results outlive the scope");
             }
         });
-    });
+    }
 }
 
 #[test]

@@ -68,9 +68,19 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         Some("M"),
     ),
     ("find", "sched/find.rs", &["fn find_more("], None),
-    ("p_take", "sched/p.rs", &["pub(crate) unsafe fn take_injected(", "pub(crate) unsafe fn steal("], Some("P")),
+    (
+        "p_take",
+        "sched/p.rs",
+        &["pub(crate) unsafe fn take_injected(", "pub(crate) unsafe fn steal(", "fn is_worth_stealing_from("],
+        Some("P"),
+    ),
     ("thread_task", "sched/thread_task.rs", &["pub(crate) fn ready(", "pub(crate) fn block("], Some("ThreadTask")),
-    ("sysmon", "sched/sysmon.rs", &["const AWAKE:", "const SHORT:", "const DEEP:", "pub(crate) fn wake(", "fn cut_short(", "fn sleep("], None),
+    (
+        "sysmon",
+        "sched/sysmon.rs",
+        &["const AWAKE:", "const SHORT:", "const DEEP:", "pub(crate) fn wake(", "fn cut_short(", "fn sleep("],
+        None,
+    ),
 ];
 
 fn main() {

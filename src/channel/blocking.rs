@@ -129,7 +129,7 @@ impl<T> Chan<T> {
                         state = self.lock();
                     }
                 }
-                Step::Blocked => match armed.wait.take() {
+                Step::Blocked => match armed.wait.take().or_else(|| armed.arm_locked()) {
                     None => {
                         drop(state);
                         armed.arm()?;
@@ -221,7 +221,7 @@ impl<T> Chan<T> {
                     armed.abandon();
                     return Err(Refused::Disconnected);
                 }
-                Step::Blocked => match armed.wait.take() {
+                Step::Blocked => match armed.wait.take().or_else(|| armed.arm_locked()) {
                     None => {
                         drop(state);
                         armed.arm()?;
@@ -294,6 +294,13 @@ impl Armed {
         self.deadline = self.until.deadline().ok_or(Refused::NotYet)?;
         self.wait = Some(wait::begin());
         Ok(())
+    }
+
+    /// Arms under the lock if that is cheap: a coroutine that waits without a deadline. Saves the
+    /// commonest case of all a second taking of the lock and a second step.
+    #[inline(always)]
+    fn arm_locked(&mut self) -> Option<Wait> {
+        if matches!(self.until, Until::Done) { wait::begin_in_coroutine() } else { None }
     }
 
     /// The operation was done after all. Whoever ended the wait meanwhile, which only `cancel` can have

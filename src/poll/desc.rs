@@ -105,6 +105,12 @@ impl Handle {
         self.record
     }
 
+    /// What its events carry.
+    #[cfg(test)]
+    pub(super) fn tag(&self) -> u64 {
+        self.record.tag()
+    }
+
     fn first_seen(&self, direction: Direction) -> Seen {
         self.first_seen[direction as usize]
     }

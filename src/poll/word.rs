@@ -48,7 +48,7 @@
 //! read, the slot did not change in between. The halves are atomics, because a reader whose CAS
 //! is going to fail may see them change.
 //!
-//! Tests: `tests` below, and under `--cfg loom` the models in `poll/tests/loom_word.rs`.
+//! Tests: `poll/tests.rs` and `tests/net.rs` with a real kernel; modelled in `ci/models`.
 //!
 //! Rejected: Go's three states (empty, ready, waiting), in which one "ready" is consumed by
 //! one waiter. Go can do that because a lock lets one reader in at a time; with several readers

@@ -56,6 +56,7 @@ pub(crate) unsafe fn ready(g: GRef) {
         && let Some(p) = m.p.get()
     {
         // The waker will most likely park soon, and then this one runs: no other P is woken.
+        g.prefetch();
         // SAFETY: this M holds the P, and `g` is ours to queue.
         if unsafe { p.queue.push_next(g) } {
             m.rt.notify();

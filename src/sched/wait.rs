@@ -180,18 +180,22 @@ pub(crate) struct Wait {
 /// Begins a wait of the calling coroutine, or of the calling thread outside the runtime.
 #[inline(always)]
 pub(crate) fn begin() -> Wait {
-    let waiter = match M::current_coroutine() {
-        Some(g) => {
-            // Relaxed: published by `arm`.
-            g.panicking.store(std::thread::panicking(), Ordering::Relaxed);
-            Waiter { task: TaskRef::coroutine(g), ticket: g.word.arm() }
-        }
-        None => {
-            let task = ThreadTask::take();
-            Waiter { task: TaskRef::thread(task), ticket: task.word.arm() }
-        }
-    };
-    Wait { waiter, not_send: PhantomData }
+    begin_in_coroutine().unwrap_or_else(|| {
+        let task = ThreadTask::take();
+        let waiter = Waiter { task: TaskRef::thread(task), ticket: task.word.arm() };
+        Wait { waiter, not_send: PhantomData }
+    })
+}
+
+/// [`begin`] for a coroutine: a few stores, so that it can be done under a lock. None on a
+/// plain thread.
+#[inline(always)]
+pub(crate) fn begin_in_coroutine() -> Option<Wait> {
+    let g = M::current_coroutine()?;
+    // Relaxed: published by `arm`.
+    g.panicking.store(std::thread::panicking(), Ordering::Relaxed);
+    let waiter = Waiter { task: TaskRef::coroutine(g), ticket: g.word.arm() };
+    Some(Wait { waiter, not_send: PhantomData })
 }
 
 impl Wait {

@@ -108,6 +108,11 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// From anywhere, if there is something.
+    pub fn try_receive(&self) -> Option<T> {
+        self.0.lock().unwrap().0.pop_front()
+    }
+
     /// In one coroutine at a time.
     pub fn receive(&self) -> T {
         loop {

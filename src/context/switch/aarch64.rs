@@ -37,7 +37,7 @@ const _: () = {
 // SAFETY: the pointer is followed only by the unsafe functions of this module, whose callers
 // promise that nobody else uses the context; the value itself is tied to no thread.
 unsafe impl Send for Context {}
-// SAFETY: a shared reference to a Context allows only copying its stack pointer out.
+// SAFETY: a shared reference to a Context gives access to nothing.
 unsafe impl Sync for Context {}
 
 impl Context {
@@ -46,16 +46,21 @@ impl Context {
         Context::empty()
     }
 
-    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch`].
+    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch()`].
     pub(crate) const fn empty() -> Self {
         // FPCR 0: round to nearest, no exception traps. A new flow starts with it.
         Context { sp: std::ptr::null_mut(), pc: 0, x29: 0, x19: 0, fpcr: 0 }
     }
 
-    /// The lowest byte in use of the stack of a suspended flow; null for a flow that never was
-    /// suspended, or where the back end cannot tell.
+    /// The lowest byte in use of the stack of the flow suspended here; null if none ever was.
+    ///
+    /// While a flow is just leaving its stack this is the old value or the new one: good for a
+    /// hint (a prefetch) only. Whoever relies on it owns the suspended flow.
+    #[inline(always)]
     pub(crate) fn sp(&self) -> *mut u8 {
-        self.sp
+        // SAFETY: a field of `self`. Volatile, since the flow that is being suspended writes it,
+        // from assembly and as one aligned store.
+        unsafe { (&raw const self.sp).read_volatile() }
     }
 }
 
@@ -121,7 +126,7 @@ pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) 
 /// after the call has begun, and may be used by `to` at once.
 ///
 /// # Safety
-/// As for [`switch`]; and nothing on the running stack needs to be dropped. `from` dies: it is
+/// As for [`switch()`]; and nothing on the running stack needs to be dropped. `from` dies: it is
 /// suspended nowhere and must be given to [`init`] before it is used again.
 #[inline(always)]
 pub(crate) unsafe fn switch_away(from: *mut Context, to: *const Context, tls: usize) -> ! {

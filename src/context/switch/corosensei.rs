@@ -51,12 +51,12 @@ impl Context {
         Context::empty()
     }
 
-    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch`].
+    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch()`].
     pub(crate) const fn empty() -> Self {
         Context { flow: ptr::null_mut() }
     }
 
-    /// The lowest byte in use of the stack of a suspended flow: this back end cannot tell, so
+    /// The lowest byte in use of the stack of the flow suspended here: this back end cannot tell, so
     /// null.
     pub(crate) fn sp(&self) -> *mut u8 {
         ptr::null_mut()
@@ -207,7 +207,7 @@ pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) 
 /// touched once `to` runs.
 ///
 /// # Safety
-/// As for [`switch`]; and nothing on the running stack needs to be dropped, and it is not a
+/// As for [`switch()`]; and nothing on the running stack needs to be dropped, and it is not a
 /// thread's own. `from` dies: it must be given to [`init`] before it is used again.
 #[inline(never)]
 pub(crate) unsafe fn switch_away(from: *mut Context, to: *const Context, tls: usize) -> ! {
@@ -246,7 +246,7 @@ unsafe fn suspend(flow: *mut Flow, order: Order) {
 /// The loop: resumes flows, from `to` on, until one of them switches to `own`.
 ///
 /// # Safety
-/// As for [`switch`]; this is a thread's own stack and `own` its context.
+/// As for [`switch()`]; this is a thread's own stack and `own` its context.
 #[inline(never)]
 unsafe fn run(own: *mut Context, to: *const Context, tls: usize) {
     let root = Root { order: Cell::new(Order::GoOn { to, tls }) };

@@ -116,12 +116,12 @@ impl Context {
         Context::empty()
     }
 
-    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch`].
+    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch()`].
     pub(crate) const fn empty() -> Self {
         Context { state: State::Empty }
     }
 
-    /// The lowest byte in use of the stack of a suspended flow: there is none, so null.
+    /// The lowest byte in use of the stack of the flow suspended here: there is none, so null.
     pub(crate) fn sp(&self) -> *mut u8 {
         ptr::null_mut()
     }
@@ -214,7 +214,7 @@ pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) 
 /// Abandons the running flow and goes on in `to`. Its thread ends.
 ///
 /// # Safety
-/// As for [`switch`]; nothing on the running stack minds being unwound, and it is not a thread's
+/// As for [`switch()`]; nothing on the running stack minds being unwound, and it is not a thread's
 /// own. `from` dies: it must be given to [`init`] before it is used again.
 pub(crate) unsafe fn switch_away(from: *mut Context, to: *const Context, tls: usize) -> ! {
     let _ = (from, tls);

@@ -45,7 +45,7 @@ const _: () = {
 // SAFETY: the pointer is followed only by the unsafe functions of this module, whose callers
 // promise that nobody else uses the context; the value itself is tied to no thread.
 unsafe impl Send for Context {}
-// SAFETY: a shared reference to a Context allows only copying its stack pointer out.
+// SAFETY: a shared reference to a Context gives access to nothing.
 unsafe impl Sync for Context {}
 
 impl Context {
@@ -54,7 +54,7 @@ impl Context {
         Context::empty()
     }
 
-    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch`].
+    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch()`].
     pub(crate) const fn empty() -> Self {
         Context {
             rsp: std::ptr::null_mut(),
@@ -66,10 +66,15 @@ impl Context {
         }
     }
 
-    /// The lowest byte in use of the stack of a suspended flow; null for a flow that never was
-    /// suspended, or where the back end cannot tell.
+    /// The lowest byte in use of the stack of the flow suspended here; null if none ever was.
+    ///
+    /// While a flow is just leaving its stack this is the old value or the new one: good for a
+    /// hint (a prefetch) only. Whoever relies on it owns the suspended flow.
+    #[inline(always)]
     pub(crate) fn sp(&self) -> *mut u8 {
-        self.rsp
+        // SAFETY: a field of `self`. Volatile, since the flow that is being suspended writes it,
+        // from assembly and as one aligned store.
+        unsafe { (&raw const self.rsp).read_volatile() }
     }
 }
 
@@ -137,7 +142,7 @@ pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) 
 /// after the call has begun, and may be used by `to` at once.
 ///
 /// # Safety
-/// As for [`switch`]; and nothing on the running stack needs to be dropped. `from` dies: it is
+/// As for [`switch()`]; and nothing on the running stack needs to be dropped. `from` dies: it is
 /// suspended nowhere and must be given to [`init`] before it is used again.
 #[inline(always)]
 pub(crate) unsafe fn switch_away(from: *mut Context, to: *const Context, tls: usize) -> ! {

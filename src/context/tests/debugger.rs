@@ -24,12 +24,14 @@ fn debuggee() {
             hop(pair);
         }
     });
+    gort_context_test_stop();
     while !pair.ended() {
         pair.resume();
     }
 }
 
-/// What gdb prints for `commands` once the program has stopped inside the flow; None if there is
+/// What gdb prints for `commands` once the program has stopped, on the thread's own
+/// stack and about to start the flow; None if there is
 /// no gdb or it may not trace.
 fn gdb(commands: &[String]) -> Option<String> {
     let program = std::env::current_exe().expect("a test knows its program");
@@ -63,17 +65,17 @@ fn lost(text: &str) -> bool {
 
 #[test]
 fn a_debugger_ends_at_the_entry() {
-    let Some(text) = gdb(&["bt".into()]) else { return };
-    let trace = text.split("STOPPED\n").nth(1).expect("the mark was printed");
+    let Some(text) = gdb(&["continue".into(), "echo INSIDE\\n".into(), "bt".into()]) else { return };
+    let trace = text.split("INSIDE\n").nth(1).expect("the mark was printed");
     assert!(!lost(trace), "{text}");
-    assert!(trace.contains("run_body") && trace.contains("gort_start"), "{text}");
+    assert!(trace.contains("run_body") && trace.contains("gort_base"), "{text}");
     assert!(!trace.contains("tests::resume"), "{text}");
 }
 
 #[test]
 fn a_debugger_finds_its_way_at_every_instruction() {
-    // From the stop in the flow, through the switch to the root, and on to the switch back.
-    const STEPS: usize = 220;
+    // Through the first switch, which starts the flow, and the one that comes back.
+    const STEPS: usize = 400;
     let mut commands = vec![];
     for _ in 0..STEPS {
         commands.push("stepi".into());
@@ -93,8 +95,8 @@ fn a_debugger_finds_its_way_at_every_instruction() {
             continue;
         }
         // Every other walk ends in the flow's base or in the thread's.
-        let flow = trace.contains("gort_start");
-        let root = trace.contains("debuggee") && (trace.contains("main") || trace.contains("start_thread"));
+        let flow = trace.contains("gort_base");
+        let root = ["start_thread", "clone", "__libc_start"].iter().any(|base| trace.contains(base));
         assert!(flow != root, "neither the flow's nor the thread's stack to its end:\n{trace}");
         in_flow += usize::from(flow);
     }

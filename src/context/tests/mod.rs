@@ -26,12 +26,19 @@ macro_rules! entry {
 }
 use entry;
 
-/// The memory of one stack.
+/// The memory of one stack. What lies above its top is no address of anything, so that a walk
+/// that does not end at the base loses its way.
 struct TestStack(Box<[u128]>);
 
 impl TestStack {
+    /// How many words lie above the top.
+    const ABOVE: usize = 4;
+
     fn new() -> Self {
-        TestStack(vec![0; if cfg!(miri) { 512 } else { 16 * 1024 }].into())
+        let mut words = vec![0; if cfg!(miri) { 512 } else { 16 * 1024 }];
+        let top = words.len() - Self::ABOVE;
+        words[top..].fill(0x0bad_0bad_0bad_0bad_0bad_0bad_0bad_0bad);
+        TestStack(words.into())
     }
 
     fn limit(&mut self) -> *mut u8 {
@@ -39,7 +46,8 @@ impl TestStack {
     }
 
     fn top(&mut self) -> *mut u8 {
-        self.0.as_mut_ptr_range().end.cast()
+        let top = self.0.len() - Self::ABOVE;
+        self.0[top..].as_mut_ptr().cast()
     }
 }
 
@@ -328,6 +336,49 @@ fn restart_begins_afresh_at_the_top() {
         }
         assert_eq!((*all).left, 0);
         switch(&raw mut (*all).root, &raw const (*all).flows[0], 0);
+    }
+}
+
+/// The branch that installs a thread pointer, with the one in force; `threads.rs` wears another's.
+#[test]
+fn a_thread_pointer_is_installed() {
+    entry! {
+        fn again() {
+            let pair = current_m().cast::<Pair>();
+            // SAFETY: as in `run_body`; the thread pointer is the running thread's own.
+            unsafe {
+                let tls = thread_pointer();
+                hop_under(pair, tls);
+                let (top, limit) = ((*pair).stack.top(), (*pair).stack.limit());
+                if (*pair).body.take().is_some() {
+                    restart(&raw mut (*pair).flow, top, limit, again, tls)
+                }
+                (*pair).ended = true;
+                switch_away(&raw mut (*pair).flow, &raw const (*pair).root, tls)
+            }
+        }
+    }
+    fn hop_under(pair: *mut Pair, tls: usize) {
+        // SAFETY: as in `hop`.
+        unsafe { switch(&raw mut (*pair).flow, &raw const (*pair).root, tls) };
+    }
+    if !can_set_thread_pointer() {
+        println!("skipped: this back end, CPU or kernel cannot install a thread pointer");
+        return;
+    }
+    let pair = Owner::new(|_| {});
+    // SAFETY: the flow that `new` made has not run, and is forgotten; the pair is ours.
+    unsafe {
+        let (top, limit) = ((*pair.0).stack.top(), (*pair.0).stack.limit());
+        (*pair.0).flow = Context::empty();
+        init(&raw mut (*pair.0).flow, top, limit, again);
+        let before = thread_pointer();
+        for _ in 0..3 {
+            assert!(!pair.ended());
+            pair.resume();
+        }
+        assert!(pair.ended());
+        assert_eq!(thread_pointer(), before);
     }
 }
 

@@ -73,7 +73,7 @@ mod cpu {
 
     /// Values for one side of a switch, different in every register.
     pub(super) fn values(side: u64, control: u64) -> [u64; WORDS] {
-        let mut values = std::array::from_fn(|i| (side << 32) | (i as u64 + 1) * 0x0101_0101);
+        let mut values = std::array::from_fn(|i| (side << 32) | ((i as u64 + 1) * 0x0101_0101));
         values[6] = control;
         values
     }
@@ -84,7 +84,7 @@ mod cpu {
     /// exceptions unmasked in one of the two words alone.
     pub(super) fn control_words() -> Vec<u64> {
         let mut all = vec![DEFAULT];
-        if CONTROL_WORDS > 0 {
+        if CONTROL_WORDS != 0 {
             all.extend([
                 0x037f_0000_3f80, // MXCSR: down
                 0x037f_0000_5f80, // up
@@ -195,14 +195,14 @@ mod cpu {
 
     /// Values for one side of a switch, different in every register.
     pub(super) fn values(side: u64, control: u64) -> [u64; WORDS] {
-        let mut values = std::array::from_fn(|i| (side << 32) | (i as u64 + 1) * 0x0101_0101);
+        let mut values = std::array::from_fn(|i| (side << 32) | ((i as u64 + 1) * 0x0101_0101));
         values[WORDS - 1] = control;
         values
     }
 
     /// FPCR: rounding modes (bits 22 and 23), flush to zero (24), default NaN (25).
     pub(super) fn control_words() -> Vec<u64> {
-        if CONTROL_WORDS > 0 { vec![0, 1 << 22, 2 << 22, 3 << 22, 1 << 24, 1 << 25] } else { vec![0] }
+        if CONTROL_WORDS != 0 { vec![0, 1 << 22, 2 << 22, 3 << 22, 1 << 24, 1 << 25] } else { vec![0] }
     }
 
     /// FPCR.

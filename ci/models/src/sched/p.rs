@@ -5,11 +5,13 @@ use super::runq::{self, RunQueue, Steal};
 use super::runtime::Shared;
 use super::timers::Timers;
 use crate::os::clock;
+use crate::shim::atomic::{AtomicU32, Ordering};
 use std::ptr;
 
 pub(crate) struct P {
     pub(crate) index: usize,
     pub(crate) queue: RunQueue,
+    pub(crate) tick: AtomicU32,
     pub(crate) timers: Timers,
     pub(crate) ended: (),
     local: std::cell::UnsafeCell<Local>,
@@ -17,15 +19,20 @@ pub(crate) struct P {
 
 pub(crate) struct Local {
     pub(crate) random: u64,
+    loot: Vec<GRef>,
 }
+
+/// Shorter than in earnest.
+const WORTH_STEALING: usize = 2;
+const STANDSTILL_SPINS: u32 = 1;
 
 unsafe impl Send for P {}
 unsafe impl Sync for P {}
 
 impl P {
     pub(crate) fn new(index: usize) -> P {
-        let local = std::cell::UnsafeCell::new(Local { random: 0 });
-        P { index, queue: RunQueue::new(), timers: Timers::new(), ended: (), local }
+        let local = std::cell::UnsafeCell::new(Local { random: 0, loot: Vec::new() });
+        P { index, queue: RunQueue::new(), tick: AtomicU32::new(0), timers: Timers::new(), ended: (), local }
     }
 
     unsafe fn local(&self) -> &mut Local {

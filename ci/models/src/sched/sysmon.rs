@@ -6,10 +6,6 @@ use crate::os::futex;
 use crate::shim::asymmetric;
 use crate::shim::atomic::{AtomicU32, Ordering};
 
-loom::lazy_static! {
-    static ref SLEEP: AtomicU32 = AtomicU32::new(AWAKE);
-}
-
 /// For the idle models, which have no sysmon.
 pub(crate) fn wake() {}
 
@@ -34,6 +30,7 @@ pub(crate) mod real {
     }
 
     loom::lazy_static! {
+        static ref SLEEP: AtomicU32 = AtomicU32::new(AWAKE);
         /// As `Idle::ps`: written Relaxed, under a lock that sysmon does not take.
         static ref BUSY: AtomicU32 = AtomicU32::new(0);
     }

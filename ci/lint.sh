@@ -1,0 +1,62 @@
+#!/bin/sh
+# Formatting, clippy, shellcheck, and those rules of ARCHITECTURE.md that a search can check.
+set -eu
+cd "$(dirname "$0")/.."
+
+status=0
+wrong() {
+    echo "lint.sh: $1" >&2
+    status=1
+}
+
+# Whether `cargo $1` is there, or can be installed as the component $2.
+have() {
+    cargo "$1" --version >/dev/null 2>&1 || { command -v rustup && rustup component add "$2"; } >/dev/null 2>&1 || {
+        echo "lint.sh: SKIPPED: cargo $1 is not installed, and rustup cannot add it"
+        [ "${GORT_CI_STRICT:-0}" != 1 ] || exit 1
+        return 1
+    }
+}
+
+if have fmt rustfmt; then
+    cargo fmt --check || wrong "run cargo fmt"
+    cargo fmt --check --manifest-path ci/models/Cargo.toml || wrong "run cargo fmt in ci/models"
+fi
+if have clippy clippy; then
+    cargo clippy --all-targets -- -D warnings || wrong "clippy has complaints"
+fi
+if command -v shellcheck >/dev/null; then
+    shellcheck .ci/run ci/*.sh || wrong "shellcheck has complaints"
+else
+    echo "lint.sh: shellcheck is not installed: scripts are not checked"
+fi
+
+# Lines of code, without comments, that match $1 in the .rs files of the folders $3.., except in files that match $2.
+found() {
+    pattern=$1
+    except=$2
+    shift 2
+    find "$@" -name '*.rs' | grep -Ev "$except" | sort | while read -r file; do
+        grep -En "$pattern" "$file" | grep -Ev '^[0-9]+:[[:space:]]*//' | sed "s|^|$file:|" || true
+    done
+}
+rule() {
+    lines=$(found "$2" "$3" src)
+    [ -z "$lines" ] || {
+        echo "$lines"
+        wrong "$1"
+    }
+}
+
+rule 'thread_local! only where src/context keeps the address from callers, and in tests' \
+    'thread_local!' '^src/context/(word/portable|switch/(thread|corosensei))\.rs$|/tests(/|\.rs$)'
+rule 'libc functions are called in src/os only (and getauxval in src/context/word)' \
+    'libc::[a-z][a-z0-9_]*\(' '^src/os/|^src/context/word/|/tests(/|\.rs$)'
+rule 'fences are those of shim::asymmetric' \
+    '[^_a-z](compiler_)?fence\(' '^src/os/membarrier\.rs$|^src/shim/|/tests(/|\.rs$)'
+rule 'assembly is in src/context, src/os and src/shim only' \
+    '[^_a-z](global_)?asm!' '^src/(context|os|shim)/|/tests(/|\.rs$)'
+rule 'channel, net, poll and time know no M or P' \
+    'sched::(m|p|runq|idle|find|home|g)(::|;)' '^src/(sched|lib\.rs|macros\.rs)'
+[ "$status" != 0 ] || echo "lint.sh: passed"
+exit "$status"

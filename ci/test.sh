@@ -1,0 +1,36 @@
+#!/bin/sh
+# The test suite in one of its modes, or in several:
+#
+#   ci/test.sh default     as users run it: cargo test
+#   ci/test.sh release     optimised
+#   ci/test.sh fixed       homes are not worn: each coroutine stays on its thread
+#   ci/test.sh fallbacks   as on a kernel that has none of the newer system calls
+#   ci/test.sh corosensei  the context switch of CPUs without a file in asm/
+#   ci/test.sh all         all of these (also without an argument)
+#
+# All but the first leave the documentation's examples out.
+set -eu
+cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- all
+
+mode() {
+    echo "test.sh: $1"
+    case $1 in
+    default) cargo test ;;
+    release) cargo test --release --lib --tests ;;
+    fixed) GORT_DEBUG=homes=fixed cargo test --lib --tests ;;
+    fallbacks) GORT_DEBUG=guard=mprotect,pwait2=0,membarrier=0 cargo test --lib --tests ;;
+    corosensei)
+        # A target directory of its own, because other flags would rebuild everything each time.
+        RUSTFLAGS="${RUSTFLAGS-} --cfg gort_force_context=\"corosensei\"" \
+            cargo test --lib --tests --target-dir "${CARGO_TARGET_DIR:-target}/corosensei"
+        ;;
+    all) for each in default release fixed fallbacks corosensei; do mode "$each"; done ;;
+    *)
+        echo "test.sh: no such mode: $1" >&2
+        exit 2
+        ;;
+    esac
+}
+
+for name in "$@"; do mode "$name"; done
