@@ -4,14 +4,13 @@
 # assembly in src/context/switch/x86_64.rs, which tells the compiler which registers are lost; the
 # switch itself is in asm/x86_64_switch.s. Intel syntax; Rust fills in the const operand fp.
 #
-# Offsets in a Context, as `Context` in src/context/switch/x86_64.rs asserts:
+# A Context is the flow's RSP; the rest lies in the red zone below it (asm/x86_64_switch.s):
 #
-#      0   RSP
-#      8   RIP: where the flow goes on
-#     16   RBP
-#     24   RBX
-#     32   MXCSR (4 bytes)
-#     36   x87 control word (2 bytes)
+#     -8   RIP: where the flow goes on
+#    -16   RBP
+#    -24   RBX
+#    -28   x87 control word (2 bytes)
+#    -32   MXCSR (4 bytes)
 #
 # The unwind information is right at every instruction. The routines are reached by jumps, so
 # there is no return address of theirs to find.
@@ -44,18 +43,19 @@ gort_m_v0_1:
 gort_switch_away_v0_1:
         .cfi_startproc
         .cfi_undefined rip              # Whoever walks from here finds no caller.
+        mov     rsi, [rsi]              # The other flow's RSP.
         .if {fp} != 0
-        ldmxcsr [rsi + 32]
-        fldcw   [rsi + 36]
+        ldmxcsr [rsi - 32]
+        fldcw   [rsi - 28]
         .endif
-        mov     rcx, [rsi + 8]
-        mov     rbp, [rsi + 16]
-        mov     rbx, [rsi + 24]
+        mov     rcx, [rsi - 8]
+        mov     rbp, [rsi - 16]
+        mov     rbx, [rsi - 24]
         # Nothing from here to the jump touches thread-local storage.
         test    rdx, rdx
         jz      2f
         wrfsbase rdx
-2:      mov     rsp, [rsi]
+2:      mov     rsp, rsi
         .cfi_def_cfa rsp, 0             # Now the flow that goes on is the caller.
         .cfi_register rip, rcx
         jmp     rcx

@@ -1,4 +1,4 @@
-//! Stackful coroutines with the semantics of Go's runtime.
+#![doc = include_str!("../README.md")]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("gort runs on Linux; see \"Platforms\" in ARCHITECTURE.md");

@@ -1,7 +1,7 @@
 //! Copies the protocols out of `../../src`, ready to be modelled.
 //!
 //! A copy differs from its original in three ways. Its atomics come from `crate::shim`, which is
-//! loom here. Its inner doc comments are plain comments, because it is pulled in by `include!`.
+//! loom here, and its `Cell`s are loom's, which fail when two accesses race. Its inner doc comments are plain comments, because it is pulled in by `include!`.
 //! And every line that a mutation names is there twice: `if crate::broken("name") { the broken
 //! line } else { the line }`, so that one build can run sound or broken in any one way.
 //!
@@ -15,6 +15,11 @@ include!("src/mutations.rs");
 
 /// Files that are taken whole.
 const WHOLE: &[&str] = &[
+    "channel/blocking.rs",
+    "channel/chan.rs",
+    "channel/handles.rs",
+    "channel/store.rs",
+    "channel/waitq.rs",
     "sched/biased.rs",
     "sched/cancel.rs",
     "sched/home_word.rs",
@@ -131,7 +136,7 @@ fn prepare(file: &str, original: &str) -> String {
             // Examples and links are of no use here.
             writeln!(text).expect("a string");
         } else {
-            writeln!(text, "{}", line.replace("std::sync::atomic", "crate::shim::atomic")).expect("a string");
+            writeln!(text, "{}", line.replace("std::sync::atomic", "crate::shim::atomic").replace("std::cell::Cell", "loom::cell::Cell")).expect("a string");
         }
     }
     for mutation in MUTATIONS.iter().filter(|mutation| mutation.file == file) {

@@ -33,21 +33,29 @@
 //! # What a context holds
 //!
 //! The inline half of the switch declares every callee-saved register lost that `asm!` allows it
-//! to; the compiler saves those that are live, on the stack, as it would around any call. The rest
-//! is written into the context. The stack itself is not touched, neither by a switch nor by
-//! `init`, so nothing lies below [`Context::sp`], and a new flow's stack has no page yet.
+//! to; the compiler saves those that are live, on the stack, as it would around any call. A
+//! context is the stack pointer; the rest lies right below it, where on x86-64 nobody else writes:
+//! the 128 bytes of the ABI's red zone, which the compiler does not use around an `asm!` block and
+//! which the kernel leaves alone when it puts a signal frame on the stack. (aarch64 has no red
+//! zone: there the registers are in the context itself.) So a coroutine's record is small, and
+//! what a switch reads next to the frames is in their cache line.
 //!
 //! ```text
 //!    suspended (x86-64)                               not run yet
 //!
-//!      stack                     Context                Context                  stack
-//!    │ frames of  │            ┌─────────────┐        ┌─────────────┐         ┌────────────┐
-//!    │ the callers│          0 │ RSP ──┐     │        │ RSP ────────┼───────> └────────────┘ top
-//!    ├────────────┤          8 │ RIP   │     │        │ gort_start  │         │ (untouched)│
-//!    │ live values│         16 │ RBP   │     │        │ 0           │         │            │
-//!    │ and spills │         24 │ RBX   │     │        │ entry       │
-//!    └────────────┘ <──────────┼───────┘     │        │             │
-//!    │ (free)     │         32 │ MXCSR, x87  │        │ defaults    │
+//!      stack                     Context                Context               stack
+//!    │ frames of  │            ┌─────────────┐        ┌─────────────┐
+//!    │ the callers│            │ RSP ──┐     │        │ RSP ──┐     │
+//!    ├────────────┤            └───────┼─────┘        └───────┼─────┘
+//!    │ live values│                    │                      │
+//!    │ and spills │                    │                      │
+//!    ├────────────┤ <──────────────────┘                      └───────> ┌────────────┐ top
+//!  -8│ RIP        │                                                   -8│ gort_start │
+//! -16│ RBP        │                                                  -16│ 0          │
+//! -24│ RBX        │                                                  -24│ entry      │
+//! -28│ x87 word   │                                                  -28│ default    │
+//! -32│ MXCSR      │                                                  -32│ default    │
+//!    └────────────┘                                                     └────────────┘
 //! ```
 //!
 //! gort_start calls what is in RBX. It is the base of every stack: unwind information says there
@@ -62,7 +70,7 @@
 //! at hand:
 //!
 //! ```text
-//!    mov rsp, [rsi]      CFA is RSP, RIP is in RCX, RBP in R8, RBX in R9
+//!    mov rsp, rsi        CFA is RSP, RIP is in RCX, RBP in R8, RBX in R9
 //!    mov rbp, r8
 //!    mov rbx, r9
 //!    jmp rcx

@@ -113,8 +113,8 @@ pub(crate) struct G {
 #[repr(C, align(16))]
 struct Payload([MaybeUninit<u64>; PAYLOAD_WORDS]);
 
-#[cfg(all(gort_context = "asm", target_pointer_width = "64"))]
-const _: () = assert!(size_of::<G>() <= 208, "a million fresh coroutines must stay under 200 bytes each");
+#[cfg(all(gort_context = "asm", target_arch = "x86_64"))]
+const _: () = assert!(size_of::<G>() <= 176, "a million fresh coroutines must stay under 200 bytes each");
 
 // SAFETY: a G is moved between threads by handing over its ownership as the module says; the
 // closure and result inside are `Send`, or the G never leaves its home (`spawn_local`).

@@ -19,6 +19,7 @@
 
 #![allow(dead_code, unused_imports, reason = "the copies bring more than the models call")]
 
+mod channel;
 mod models;
 mod mutations;
 mod os;

@@ -15,31 +15,38 @@ use std::mem::offset_of;
 ///   are found out by four additions; only if one is not the default is MXCSR read. Misses one
 ///   thing: exceptions unmasked in MXCSR alone.
 /// - 2: both words are read and loaded at every switch.
-pub(super) const CONTROL_WORDS: u8 = 2;
+pub(super) const CONTROL_WORDS: u8 = 1;
 
 global_asm!(include_str!("../../../asm/x86_64.s"), fp = const CONTROL_WORDS);
 
-/// Where a suspended flow of control will go on. Its address stays the same while the flow is
-/// suspended. What it holds is complete: nothing lies on the flow's stack below [`Context::sp`].
-#[repr(C)]
+/// Where a suspended flow of control will go on: its stack pointer. Its address stays the same
+/// while the flow is suspended. The rest of what was saved lies right below, see [`Saved`].
+#[repr(transparent)]
 #[derive(Debug)]
 pub(crate) struct Context {
     rsp: *mut u8,
-    rip: usize,
-    rbp: usize,
-    rbx: usize,
-    mxcsr: u32,
-    x87_control: u16,
 }
 
-// What the assembly knows.
+/// What lies below the stack pointer of a suspended flow, in the ABI's red zone (128 bytes that
+/// neither the compiler, around an `asm!` block, nor a signal frame ever writes).
+#[repr(C)]
+#[derive(Debug)]
+struct Saved {
+    mxcsr: u32,
+    x87_control: u16,
+    rbx: usize,
+    rbp: usize,
+    rip: usize,
+}
+
+// What the assembly knows: offsets from the stack pointer, where `Saved` ends.
 const _: () = {
-    assert!(offset_of!(Context, rsp) == 0);
-    assert!(offset_of!(Context, rip) == 8);
-    assert!(offset_of!(Context, rbp) == 16);
-    assert!(offset_of!(Context, rbx) == 24);
-    assert!(offset_of!(Context, mxcsr) == 32);
-    assert!(offset_of!(Context, x87_control) == 36);
+    assert!(size_of::<Saved>() == 32);
+    assert!(offset_of!(Saved, rip) == 32 - 8);
+    assert!(offset_of!(Saved, rbp) == 32 - 16);
+    assert!(offset_of!(Saved, rbx) == 32 - 24);
+    assert!(offset_of!(Saved, x87_control) == 32 - 28);
+    assert!(offset_of!(Saved, mxcsr) == 32 - 32);
 };
 
 // SAFETY: the pointer is followed only by the unsafe functions of this module, whose callers
@@ -56,14 +63,7 @@ impl Context {
 
     /// A context that is nowhere yet: to be given to [`init`], or left by [`switch()`].
     pub(crate) const fn empty() -> Self {
-        Context {
-            rsp: std::ptr::null_mut(),
-            rip: 0,
-            rbp: 0,
-            rbx: 0,
-            mxcsr: DEFAULT_MXCSR,
-            x87_control: DEFAULT_X87_CONTROL,
-        }
+        Context { rsp: std::ptr::null_mut() }
     }
 
     /// The lowest byte in use of the stack of the flow suspended here; null if none ever was.
@@ -98,14 +98,19 @@ unsafe extern "C" {
 pub(crate) unsafe fn init(ctx: *mut Context, top: *mut u8, limit: *mut u8, entry: Entry) {
     debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
     debug_assert!(limit < top, "a stack has room");
-    let start = Context {
-        rsp: top,
-        rip: gort_start_v0_1 as *const () as usize,
+    let saved = Saved {
+        mxcsr: DEFAULT_MXCSR,
+        x87_control: DEFAULT_X87_CONTROL,
         rbx: entry as usize,
-        ..Context::empty()
+        rbp: 0,
+        rip: gort_start_v0_1 as *const () as usize,
     };
-    // SAFETY: `ctx` is valid for writes and nothing is suspended in it.
-    unsafe { ctx.write(start) };
+    // SAFETY: the stack below `top` is ours, `top` is 16-aligned and so is `Saved`'s size; `ctx`
+    // is valid for writes and nothing is suspended in it.
+    unsafe {
+        top.cast::<Saved>().sub(1).write(saved);
+        ctx.write(Context { rsp: top });
+    }
 }
 
 /// Saves the running flow in `from` and goes on in `to`, under the thread pointer `tls` (0: the

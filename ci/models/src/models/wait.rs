@@ -7,6 +7,7 @@ use crate::os::clock::NEVER;
 use crate::os::futex::DEADLINES_PASS;
 use crate::sched::cancel;
 use crate::sched::thread_task::ThreadTask;
+use crate::sched::timers;
 use crate::sched::wait::{self, WaitReason, Waiter, Wake};
 use loom::cell::Cell;
 use loom::sync::Mutex;
@@ -78,38 +79,23 @@ pub(super) fn abandon() {
     assert!(!tasks.gs[0].is_let_go(), "the ready of an abandoned wait is left over");
 }
 
-/// A deadline and a peer at a coroutine's wait; the timer of the first wait stays in the heap
-/// while the second waits.
+/// A deadline and a peer at a coroutine's wait.
 pub(super) fn deadline() {
-    let world = Tasks::new(1, Place::new(None));
-    let peer = world.spawn(|tasks| {
-        let waiter = tasks.shared.lock().unwrap().take();
-        if let Some(waiter) = waiter {
-            waiter.wake(Wake::Ready);
-        }
-    });
-    let timer = world.spawn(|tasks| {
-        tasks.run_timers();
-        tasks.run_timers();
-    });
+    let world = Tasks::new(1, ());
     let tasks = world.get();
     tasks.become_coroutine(0);
     let wait = wait::begin();
-    *tasks.shared.lock().unwrap() = Some(wait.waiter());
-    // Nobody may come: then the timer is to be run by ourselves, as by an idle M.
     let waiter = wait.waiter();
-    let last_resort = world.spawn(|tasks| tasks.run_timers());
-    let wake = {
-        crate::sched::timers::arm(500, waiter);
-        let end = || last_resort.join().unwrap();
-        end();
-        tasks.run_timers();
-        wait.park(WaitReason::Park, NEVER)
-    };
-    assert!(matches!(wake, Wake::Ready | Wake::Timeout));
+    let peer = world.spawn(move |_| drop(waiter.wake(Wake::Ready)));
+    timers::arm(500, waiter);
+    let timer = world.spawn(|tasks| tasks.run_timers());
+    if wait.park(WaitReason::Park, NEVER) == Wake::Ready {
+        timers::disarm(500);
+    }
     peer.join().unwrap();
     timer.join().unwrap();
     assert!(!tasks.gs[0].is_let_go());
+    assert!(!tasks.rt.ps[0].timers.is_armed() && tasks.rt.ps[0].timers.next() == NEVER);
 }
 
 struct Thread {

@@ -20,6 +20,18 @@ pub(crate) mod home_word {
 }
 pub(crate) mod idle {
     real!("sched_idle");
+
+    impl Idle {
+        pub(crate) fn take_p(&self) -> Option<usize> {
+            let mut lists = self.lists.lock();
+            self.pop_p(&mut lists)
+        }
+
+        /// From now on somebody who is not part of the model waits in the netpoller.
+        pub(crate) fn pretend_poller(&self) {
+            self.polling.store(true, Ordering::Relaxed);
+        }
+    }
 }
 pub(crate) mod join {
     real!("sched_join");

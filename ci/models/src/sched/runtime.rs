@@ -38,6 +38,11 @@ impl Shared {
         }
     }
 
+    /// For an M that holds a P from the start.
+    pub(crate) fn take_idle_p(&self) -> HeldP {
+        self.p(self.idle.take_p().expect("an idle one"))
+    }
+
     pub(crate) fn p(&self, index: usize) -> HeldP {
         // SAFETY: a model keeps it to its end.
         unsafe { &*ptr::from_ref(&self.ps[index]) }
