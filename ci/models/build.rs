@@ -136,7 +136,7 @@ fn prepare(file: &str, original: &str) -> String {
             // Examples and links are of no use here.
             writeln!(text).expect("a string");
         } else {
-            writeln!(text, "{}", line.replace("std::sync::atomic", "crate::shim::atomic").replace("std::cell::Cell", "loom::cell::Cell")).expect("a string");
+            writeln!(text, "{}", line.replace("std::sync::atomic", "crate::shim::atomic").replace("std::cell::Cell", "loom::cell::Cell").replace("pub(super)", "pub(crate)")).expect("a string");
         }
     }
     for mutation in MUTATIONS.iter().filter(|mutation| mutation.file == file) {

@@ -416,9 +416,9 @@ impl M {
         (self.g0.get(), self.native)
     }
 
-    /// What runs next on the stack of a coroutine that has ended: returns if that is the fresh
-    /// coroutine now in `current`, else leaves the stack for good.
-    fn after_end(&'static self, g: GRef) {
+    /// After `g` has ended: on to what runs next. If that is fresh it runs on this very stack,
+    /// which begins anew.
+    fn after_end(&'static self, g: GRef) -> ! {
         let stack = g.stack.take().expect("it ran on one");
         let home = self.home();
         home.move_out();
@@ -449,19 +449,18 @@ impl M {
             let (top, limit) = (stack.top().as_ptr(), stack.limit().as_ptr());
             next.stack.set(Some(stack));
             self.current.set(next.as_ptr());
-            if ptr::eq(next_home, home) {
-                // SAFETY: the run's own reference, given up once.
-                unsafe { g.release(super::g::REF) };
-                return;
-            }
-            next_home.enter(self);
-            self.leaving.set(Some(home));
-            self.worn.set(Some(next_home));
             self.dead.set(Some(g));
+            let mut thread_pointer = 0;
+            if !ptr::eq(next_home, home) {
+                next_home.enter(self);
+                self.leaving.set(Some(home));
+                self.worn.set(Some(next_home));
+                thread_pointer = next_home.thread_pointer;
+            }
             // SAFETY:
             // - the frames below (this one and `entry`'s) hold nothing that needs dropping;
             // - this M wears `next_home`, and the stack is `next`'s from here on.
-            unsafe { context::restart(next.context.get(), top, limit, entry, next_home.thread_pointer) }
+            unsafe { context::restart(next.context.get(), top, limit, entry, thread_pointer) }
         };
         self.dead_stack.set(Some(stack));
         self.dead.set(Some(g));
@@ -543,32 +542,31 @@ fn ptr_to_home(home: *const Home) -> Option<&'static Home> {
     unsafe { home.as_ref() }
 }
 
-/// Where every stack begins: runs coroutines on it, one after the other.
+/// Where every stack begins.
 ///
 /// # Safety
 /// Started by a switch to a context made in `prepare_fresh`, or by `restart`.
-#[cfg_attr(gort_context = "thread", doc = "The thread back end unwinds through it.")]
-unsafe fn entry_loop() -> ! {
-    loop {
-        let m = M::current().expect("coroutines run on Ms");
-        m.after_switch();
-        // SAFETY: `prepare` set it.
-        let g = unsafe { GRef::new(m.current.get()) };
-        complete(g);
-        // The coroutine may have moved.
-        M::current().expect("coroutines run on Ms").after_end(g);
-        // A fresh coroutine of the same home goes on here.
-    }
+#[inline(always)]
+unsafe fn begin() -> ! {
+    let m = M::current().expect("coroutines run on Ms");
+    m.after_switch();
+    // SAFETY: `prepare` set it.
+    let g = unsafe { GRef::new(m.current.get()) };
+    complete(g);
+    // The coroutine may have moved.
+    M::current().expect("coroutines run on Ms").after_end(g)
 }
 
+/// [`begin`] as the assembly calls it.
 #[cfg(not(gort_context = "thread"))]
 unsafe extern "C" fn entry() -> ! {
     // SAFETY: the caller's promise.
-    unsafe { entry_loop() }
+    unsafe { begin() }
 }
 
+/// [`begin`] as the thread back end calls it, which unwinds through it.
 #[cfg(gort_context = "thread")]
 unsafe extern "C-unwind" fn entry() -> ! {
     // SAFETY: the caller's promise.
-    unsafe { entry_loop() }
+    unsafe { begin() }
 }

@@ -171,6 +171,8 @@ impl GRef {
         GRef(NonNull::new(g).expect("a record"))
     }
 
+    pub(crate) fn prefetch(self) {}
+
     pub(crate) fn as_ptr(self) -> *mut G {
         self.0.as_ptr()
     }

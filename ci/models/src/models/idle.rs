@@ -1,0 +1,223 @@
+//! Searching, sleeping and waking: while a G is in a queue and a P is idle, somebody comes for it.
+//!
+//! Workers are Ms that look for Gs with the real search, run what they find by letting its
+//! thread go, and sleep by the real `idle::sleep` when there is nothing. The G that a model
+//! waits for and that nobody comes for is a deadlock.
+
+use super::World;
+use crate::os::futex::DEADLINES_PASS;
+use crate::sched::g::{G, GRef};
+use crate::sched::m::M;
+use crate::sched::runtime::Shared;
+use crate::sched::wait::{Waiter, Wake};
+use crate::sched::wait_word::Ticket;
+use crate::sched::{find, idle, sysmon, timers};
+use crate::shim::asymmetric;
+use loom::cell::Cell;
+use loom::sync::Notify;
+use std::cell::OnceCell;
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+struct World0 {
+    rt: Shared,
+    gs: Vec<G>,
+    ms: Vec<OnceCell<M>>,
+}
+
+/// `procs` Ps; those below `held` are held by an M each.
+fn runtime(procs: usize, held: usize, gs: usize) -> World<World0> {
+    let world = World::new(World0 {
+        rt: Shared::new(procs),
+        gs: (0..gs).map(|_| G::new()).collect(),
+        ms: (0..held).map(|_| OnceCell::new()).collect(),
+    });
+    let state = world.get();
+    for g in &state.gs {
+        g.runtime.set(&state.rt);
+    }
+    for at in 0..held {
+        let p = state.rt.take_idle_p();
+        let _ = state.ms[at].set(M::new(&state.rt, Some(p)));
+    }
+    world
+}
+
+impl World0 {
+    fn become_m(&'static self, at: usize) -> &'static M {
+        let m = self.ms[at].get().expect("made");
+        m.enter();
+        m
+    }
+
+    fn g(&self, at: usize) -> GRef {
+        self.gs[at].reference()
+    }
+
+    /// The life of a worker: it runs `most` Gs, then computes for ever; or until the end.
+    fn work(&'static self, at: usize, most: usize) {
+        let m = self.become_m(at);
+        let mut ran = 0;
+        loop {
+            let found = if m.p.get().is_some() { find::find(m) } else { None };
+            match found {
+                Some(g) => {
+                    assert!(!m.searching.get(), "an M that runs coroutines counts as a searcher");
+                    g.let_go();
+                    ran += 1;
+                    if ran == most {
+                        return;
+                    }
+                }
+                None if m.rt.is_stopping() => return idle::leave(m),
+                None => {
+                    if !idle::sleep(m) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// As `runtime.rs` does it.
+    fn stop(&self) {
+        self.rt.stopping.store(true, Ordering::Release);
+        asymmetric::heavy();
+        self.rt.call_all();
+    }
+}
+
+/// A coroutine that goes on computing queues another on its own P, while the only other M gives
+/// up its P.
+pub(super) fn submit_and_give_up() {
+    let world = runtime(2, 2, 1);
+    let worker = world.spawn(|state| state.work(1, 1));
+    let state = world.get();
+    let m = state.become_m(0);
+    // SAFETY: this M holds the P.
+    unsafe { m.p().queue.push_ready(state.g(0)) };
+    state.rt.notify();
+    state.gs[0].stay_away();
+    worker.join().unwrap();
+}
+
+/// The same from outside: through the global queue.
+pub(super) fn inject_and_give_up() {
+    let world = runtime(1, 1, 1);
+    let worker = world.spawn(|state| state.work(0, 1));
+    let state = world.get();
+    state.rt.inject(state.g(0));
+    state.gs[0].stay_away();
+    worker.join().unwrap();
+}
+
+/// Two Gs, two workers that stay on what they have found: the searcher that finds the first is
+/// the last searcher and must not leave the second behind.
+pub(super) fn last_searcher() {
+    let world = runtime(3, 3, 2);
+    let workers = [1, 2].map(|at| world.spawn(move |state| state.work(at, 1)));
+    let state = world.get();
+    let m = state.become_m(0);
+    for at in 0..2 {
+        // SAFETY: this M holds the P.
+        unsafe { m.p().queue.push_ready(state.g(at)) };
+        state.rt.notify();
+    }
+    state.gs[0].stay_away();
+    state.gs[1].stay_away();
+    for worker in workers {
+        worker.join().unwrap();
+    }
+}
+
+/// Two submit from outside, one of them while the other finds that no P is idle after all.
+pub(super) fn two_submitters() {
+    let world = runtime(1, 1, 2);
+    let worker = world.spawn(|state| state.work(0, 2));
+    let other = world.spawn(|state| state.rt.inject(state.g(1)));
+    let state = world.get();
+    state.rt.inject(state.g(0));
+    state.gs[0].stay_away();
+    state.gs[1].stay_away();
+    worker.join().unwrap();
+    other.join().unwrap();
+}
+
+/// The same with a further idle P for which no thread is to be had.
+pub(super) fn no_thread() {
+    let world = runtime(2, 1, 2);
+    let worker = world.spawn(|state| state.work(0, 2));
+    let other = world.spawn(|state| state.rt.inject(state.g(1)));
+    let state = world.get();
+    state.rt.inject(state.g(0));
+    state.gs[0].stay_away();
+    state.gs[1].stay_away();
+    worker.join().unwrap();
+    other.join().unwrap();
+}
+
+/// Two Gs in the global queue, two workers that stay on what they have found: one takes both
+/// out, the other must get the one that is left over.
+pub(super) fn batch() {
+    let world = runtime(2, 2, 2);
+    let state = world.get();
+    state.rt.inject_quietly(state.g(0));
+    state.rt.inject_quietly(state.g(1));
+    let workers = [0, 1].map(|at| world.spawn(move |state| state.work(at, 1)));
+    state.gs[0].stay_away();
+    state.gs[1].stay_away();
+    for worker in workers {
+        worker.join().unwrap();
+    }
+}
+
+/// A timer is armed while the poller decides how long to sleep.
+pub(super) fn timer() {
+    let world = runtime(2, 2, 1);
+    let state = world.get();
+    let ticket = state.gs[0].word.arm();
+    let worker = world.spawn(|state| state.work(1, 1));
+    state.become_m(0);
+    // SAFETY: armed just above.
+    timers::arm(500, unsafe { Waiter::of(state.g(0), ticket) });
+    state.gs[0].stay_away();
+    assert_eq!(state.gs[0].word.wake(), Some(Wake::Timeout));
+    worker.join().unwrap();
+}
+
+/// The runtime ends while one M goes to sleep in the poller and one on its futex.
+pub(super) fn stop() {
+    let world = runtime(2, 2, 0);
+    let workers = [0, 1].map(|at| world.spawn(move |state| state.work(at, 1)));
+    world.get().stop();
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    assert_eq!(world.get().rt.idle.searching.load(Ordering::Relaxed), 0, "a searcher is still counted");
+}
+
+/// An M that has been idle for long ends, while somebody calls it or a new one.
+pub(super) fn retire() {
+    DEADLINES_PASS.store(true, Ordering::Relaxed);
+    let world = runtime(1, 1, 1);
+    let state = world.get();
+    // Another M is the poller, so that this one sleeps on its futex.
+    state.rt.idle.pretend_poller();
+    *state.rt.startable.lock().unwrap() = 1;
+    let worker = world.spawn(|state| state.work(0, 1));
+    state.rt.inject(state.g(0));
+    worker.join().unwrap();
+    let started = state.rt.started.lock().unwrap().len();
+    let ran = state.gs[0].is_let_go();
+    assert!(ran || started == 1, "the M ended with the call that it was given");
+}
+
+/// sysmon goes into its sleep without limit while a P becomes busy.
+pub(super) fn sysmon_sleeps() {
+    let world = World::new(());
+    // So that the lazy static is there.
+    let _ = sysmon::real::sleeps();
+    let thread = world.spawn(|()| sysmon::real::sleep_deep());
+    sysmon::real::become_busy();
+    thread.join().unwrap();
+}
