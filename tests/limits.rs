@@ -1,0 +1,243 @@
+//! How much there may be of everything, and what it costs; each in a process of its own.
+
+mod common;
+#[path = "common/programs.rs"]
+mod harness;
+
+use common::{builder, cpu_time, status_kib, threads, wait_until};
+use gort::{Builder, go};
+use harness::{Check, Program, run};
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+fn main() {
+    harness::main(PROGRAMS, CHECKS);
+}
+
+fn limit(resource: libc::__rlimit_resource_t, value: u64) {
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    // SAFETY: reads the struct.
+    assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
+}
+
+const PROGRAMS: &[Program] = &[
+    ("parked", || {
+        let runtime = builder(2).build().unwrap();
+        let count = 100_000;
+        let (parked, go_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let before = status_kib("VmRSS");
+        let handles: Vec<_> = (0..count)
+            .map(|_| {
+                let (parked, go_on) = (parked.clone(), go_on.clone());
+                runtime.spawn(move || {
+                    parked.fetch_add(1, SeqCst);
+                    while !go_on.load(SeqCst) {
+                        gort::park();
+                    }
+                })
+            })
+            .collect();
+        wait_until("all are parked", || parked.load(SeqCst) == count);
+        let each = (status_kib("VmRSS") - before) * 1024 / count as u64;
+        eprintln!("{each} bytes for each parked coroutine, {} homes", runtime.homes());
+        assert!(each < 9000, "{each} bytes");
+        go_on.store(true, SeqCst);
+        handles.iter().for_each(|handle| handle.coroutine().unpark());
+        handles.into_iter().for_each(|handle| handle.join().unwrap());
+        // And again, ended by the runtime this time.
+        let parked = Arc::new(AtomicUsize::new(0));
+        for _ in 0..count {
+            let parked = parked.clone();
+            drop(runtime.spawn(move || {
+                parked.fetch_add(1, SeqCst);
+                gort::park();
+            }));
+        }
+        wait_until("all are parked", || parked.load(SeqCst) == count);
+        drop(runtime);
+    }),
+    ("fresh", || {
+        let runtime = builder(1).build().unwrap();
+        runtime.run(|| {
+            let count = 1_000_000u64;
+            let ended = Arc::new(AtomicUsize::new(0));
+            let before = status_kib("VmRSS");
+            for _ in 0..count {
+                let ended = ended.clone();
+                drop(go!(move || {
+                    ended.fetch_add(1, SeqCst);
+                }));
+            }
+            let each = (status_kib("VmRSS") - before) * 1024 / count;
+            eprintln!("{each} bytes for each fresh coroutine");
+            // Peaks of the growing queue, which doubles, are not counted.
+            assert!(each < 232, "{each} bytes");
+            wait_until("all have run", || ended.load(SeqCst) as u64 == count);
+        });
+    }),
+    ("homes", || {
+        // The homes' own cost: the same coroutines in one home and in 256.
+        let measure = |homes| {
+            let runtime = builder(2).homes(homes).build().unwrap();
+            let (parked, before) = (Arc::new(AtomicUsize::new(0)), status_kib("VmRSS"));
+            for _ in 0..1000 {
+                let parked = parked.clone();
+                drop(runtime.spawn(move || {
+                    parked.fetch_add(1, SeqCst);
+                    gort::park();
+                }));
+            }
+            wait_until("all are parked", || parked.load(SeqCst) == 1000);
+            let used = status_kib("VmRSS") - before;
+            eprintln!("{} homes: {used} KiB", runtime.homes());
+            used
+        };
+        let one = measure(1);
+        let many = measure(256);
+        assert!(many < one + 5000, "256 homes take {} KiB", many - one);
+    }),
+    ("idle", || {
+        let runtime = builder(2).build().unwrap();
+        for _ in 0..100 {
+            drop(runtime.spawn(gort::park));
+        }
+        wait_until("all run", || runtime.live() == 100);
+        std::thread::sleep(Duration::from_millis(300));
+        let before = cpu_time();
+        std::thread::sleep(Duration::from_secs(2));
+        let used = cpu_time() - before;
+        eprintln!("{used:?} of CPU in two idle seconds");
+        assert!(used < Duration::from_millis(5), "{used:?}");
+        // And it wakes up.
+        assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
+    }),
+    ("many_runtimes", || {
+        let one = |i: usize| {
+            let runtime = builder(1 + i % 3).build().unwrap();
+            runtime.run(|| {
+                let handles: Vec<_> = (0..5).map(|i| go!(move || i)).collect();
+                handles.into_iter().for_each(|handle| drop(handle.join().unwrap()));
+                drop(go!(gort::park));
+            });
+        };
+        (0..200).for_each(one);
+        let (rss, tasks, maps) = (status_kib("VmRSS"), threads(), maps());
+        (0..1000).for_each(one);
+        let grown = status_kib("VmRSS").saturating_sub(rss);
+        eprintln!("{grown} KiB more, {tasks} and {} threads, {maps} and {} mappings", threads(), self::maps());
+        assert!(grown < 2000, "{grown} KiB more after 1000 runtimes");
+        assert_eq!(threads(), tasks);
+        assert!(self::maps() <= maps + 10);
+    }),
+    ("address_space", || {
+        let runtime = builder(2).build().unwrap();
+        let go_on = Arc::new(AtomicBool::new(false));
+        runtime.run(|| go!(|| ()).join().unwrap());
+        limit(libc::RLIMIT_AS, (status_kib("VmSize") << 10) + (600 << 20));
+        let mut parked = Vec::new();
+        let error = loop {
+            let go_on = go_on.clone();
+            let body = move || {
+                while !go_on.load(SeqCst) {
+                    gort::time::sleep(Duration::from_millis(1));
+                }
+            };
+            match runtime.try_spawn(Builder::new().stack_size(1 << 20), body) {
+                Ok(handle) => parked.push(handle),
+                Err(error) => break error,
+            }
+            assert!(parked.len() < 10_000);
+            std::thread::sleep(Duration::from_micros(50));
+        };
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+        assert!(error.to_string().contains("RLIMIT_AS"), "{error}");
+        assert!(parked.len() > 100, "{}", parked.len());
+        eprintln!("{} coroutines, then: {error}", parked.len());
+        // The rest goes on, and all end.
+        go_on.store(true, SeqCst);
+        for handle in parked {
+            handle.join().unwrap();
+        }
+        assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
+    }),
+    ("threads", || {
+        // A limit by user would hit the other tests; a cap of the runtime's own is the same path.
+        let runtime = builder(4).threads(1).build().unwrap();
+        let sum: usize = runtime.run(|| {
+            let handles: Vec<_> = (0..100)
+                .map(|i| {
+                    go!(move || {
+                        gort::time::sleep(Duration::from_micros(100));
+                        i
+                    })
+                })
+                .collect();
+            handles.into_iter().map(|handle| handle.join().unwrap()).sum()
+        });
+        assert_eq!(sum, 4950);
+    }),
+    ("no_more_threads", || {
+        // As an ordinary user without the right to one more thread: homes cannot be made either.
+        // SAFETY: single-threaded; ids of nobody.
+        unsafe {
+            if libc::getuid() != 0 || libc::setgid(54321) != 0 || libc::setuid(54321) != 0 {
+                return;
+            }
+        }
+        let runtime = builder(4).build().unwrap();
+        runtime.run(|| go!(|| ()).join().unwrap());
+        let now = threads() as u64;
+        limit(libc::RLIMIT_NPROC, now);
+        let sum: usize = runtime.run(|| {
+            let handles: Vec<_> = (0..100)
+                .map(|i| {
+                    go!(move || {
+                        gort::time::sleep(Duration::from_micros(100));
+                        i
+                    })
+                })
+                .collect();
+            handles.into_iter().map(|handle| handle.join().unwrap()).sum()
+        });
+        assert_eq!(sum, 4950);
+        eprintln!("{} homes, {now} and {} threads", runtime.homes(), threads());
+    }),
+    ("threads_retire", || {
+        let runtime = builder(8).build().unwrap();
+        let start = Instant::now();
+        let handles: Vec<_> = (0..50).map(|_| runtime.spawn(|| common::compute(Duration::from_millis(5)))).collect();
+        handles.into_iter().for_each(|handle| handle.join().unwrap());
+        let most = threads();
+        let homes = if runtime.coroutines_move() { runtime.homes() } else { 0 };
+        // One is the poller and stays, whatever happens; main and sysmon are there, too.
+        while threads() > homes + 3 {
+            assert!(start.elapsed() < Duration::from_secs(60), "{} threads of {most} are left", threads());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
+    }),
+];
+
+fn maps() -> usize {
+    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
+}
+
+const CHECKS: &[Check] = &[
+    ("a_hundred_thousand_parked", || well("parked")),
+    ("a_million_fresh", || well("fresh")),
+    ("the_cost_of_homes", || well("homes")),
+    ("an_idle_runtime_uses_no_cpu", || well("idle")),
+    ("a_thousand_runtimes_leave_nothing", || well("many_runtimes")),
+    ("out_of_address_space", || well("address_space")),
+    ("one_thread_is_enough", || well("threads")),
+    ("no_more_threads_to_be_had", || well("no_more_threads")),
+    ("idle_threads_retire", || well("threads_retire")),
+];
+
+fn well(program: &str) {
+    let ended = run(program);
+    ended.is_well();
+    print!("{}", ended.stderr);
+}

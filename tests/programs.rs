@@ -1,0 +1,278 @@
+//! What a whole process does: reports, signals, forks, ends. See `common/programs.rs`.
+
+mod common;
+#[path = "common/programs.rs"]
+mod harness;
+
+use common::{builder, wait_until};
+use gort::{Builder, go};
+use harness::{Check, Program, run, run_with};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+fn main() {
+    harness::main(PROGRAMS, CHECKS);
+}
+
+const PROGRAMS: &[Program] = &[
+    ("deadlock", || {
+        gort::run(|| {
+            let handle = go!("waits for ever", gort::park);
+            drop(go!(gort::park));
+            gort::scope(|s| {
+                drop(s.go(gort::park));
+            });
+            handle.join().unwrap();
+        });
+    }),
+    ("deadlock_in_two_runtimes", || {
+        let (a, b) = (builder(2).build().unwrap(), builder(1).build().unwrap());
+        let in_b = b.spawn(gort::park);
+        a.run(|| in_b.join().unwrap());
+    }),
+    ("no_deadlock_while_a_thread_lives", || {
+        let runtime = builder(2).build().unwrap();
+        runtime.run(|| {
+            let here = gort::current();
+            let thread = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(1500));
+                here.unpark();
+            });
+            gort::park();
+            wait_until("the thread ends", || thread.is_finished());
+        });
+    }),
+    ("no_deadlock_while_a_timer_is_armed", || {
+        gort::run(|| go!(|| gort::time::sleep(Duration::from_millis(1500))).join().unwrap());
+    }),
+    ("no_deadlock_while_main_does_something_else", || {
+        let runtime = builder(2).build().unwrap();
+        let handle = runtime.spawn(gort::park);
+        std::thread::sleep(Duration::from_millis(1000));
+        handle.coroutine().unpark();
+        handle.join().unwrap();
+    }),
+    ("overflow", || {
+        gort::run(|| {
+            let dig = || std::hint::black_box(dig_for_ever(1));
+            let handle = Builder::new().name("digger").stack_size(64 << 10).spawn(dig).unwrap();
+            handle.join().unwrap();
+        });
+    }),
+    ("overflow_at_a_large_frame", || {
+        gort::run(|| {
+            // One frame larger than the guard: the probes must find it.
+            fn large(depth: u64) -> u64 {
+                let mut room = [depth; 100_000 / 8];
+                std::hint::black_box(&mut room);
+                if depth > 100 { 0 } else { large(depth + 1) + room[3] }
+            }
+            go!("large frames", || large(0)).join().unwrap();
+        });
+    }),
+    ("overflow_of_a_plain_thread", || {
+        gort::run(|| go!(|| ()).join().unwrap());
+        std::hint::black_box(dig_for_ever(1));
+    }),
+    ("fault", || gort::run(|| go!(|| fault()).join().unwrap())),
+    ("fault_with_an_earlier_handler", || {
+        extern "C" fn earlier(_: libc::c_int) {
+            // SAFETY: ends the process without touching anything.
+            unsafe { libc::_exit(33) };
+        }
+        // SAFETY: the handler is async-signal-safe.
+        unsafe { libc::signal(libc::SIGSEGV, earlier as extern "C" fn(libc::c_int) as usize) };
+        gort::run(|| {
+            gort::yield_now();
+            go!(|| fault()).join().unwrap();
+        });
+    }),
+    ("panic_in_main", || gort::run(|| panic!("on purpose"))),
+    ("abort_in_a_coroutine", || gort::run(|| go!(|| std::process::abort()).join().unwrap())),
+    ("exit_in_a_coroutine", || {
+        gort::run(|| {
+            for _ in 0..100 {
+                drop(go!(gort::park));
+            }
+            go!(|| std::process::exit(7)).join().unwrap();
+        });
+    }),
+    ("left_over", || {
+        let runtime = builder(2).name("stubborn").build().unwrap();
+        let inside = Arc::new(AtomicBool::new(false));
+        let inside2 = inside.clone();
+        drop(runtime.try_spawn(Builder::new().name("never ends"), move || {
+            gort::shield(|| {
+                inside2.store(true, SeqCst);
+                gort::park();
+            })
+        }));
+        wait_until("it parks", || inside.load(SeqCst));
+        let start = Instant::now();
+        drop(runtime);
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }),
+    ("fork_and_exec", || {
+        gort::run(|| {
+            let handles: Vec<_> = (0..30)
+                .map(|i| {
+                    go!(move || {
+                        gort::yield_now();
+                        let status = std::process::Command::new("/bin/sh").args(["-c", &format!("exit {i}")]).status();
+                        assert_eq!(status.unwrap().code(), Some(i));
+                        // SAFETY: the child only ends.
+                        unsafe {
+                            let child = libc::fork();
+                            if child == 0 {
+                                libc::_exit(i);
+                            }
+                            let mut status = 0;
+                            gort::yield_now();
+                            assert_eq!(libc::waitpid(child, &mut status, 0), child);
+                            assert_eq!(libc::WEXITSTATUS(status), i);
+                        }
+                    })
+                })
+                .collect();
+            handles.into_iter().for_each(|handle| handle.join().unwrap());
+        });
+    }),
+    ("main_returns_while_coroutines_live", || {
+        let runtime = builder(2).build().unwrap();
+        for _ in 0..100 {
+            drop(runtime.spawn(|| loop {
+                gort::time::sleep(Duration::from_micros(10));
+            }));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        std::mem::forget(runtime);
+    }),
+    ("signals", || {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        extern "C" fn count(_: libc::c_int) {
+            COUNT.fetch_add(1, SeqCst);
+        }
+        // SAFETY: the handler does one atomic addition. Without SA_RESTART, to be worse.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = count as extern "C" fn(libc::c_int) as usize;
+            libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut());
+        }
+        gort::run(|| {
+            let handles: Vec<_> = (0..20)
+                .map(|_| {
+                    go!(|| {
+                        for i in 0..200 {
+                            // SAFETY: to ourselves; the handler is in place.
+                            unsafe { libc::kill(libc::getpid(), libc::SIGUSR1) };
+                            if i % 2 == 0 { gort::yield_now() } else { gort::time::sleep(Duration::from_micros(20)) }
+                        }
+                    })
+                })
+                .collect();
+            handles.into_iter().for_each(|handle| handle.join().unwrap());
+        });
+        assert!(COUNT.load(SeqCst) > 0);
+    }),
+];
+
+#[inline(never)]
+fn dig_for_ever(depth: u64) -> u64 {
+    let room = std::hint::black_box([depth; 16]);
+    if depth == 0 { 0 } else { dig_for_ever(depth + 1) + room[5] }
+}
+
+fn fault() {
+    // SAFETY: none; the fault is wanted.
+    unsafe { std::ptr::write_volatile(std::ptr::without_provenance_mut::<u8>(8), 1) };
+}
+
+/// `file:line` of the text in this file.
+fn place(text: &str) -> String {
+    let source = include_str!("programs.rs");
+    let line = 1 + source.lines().position(|line| line.contains(text)).unwrap();
+    format!("tests/programs.rs:{line}:")
+}
+
+const CHECKS: &[Check] = &[
+    ("a_deadlock_is_reported_with_every_coroutine", || {
+        let start = Instant::now();
+        let ended = run("deadlock");
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        ended.says("gort: deadlock: all 4 coroutines are parked");
+        ended.says("\"main\" [end of a scope]");
+        ended.says("\"waits for ever\" [park]");
+        ended.says(&place("go!(\"waits for ever\""));
+        ended.says(&place("drop(s.go(gort::park));"));
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }),
+    ("a_deadlock_across_runtimes_is_reported", || {
+        let ended = run("deadlock_in_two_runtimes");
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        ended.says("all 2 coroutines are parked");
+        ended.says("[join]");
+    }),
+    ("no_deadlock_while_a_thread_lives", || run("no_deadlock_while_a_thread_lives").is_well()),
+    ("no_deadlock_while_a_timer_is_armed", || run("no_deadlock_while_a_timer_is_armed").is_well()),
+    ("no_deadlock_while_main_does_something_else", || run("no_deadlock_while_main_does_something_else").is_well()),
+    ("a_stack_overflow_is_reported", || {
+        let ended = run("overflow");
+        assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
+        ended.says("gort: stack overflow in coroutine ");
+        ended.says("\"digger\"");
+        ended.says(&place("let handle = Builder::new().name(\"digger\")"));
+        ended.says("64 KiB");
+        ended.says("Builder::stack_size");
+    }),
+    ("a_stack_overflow_by_large_frames_is_reported", || {
+        let ended = run("overflow_at_a_large_frame");
+        assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
+        ended.says("gort: stack overflow in coroutine ");
+        ended.says("256 KiB");
+    }),
+    ("a_plain_threads_overflow_is_reported_by_std", || {
+        let ended = run("overflow_of_a_plain_thread");
+        assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
+        ended.says("has overflowed its stack");
+    }),
+    ("another_fault_kills_as_ever", || {
+        let ended = run("fault");
+        assert_eq!(ended.signal, Some(libc::SIGSEGV), "{ended:#?}");
+    }),
+    ("another_fault_goes_to_the_earlier_handler", || {
+        let ended = run("fault_with_an_earlier_handler");
+        assert_eq!(ended.code, Some(33), "{ended:#?}");
+    }),
+    ("a_panic_in_main_is_the_programs", || {
+        let ended = run("panic_in_main");
+        assert_eq!(ended.code, Some(101), "{ended:#?}");
+        ended.says("on purpose");
+    }),
+    ("abort_is_abort", || assert_eq!(run("abort_in_a_coroutine").signal, Some(libc::SIGABRT))),
+    ("exit_is_exit", || assert_eq!(run("exit_in_a_coroutine").code, Some(7))),
+    ("what_does_not_end_is_named", || {
+        let ended = run("left_over");
+        ended.is_well();
+        ended.says("`stubborn`");
+        ended.says("\"never ends\" [park]");
+    }),
+    ("fork_and_exec", || run("fork_and_exec").is_well()),
+    ("main_may_return_while_coroutines_live", || run("main_returns_while_coroutines_live").is_well()),
+    ("signals", || run("signals").is_well()),
+    ("a_wrong_gort_procs_is_refused", || {
+        let ended = run_with("deadlock", |command| {
+            command.env("GORT_PROCS", "many");
+        });
+        assert_eq!(ended.code, Some(101), "{ended:#?}");
+        ended.says("GORT_PROCS is \"many\"");
+    }),
+    ("the_deadlock_report_with_each_fallback", || {
+        for debug in ["homes=fixed", "guard=mprotect", "membarrier=0", "pwait2=0", "homes=fixed,guard=mprotect,membarrier=0,pwait2=0"] {
+            let ended = run_with("deadlock", |command| {
+                command.env("GORT_DEBUG", debug);
+            });
+            assert_eq!(ended.code, Some(2), "{debug}: {ended:#?}");
+        }
+    }),
+];

@@ -206,8 +206,8 @@ fn sleepers_wake_in_order_of_their_deadlines() {
 fn those_who_yield_get_equal_turns() {
     for procs in [1, 2] {
         let runtime = builder(procs).build().unwrap();
-        let (counts, stop) = (Arc::new([const { AtomicU64::new(0) }; 10]), Arc::new(AtomicBool::new(false)));
-        let (most, there) = (20_000, Arc::new(AtomicUsize::new(0)));
+        let counts = Arc::new([const { AtomicU64::new(0) }; 10]);
+        let (stop, there) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let handles: Vec<_> = (0..10)
             .map(|i| {
                 let (counts, stop, there) = (counts.clone(), stop.clone(), there.clone());
@@ -217,20 +217,20 @@ fn those_who_yield_get_equal_turns() {
                         yield_now();
                     }
                     while !stop.load(SeqCst) {
-                        if counts[i].fetch_add(1, SeqCst) == most {
-                            stop.store(true, SeqCst);
-                        }
+                        counts[i].fetch_add(1, SeqCst);
                         yield_now();
                     }
                 })
             })
             .collect();
+        let least = || counts.iter().map(|count| count.load(SeqCst)).min().unwrap();
+        let most = || counts.iter().map(|count| count.load(SeqCst)).max().unwrap();
+        wait_until("all have had many turns", || least() > 10_000);
+        stop.store(true, SeqCst);
         handles.into_iter().for_each(|handle| handle.join().unwrap());
-        let counts: Vec<_> = counts.iter().map(|count| count.load(SeqCst)).collect();
-        eprintln!("{counts:?}");
-        // With two Ps their speeds differ; nobody may be left behind.
-        let least = if procs == 1 { most * 8 / 10 } else { most / 20 };
-        assert!(counts.iter().all(|count| *count >= least), "{counts:?}");
+        eprintln!("{} to {}", least(), most());
+        // With two Ps it depends on the kernel which of them gets how much.
+        assert!(procs > 1 || most() - least() <= most() / 10, "{counts:?}");
     }
 }
 

@@ -185,20 +185,22 @@ fn results_are_gone_even_if_one_panics_when_dropped() {
         runtime.run(|| {
             for _ in 0..100 {
                 let (there, drops) = (AtomicBool::new(true), AtomicUsize::new(0));
-                let caught = std::panic::catch_unwind(|| {
+                let mut spawned = 0;
+                let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     scope(|s| {
                         for i in 0..8 {
                             let (there, drops) = (&there, &drops);
+                            spawned += 1;
                             drop(s.go(move || {
                                 gort::time::sleep(Duration::from_micros(100 * i));
                                 Borrows { there, drops, panics: i == 1 }
                             }));
                         }
                     })
-                });
-                drop(caught);
+                }));
+                assert!(caught.is_err());
                 there.store(false, SeqCst);
-                assert_eq!(drops.load(SeqCst), 8, "results outlive the scope");
+                assert_eq!(drops.load(SeqCst), spawned, "results outlive the scope");
             }
         });
     });
@@ -281,7 +283,8 @@ fn a_cancelled_scope_waits_for_its_coroutines() {
     with_each_procs(|runtime| {
         for _ in 0..30 {
             let (started, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-            let (started2, ended2) = (started.clone(), ended.clone());
+            let go_on = Arc::new(AtomicBool::new(false));
+            let (started2, ended2, go_on2) = (started.clone(), ended.clone(), go_on.clone());
             let handle = runtime.spawn(move || {
                 let local = Cell::new(0);
                 let count = AtomicUsize::new(0);
@@ -289,7 +292,9 @@ fn a_cancelled_scope_waits_for_its_coroutines() {
                     for _ in 0..5 {
                         drop(s.go(|| {
                             started2.fetch_add(1, SeqCst);
-                            gort::time::sleep(Duration::from_millis(3));
+                            while !go_on2.load(SeqCst) {
+                                gort::time::sleep(Duration::from_micros(200));
+                            }
                             count.fetch_add(1, SeqCst);
                             ended2.fetch_add(1, SeqCst);
                         }));
@@ -300,6 +305,8 @@ fn a_cancelled_scope_waits_for_its_coroutines() {
             });
             wait_until("all have started", || started.load(SeqCst) == 5);
             handle.cancel();
+            assert!(!handle.is_finished());
+            go_on.store(true, SeqCst);
             assert!(handle.join().unwrap_err().is_cancelled());
             assert_eq!(ended.load(SeqCst), 5);
         }

@@ -9,7 +9,7 @@
 //! under a mutation or under the world around it, this build fails and says where.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 include!("src/mutations.rs");
 
@@ -93,7 +93,7 @@ fn main() {
     println!("cargo::rustc-cfg=loom");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/mutations.rs");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src");
+    let source = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../src");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
 
     let mut files: Vec<&str> = WHOLE.iter().copied().chain(PARTS.iter().map(|part| part.1)).collect();

@@ -2,8 +2,10 @@
 //!
 //! A wait goes like this, for a send; a receive is its mirror image:
 //!
-//! 1. arm the wait word ([`wait::begin`]), before the lock is taken for good: a thread's may allocate;
-//! 2. under the lock try the step again, and if it is still blocked join the queue; unlock;
+//! 1. the step is blocked. Arm the wait word: a coroutine does so without leaving the lock; a thread's
+//!    word may need an allocation and a deadline needs the clock, so then the lock is left and the step
+//!    tried again once it is armed;
+//! 2. under the same hold of the lock join the queue; unlock;
 //! 3. park. A peer may claim the task at any time after the unlocking, and passes the message
 //!    while the task stands still;
 //! 4. when it goes on, the reason says who ended the wait. A peer: the node is out of the queue,
@@ -94,7 +96,12 @@ impl<T> Chan<T> {
     /// # Safety
     /// As there.
     #[inline(never)]
-    unsafe fn send_slow<'a>(&'a self, mut state: Locked<'a, T, Waiter>, value: *mut T, until: Until) -> Result<(), Refused> {
+    unsafe fn send_slow<'a>(
+        &'a self,
+        mut state: Locked<'a, T, Waiter>,
+        value: *mut T,
+        until: Until,
+    ) -> Result<(), Refused> {
         let mut armed = Armed::new(until);
         loop {
             // SAFETY: the state is this channel's, the value the caller's promise.
@@ -159,7 +166,7 @@ impl<T> Chan<T> {
         // this task readied, or `leave` has returned. Its slot holds the message.
         unsafe { self.join(&mut state, Side::Send, &node) };
         drop(state);
-        let wake = wait.park(WaitReason::Send, deadline);
+        let wake = park(wait, WaitReason::Send, deadline);
         if wake != Wake::Ready {
             // SAFETY: joined above; the message is as it was.
             return unsafe { self.send_given_up(wake, &node, value) };
@@ -190,7 +197,12 @@ impl<T> Chan<T> {
     /// # Safety
     /// `out` is valid for writes; after `Ok` the message is there.
     #[inline(never)]
-    unsafe fn recv_slow<'a>(&'a self, mut state: Locked<'a, T, Waiter>, out: *mut T, until: Until) -> Result<(), Refused> {
+    unsafe fn recv_slow<'a>(
+        &'a self,
+        mut state: Locked<'a, T, Waiter>,
+        out: *mut T,
+        until: Until,
+    ) -> Result<(), Refused> {
         let mut armed = Armed::new(until);
         loop {
             let mut garbage = None;
@@ -251,7 +263,7 @@ impl<T> Chan<T> {
         // this task readied, or `leave` has returned. Its slot has room for a message.
         unsafe { self.join(&mut state, Side::Recv, &node) };
         drop(state);
-        let wake = wait.park(WaitReason::Recv, deadline);
+        let wake = park(wait, WaitReason::Recv, deadline);
         if wake != Wake::Ready {
             // SAFETY: joined above.
             return unsafe { self.recv_given_up(wake, &node) };
@@ -274,6 +286,13 @@ impl<T> Chan<T> {
         }
         Err(Refused::NotYet)
     }
+}
+
+/// Parks. Not generic and not inlined: a program has the code of a switch once, not for each type
+/// of message on each side, and the CPU learns where its jump leads.
+#[inline(never)]
+fn park(wait: Wait, reason: WaitReason, deadline: Nanos) -> Wake {
+    wait.park(reason, deadline)
 }
 
 /// The wait of an operation that was blocked once.

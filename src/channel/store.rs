@@ -336,7 +336,8 @@ mod tests {
     #[test]
     fn a_ring_goes_round() {
         for slots in 1..5 {
-            let mut memory: Vec<std::mem::MaybeUninit<Box<u32>>> = (0..slots).map(|_| std::mem::MaybeUninit::uninit()).collect();
+            let mut memory: Vec<std::mem::MaybeUninit<Box<u32>>> =
+                (0..slots).map(|_| std::mem::MaybeUninit::uninit()).collect();
             let mut store: Store<Box<u32>> = Store::ring(memory.as_mut_ptr().cast(), slots);
             for round in 0..10 {
                 for i in 0..slots {

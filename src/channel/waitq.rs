@@ -11,7 +11,7 @@
 //! | the node is | its memory may be touched by | it leaves that state by |
 //! |---|---|---|
 //! | linked, task not claimed | whoever holds the lock | [`Queue::pop`] |
-//! | linked, task claimed elsewhere (deadline, cancel, another node) | whoever holds the lock | [`Queue::pop`], which skips it, or its owner's [`Queue::remove`] |
+//! | linked, task claimed elsewhere: by a deadline, `cancel`, another node | whoever holds the lock | [`Queue::pop`], which skips it; its owner's [`Queue::remove`] |
 //! | unlinked, claimed by `pop` | who called `pop`, until it readies the task | [`Ready::go`] |
 //! | unlinked, otherwise | its owner alone | |
 //!
@@ -243,7 +243,8 @@ mod tests {
     #[test]
     fn first_come_first_served() {
         let free: Vec<_> = (0..5).map(|_| Cell::new(true)).collect();
-        let nodes: Vec<_> = (0..5).map(|i| Node::new(Stub { free: &free[i] }, ptr::without_provenance_mut(i))).collect();
+        let nodes: Vec<_> =
+            (0..5).map(|i| Node::new(Stub { free: &free[i] }, ptr::without_provenance_mut(i))).collect();
         let mut queue = Queue::new();
         for node in &nodes {
             // SAFETY: the nodes outlive the queue's use of them.

@@ -55,7 +55,8 @@ pub(crate) fn thread_ended() {
 }
 
 /// Looks whether the process is dead; `before` is what the last look found. Returns what this
-/// one found, if it looks dead; does not return if it did so twice.
+/// one found (the sum of all ticks), if it looks dead; does not return if it did so twice and
+/// nothing ran in between.
 pub(crate) fn check<'a>(runtimes: impl Iterator<Item = &'a Shared>, before: Option<u64>) -> Option<u64> {
     let runtimes: Vec<&Shared> = runtimes.collect();
     let waiting = WAITING.load(Ordering::Relaxed);
@@ -63,7 +64,7 @@ pub(crate) fn check<'a>(runtimes: impl Iterator<Item = &'a Shared>, before: Opti
     let dead = waiting > 0
         && live > 0
         && runtimes.iter().all(|rt| {
-            rt.is_idle() && !rt.has_work() && rt.poller.waiting() == 0 && rt.ps.iter().all(|p| !p.timers.is_armed())
+            rt.is_idle() && rt.are_ms_asleep() && !rt.has_work() && rt.poller.waiting() == 0 && rt.ps.iter().all(|p| !p.timers.is_armed())
         });
     if !dead {
         return None;
@@ -74,8 +75,9 @@ pub(crate) fn check<'a>(runtimes: impl Iterator<Item = &'a Shared>, before: Opti
     if threads > known {
         return None;
     }
-    if before != Some(live) {
-        return Some(live);
+    let ticks = runtimes.iter().flat_map(|rt| &rt.ps).map(|p| u64::from(p.tick.load(Ordering::Relaxed))).sum();
+    if before != Some(ticks) {
+        return Some(ticks);
     }
     let mut report = String::new();
     let _ = writeln!(report, "gort: deadlock: all {live} coroutines are parked and nothing can wake them");

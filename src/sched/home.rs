@@ -298,6 +298,23 @@ impl Homes {
         self.made.load(Ordering::Relaxed) + self.extra.load(Ordering::Relaxed)
     }
 
+    /// Makes the first home, so that there is one to share if no more can be made.
+    pub(crate) fn make_first(&self) -> std::io::Result<()> {
+        if !self.worn {
+            return Ok(());
+        }
+        match self.make(false) {
+            Some(home) => {
+                self.push_empty(home);
+                Ok(())
+            }
+            None => Err(std::io::Error::new(
+                std::io::ErrorKind::WouldBlock,
+                "gort: no thread could be started for the first home (see ulimit -u)",
+            )),
+        }
+    }
+
     #[cold]
     fn make(&self, own: bool) -> Option<&'static Home> {
         let mut sleepers = self.sleepers.lock().unwrap_or_else(|e| e.into_inner());

@@ -94,6 +94,11 @@ impl Idle {
         self.ps.store(lists.ps.len(), Ordering::Relaxed);
     }
 
+    /// Whether `ms` Ms, that is all there are, are asleep.
+    pub(crate) fn are_asleep(&self, ms: usize) -> bool {
+        self.lists.lock().ms.len() == ms
+    }
+
     /// Whether somebody waits in the netpoller.
     pub(crate) fn has_poller(&self) -> bool {
         // Relaxed: a hint for sysmon.
@@ -230,8 +235,13 @@ pub(crate) fn stop_searching(m: &M, found: bool) {
     // AcqRel: T1.
     let before = m.rt.idle.searching.fetch_sub(1, Ordering::AcqRel);
     debug_assert!(before > 0);
-    if found && before == 1 && m.rt.has_work() {
-        m.rt.notify();
+    // Relaxed: without an idle P there is nobody to wake.
+    if found && before == 1 && m.rt.idle.ps.load(Ordering::Relaxed) != 0 {
+        // A submitter may have relied on us: T1 and T2 with a T3 that only looks.
+        asymmetric::heavy();
+        if m.rt.has_work() {
+            m.rt.wake_one();
+        }
     }
 }
 
@@ -262,6 +272,8 @@ pub(crate) fn sleep(m: &'static M) -> bool {
         if let Some(ended) = come_back(m) {
             return ended;
         }
+        // Our home is shut, or somebody else has taken the P: then it is for another M.
+        rt.wake_one();
     }
     loop {
         // AcqRel: one poller at a time; the next one sees what the last one left.

@@ -228,6 +228,12 @@ impl Shared {
         self.ms_changed.notify_all();
     }
 
+    /// Whether all Ms are in the list of idle ones: none is on its way to or from a coroutine.
+    pub(crate) fn are_ms_asleep(&self) -> bool {
+        let ms = self.ms.lock().unwrap_or_else(|e| e.into_inner()).running;
+        self.idle.are_asleep(ms)
+    }
+
     /// Whether every P is idle.
     pub(crate) fn is_idle(&self) -> bool {
         self.idle.ps.load(Ordering::Relaxed) == self.ps.len()
@@ -532,6 +538,9 @@ impl RuntimeBuilder {
             invalid(format!("gort: a stack of {} bytes was asked for; the most is 1 GiB", self.stack_size))
         })?;
         os::membarrier::init(!debug::is_off("membarrier"));
+        if debug::is_off("pwait2") {
+            os::epoll::set_coarse(true);
+        }
         stack::overflow::install()?;
         deadlock::describe_overflows();
         let guard = match debug::value("guard").as_deref() {
@@ -560,6 +569,7 @@ impl RuntimeBuilder {
             ends: AtomicU32::new(0),
         }));
         let runtime = Runtime { shared };
+        runtime.shared().homes.make_first()?;
         sysmon::register(runtime.shared())?;
         Ok(runtime)
     }

@@ -239,6 +239,10 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
     if rt.is_idle() {
         return occupied;
     }
+    if idle > 0 && rt.has_work() {
+        // Nobody should need this; but work that waits beside an idle P must not depend on it.
+        rt.wake_one();
+    }
     let unattended = !rt.idle.has_poller();
     let late = rt.ps.iter().any(|p| p.timers.next().saturating_add(LATE_NS) < now);
     if unattended && idle > 0 && (rt.poller.registered() > 0 || late) {

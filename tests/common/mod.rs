@@ -170,6 +170,8 @@ pub struct Meant(pub u64);
 
 /// Panics with [`Meant`].
 pub fn panic_meant(number: u64) -> ! {
-    quiet_panics();
+    if !std::thread::panicking() {
+        quiet_panics();
+    }
     std::panic::panic_any(Meant(number))
 }
