@@ -132,10 +132,13 @@ const PROGRAMS: &[Program] = &[
         assert!(self::maps() <= maps + 10);
     }),
     ("address_space", || {
-        let runtime = builder(2).build().unwrap();
+        // Few homes: glibc reserves up to 128 MiB of addresses for the heap of each thread.
+        let runtime = builder(2).homes(2).build().unwrap();
         let go_on = Arc::new(AtomicBool::new(false));
-        runtime.run(|| go!(|| ()).join().unwrap());
-        limit(libc::RLIMIT_AS, (status_kib("VmSize") << 10) + (600 << 20));
+        for _ in 0..20 {
+            runtime.run(|| go!(|| drop(vec![1u8; 1000])).join().unwrap());
+        }
+        limit(libc::RLIMIT_AS, (status_kib("VmSize") << 10) + (1 << 30));
         let mut parked = Vec::new();
         let error = loop {
             let go_on = go_on.clone();
@@ -153,7 +156,7 @@ const PROGRAMS: &[Program] = &[
         };
         assert_eq!(error.kind(), ErrorKind::OutOfMemory);
         assert!(error.to_string().contains("RLIMIT_AS"), "{error}");
-        assert!(parked.len() > 100, "{}", parked.len());
+        assert!(parked.len() > 500, "{}", parked.len());
         eprintln!("{} coroutines, then: {error}", parked.len());
         // The rest goes on, and all end.
         go_on.store(true, SeqCst);

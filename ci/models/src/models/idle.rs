@@ -44,6 +44,13 @@ fn runtime(procs: usize, held: usize, gs: usize) -> World<World0> {
 }
 
 impl World0 {
+    /// As `runtime.rs` does it.
+    fn stop(&self) {
+        self.rt.stopping.store(true, Ordering::Release);
+        asymmetric::heavy();
+        self.rt.call_all();
+    }
+
     fn become_m(&'static self, at: usize) -> &'static M {
         let m = self.ms[at].get().expect("made");
         m.enter();
@@ -78,13 +85,6 @@ impl World0 {
             }
         }
     }
-
-    /// As `runtime.rs` does it.
-    fn stop(&self) {
-        self.rt.stopping.store(true, Ordering::Release);
-        asymmetric::heavy();
-        self.rt.call_all();
-    }
 }
 
 /// A coroutine that goes on computing queues another on its own P, while the only other M gives
@@ -111,49 +111,48 @@ pub(super) fn inject_and_give_up() {
     worker.join().unwrap();
 }
 
-/// Two Gs, two workers that stay on what they have found: the searcher that finds the first is
-/// the last searcher and must not leave the second behind.
+/// Two Gs, and a searcher that stays on the first that it finds. It is the last searcher, and a P
+/// is idle: it must not leave the second G behind.
 pub(super) fn last_searcher() {
-    let world = runtime(3, 3, 2);
-    let workers = [1, 2].map(|at| world.spawn(move |state| state.work(at, 1)));
+    let world = runtime(3, 2, 2);
     let state = world.get();
+    *state.rt.startable.lock().unwrap() = 1;
+    state.rt.idle.searching.fetch_add(1, Ordering::Relaxed);
+    state.ms[1].get().expect("made").searching.set(true);
+    let worker = world.spawn(|state| state.work(1, 1));
     let m = state.become_m(0);
     for at in 0..2 {
         // SAFETY: this M holds the P.
         unsafe { m.p().queue.push_ready(state.g(at)) };
         state.rt.notify();
     }
-    state.gs[0].stay_away();
-    state.gs[1].stay_away();
-    for worker in workers {
-        worker.join().unwrap();
-    }
+    worker.join().unwrap();
+    assert_eq!(state.rt.started.lock().unwrap().len(), 1, "nobody comes for the second G");
 }
 
-/// Two submit from outside, one of them while the other finds that no P is idle after all.
-pub(super) fn two_submitters() {
-    let world = runtime(1, 1, 2);
-    let worker = world.spawn(|state| state.work(0, 2));
-    let other = world.spawn(|state| state.rt.inject(state.g(1)));
+/// One who would wake somebody finds that there is no idle P after all, while the last M gives
+/// up its P and a G is submitted.
+pub(super) fn no_idle_p() {
+    let world = runtime(1, 1, 1);
+    let worker = world.spawn(|state| state.work(0, 1));
+    let waker = world.spawn(|state| state.rt.wake_one());
     let state = world.get();
     state.rt.inject(state.g(0));
     state.gs[0].stay_away();
-    state.gs[1].stay_away();
     worker.join().unwrap();
-    other.join().unwrap();
+    waker.join().unwrap();
 }
 
-/// The same with a further idle P for which no thread is to be had.
+/// The same when there is an idle P, but no thread to be had for it.
 pub(super) fn no_thread() {
-    let world = runtime(2, 1, 2);
-    let worker = world.spawn(|state| state.work(0, 2));
-    let other = world.spawn(|state| state.rt.inject(state.g(1)));
+    let world = runtime(2, 1, 1);
+    let worker = world.spawn(|state| state.work(0, 1));
+    let waker = world.spawn(|state| state.rt.wake_one());
     let state = world.get();
     state.rt.inject(state.g(0));
     state.gs[0].stay_away();
-    state.gs[1].stay_away();
     worker.join().unwrap();
-    other.join().unwrap();
+    waker.join().unwrap();
 }
 
 /// Two Gs in the global queue, two workers that stay on what they have found: one takes both
@@ -185,15 +184,24 @@ pub(super) fn timer() {
     worker.join().unwrap();
 }
 
-/// The runtime ends while one M goes to sleep in the poller and one on its futex.
-pub(super) fn stop() {
-    let world = runtime(2, 2, 0);
-    let workers = [0, 1].map(|at| world.spawn(move |state| state.work(at, 1)));
-    world.get().stop();
-    for worker in workers {
-        worker.join().unwrap();
+/// The runtime ends while an M goes to sleep, in the poller or on its futex.
+fn stop(poller: bool) {
+    let world = runtime(1, 1, 0);
+    if !poller {
+        world.get().rt.idle.pretend_poller();
     }
+    let worker = world.spawn(|state| state.work(0, 1));
+    world.get().stop();
+    worker.join().unwrap();
     assert_eq!(world.get().rt.idle.searching.load(Ordering::Relaxed), 0, "a searcher is still counted");
+}
+
+pub(super) fn stop_poller() {
+    stop(true);
+}
+
+pub(super) fn stop_sleeper() {
+    stop(false);
 }
 
 /// An M that has been idle for long ends, while somebody calls it or a new one.
