@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{entry, group, procs, scaled};
+use common::{entry, group, procs};
 use criterion::{Criterion, criterion_group, criterion_main};
 use gort::channel as gort_channel;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ macro_rules! through {
             Some(cap) => $channel::bounded(cap),
             None => $channel::unbounded(),
         };
-        let each = $messages.div_ceil($pairs);
+        let each = $messages / $pairs;
         let start = Instant::now();
         let (mut producers, mut consumers) = (Vec::new(), Vec::new());
         for _ in 0..$pairs {
@@ -37,8 +37,8 @@ macro_rules! through {
         producers.into_iter().for_each(|producer| producer.join().unwrap());
         let received: u64 = consumers.into_iter().map(|consumer| consumer.join().unwrap()).sum();
         let elapsed = start.elapsed();
-        assert_eq!(received, each * $pairs, "messages were lost");
-        scaled(elapsed, received, $messages)
+        assert_eq!(received, $messages, "messages were lost");
+        elapsed
     }};
 }
 
@@ -62,7 +62,7 @@ fn tokio(pairs: u64) -> impl FnMut(u64) -> Duration {
 
 async fn tokio_bounded(pairs: u64, messages: u64) -> Duration {
     let (sender, mut receiver) = mpsc::channel(BUFFER);
-    let each = messages.div_ceil(pairs);
+    let each = messages / pairs;
     let start = Instant::now();
     for _ in 0..pairs {
         let sender = sender.clone();
@@ -86,8 +86,8 @@ async fn tokio_bounded(pairs: u64, messages: u64) -> Duration {
         }
     }
     let elapsed = start.elapsed();
-    assert_eq!(received, each * pairs, "messages were lost");
-    scaled(elapsed, received, messages)
+    assert_eq!(received, messages, "messages were lost");
+    elapsed
 }
 
 async fn consume(receiver: Arc<Mutex<mpsc::Receiver<u64>>>) -> u64 {
@@ -118,7 +118,7 @@ fn may_mpmc(pairs: u64) -> impl FnMut(u64) -> Duration {
     move |messages| {
         common::may(procs(), move || {
             let (sender, receiver) = may::sync::mpmc::channel();
-            let each = messages.div_ceil(pairs);
+            let each = messages / pairs;
             let start = Instant::now();
             let mut consumers = Vec::new();
             for _ in 0..pairs {
@@ -129,8 +129,8 @@ fn may_mpmc(pairs: u64) -> impl FnMut(u64) -> Duration {
             drop((sender, receiver));
             let received: u64 = consumers.into_iter().map(|consumer| consumer.join().unwrap()).sum();
             let elapsed = start.elapsed();
-            assert_eq!(received, each * pairs, "messages were lost");
-            scaled(elapsed, received, messages)
+            assert_eq!(received, messages, "messages were lost");
+            elapsed
         })
     }
 }
@@ -138,19 +138,19 @@ fn may_mpmc(pairs: u64) -> impl FnMut(u64) -> Duration {
 fn channel(criterion: &mut Criterion) {
     for (name, pairs) in [("channel_spsc", 1), ("channel_mpmc", 4)] {
         let mut group = group(criterion, name);
-        entry(&mut group, "gort", 50_000, gort(Some(BUFFER), pairs));
-        entry(&mut group, "tokio", 50_000, tokio(pairs));
-        entry(&mut group, "gort_threads", 50_000, gort_threads(Some(BUFFER), pairs));
-        entry(&mut group, "crossbeam_threads", 50_000, crossbeam_threads(Some(BUFFER), pairs));
+        entry(&mut group, "gort", 200_000, gort(Some(BUFFER), pairs));
+        entry(&mut group, "tokio", 200_000, tokio(pairs));
+        entry(&mut group, "gort_threads", 200_000, gort_threads(Some(BUFFER), pairs));
+        entry(&mut group, "crossbeam_threads", 200_000, crossbeam_threads(Some(BUFFER), pairs));
     }
     let mut group = group(criterion, "channel_unbounded");
-    entry(&mut group, "gort", 50_000, gort(None, 1));
+    entry(&mut group, "gort", 200_000, gort(None, 1));
     let rt = common::tokio(procs());
-    entry(&mut group, "tokio", 50_000, |messages| {
+    entry(&mut group, "tokio", 200_000, |messages| {
         rt.block_on(async { tokio::spawn(tokio_unbounded(messages)).await.unwrap() })
     });
-    entry(&mut group, "may", 50_000, may_mpmc(1));
-    entry(&mut group, "crossbeam_threads", 50_000, crossbeam_threads(None, 1));
+    entry(&mut group, "may", 200_000, may_mpmc(1));
+    entry(&mut group, "crossbeam_threads", 200_000, crossbeam_threads(None, 1));
 }
 
 criterion_group!(benches, channel);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{entry, group, procs, scaled};
+use common::{entry, group, procs};
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -50,13 +50,13 @@ macro_rules! blocking_style {
             servers.push($spawn(move || serve(server)));
             streams.push(client);
         }
-        let each = $requests.div_ceil(CONNECTIONS);
+        let each = $requests / CONNECTIONS;
         let start = Instant::now();
         let clients: Vec<_> = streams.into_iter().map(|stream| $spawn(move || request(stream, each))).collect();
         clients.into_iter().for_each(|client| client.join().unwrap().unwrap());
         let elapsed = start.elapsed();
         servers.into_iter().for_each(|server| server.join().unwrap().unwrap());
-        scaled(elapsed, each * CONNECTIONS, $requests)
+        elapsed
     }};
 }
 
@@ -98,13 +98,13 @@ async fn tokio_echo(requests: u64) -> io::Result<Duration> {
         });
         streams.push(client);
     }
-    let each = requests.div_ceil(CONNECTIONS);
+    let each = requests / CONNECTIONS;
     let start = Instant::now();
     let clients: Vec<_> = streams.into_iter().map(|stream| tokio::spawn(tokio_request(stream, each))).collect();
     for client in clients {
         client.await??;
     }
-    Ok(scaled(start.elapsed(), each * CONNECTIONS, requests))
+    Ok(start.elapsed())
 }
 
 async fn tokio_request(mut stream: tokio::net::TcpStream, times: u64) -> io::Result<()> {
@@ -119,13 +119,13 @@ async fn tokio_request(mut stream: tokio::net::TcpStream, times: u64) -> io::Res
 
 fn echo(criterion: &mut Criterion) {
     let mut group = group(criterion, "echo");
-    entry(&mut group, "gort", 2_000, gort());
+    entry(&mut group, "gort", 100 * CONNECTIONS, gort());
     let rt = common::tokio(procs());
-    entry(&mut group, "tokio", 2_000, |requests| {
+    entry(&mut group, "tokio", 100 * CONNECTIONS, |requests| {
         rt.block_on(async { tokio::spawn(tokio_echo(requests)).await.unwrap().unwrap() })
     });
-    entry(&mut group, "may", 2_000, may);
-    entry(&mut group, "threads", 2_000, threads);
+    entry(&mut group, "may", 100 * CONNECTIONS, may);
+    entry(&mut group, "threads", 100 * CONNECTIONS, threads);
 }
 
 criterion_group!(benches, echo);

@@ -82,11 +82,11 @@ fn crossbeam_threads(rounds: u64) -> Duration {
 
 fn pingpong(criterion: &mut Criterion) {
     let mut group = group(criterion, "pingpong");
-    entry(&mut group, "gort", 10_000, gort(procs()));
-    entry(&mut group, "gort_one_p", 10_000, gort(1));
-    entry(&mut group, "tokio", 10_000, tokio(procs()));
-    entry(&mut group, "tokio_one_p", 10_000, tokio(1));
-    entry(&mut group, "may", 10_000, may);
+    entry(&mut group, "gort", 20_000, gort(procs()));
+    entry(&mut group, "gort_one_p", 20_000, gort(1));
+    entry(&mut group, "tokio", 20_000, tokio(procs()));
+    entry(&mut group, "tokio_one_p", 20_000, tokio(1));
+    entry(&mut group, "may", 20_000, may);
     entry(&mut group, "crossbeam_threads", 500, crossbeam_threads);
 }
 

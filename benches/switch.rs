@@ -11,7 +11,7 @@ fn gort(builder: gort::RuntimeBuilder) -> impl FnMut(u64) -> Duration {
     move |switches| {
         rt.run(|| {
             let start = Instant::now();
-            let pair = [(); 2].map(|()| gort::go!(move || (0..switches.div_ceil(2)).for_each(|_| gort::yield_now())));
+            let pair = [(); 2].map(|()| gort::go!(move || (0..switches / 2).for_each(|_| gort::yield_now())));
             pair.into_iter().for_each(|handle| handle.join().unwrap());
             start.elapsed()
         })
@@ -25,7 +25,7 @@ fn tokio() -> impl FnMut(u64) -> Duration {
             let start = Instant::now();
             let pair = [(); 2].map(|()| {
                 tokio::spawn(async move {
-                    for _ in 0..switches.div_ceil(2) {
+                    for _ in 0..switches / 2 {
                         tokio::task::yield_now().await;
                     }
                 })
@@ -41,8 +41,7 @@ fn tokio() -> impl FnMut(u64) -> Duration {
 fn may(switches: u64) -> Duration {
     common::may(1, move || {
         let start = Instant::now();
-        let pair =
-            [(); 2].map(|()| may::go!(move || (0..switches.div_ceil(2)).for_each(|_| may::coroutine::yield_now())));
+        let pair = [(); 2].map(|()| may::go!(move || (0..switches / 2).for_each(|_| may::coroutine::yield_now())));
         pair.into_iter().for_each(|handle| handle.join().unwrap());
         start.elapsed()
     })
@@ -53,11 +52,11 @@ fn may(switches: u64) -> Duration {
 fn corosensei(switches: u64) -> Duration {
     let mut pair = [(); 2].map(|()| {
         corosensei::Coroutine::<(), (), ()>::new(move |yielder, ()| {
-            (0..switches.div_ceil(2)).for_each(|_| yielder.suspend(()));
+            (0..switches / 2).for_each(|_| yielder.suspend(()));
         })
     });
     let start = Instant::now();
-    for _ in 0..=switches.div_ceil(2) {
+    for _ in 0..=switches / 2 {
         for coroutine in &mut pair {
             coroutine.resume(());
         }
@@ -78,7 +77,7 @@ fn threads(switches: u64) -> Duration {
                     libc::CPU_SET(0, &mut one);
                     libc::sched_setaffinity(0, size_of_val(&one), &one);
                 }
-                (0..switches.div_ceil(2)).for_each(|_| std::thread::yield_now());
+                (0..switches / 2).for_each(|_| std::thread::yield_now());
             });
         }
     });
@@ -87,12 +86,12 @@ fn threads(switches: u64) -> Duration {
 
 fn switch(criterion: &mut Criterion) {
     let mut group = group(criterion, "switch");
-    entry(&mut group, "gort", 20_000, gort(gort::Runtime::builder()));
-    entry(&mut group, "gort_one_home", 20_000, gort(gort::Runtime::builder().homes(1)));
-    entry(&mut group, "tokio", 20_000, tokio());
-    entry(&mut group, "may", 20_000, may);
-    entry(&mut group, "corosensei", 20_000, corosensei);
-    entry(&mut group, "threads", 2_000, threads);
+    entry(&mut group, "gort", 200_000, gort(gort::Runtime::builder()));
+    entry(&mut group, "gort_one_home", 200_000, gort(gort::Runtime::builder().homes(1)));
+    entry(&mut group, "tokio", 200_000, tokio());
+    entry(&mut group, "may", 200_000, may);
+    entry(&mut group, "corosensei", 200_000, corosensei);
+    entry(&mut group, "threads", 5_000, threads);
 }
 
 criterion_group!(benches, switch);

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{entry, group, procs, scaled};
+use common::{entry, group, procs};
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::time::{Duration, Instant};
 
@@ -68,42 +68,22 @@ async fn tokio_lateness() -> Duration {
     sum
 }
 
-/// An entry of which one run gives the sum over `count`.
-fn sum_of(count: u64, mut run: impl FnMut() -> Duration) -> impl FnMut(u64) -> Duration {
-    move |asked| scaled(run(), count, asked)
-}
-
 fn timers(criterion: &mut Criterion) {
-    let gort = common::gort(procs());
-    let tokio = common::tokio(procs());
     use gort::time::sleep as gort_sleep;
     use may::coroutine::sleep as may_sleep;
+    let gort = common::gort(procs());
+    let tokio = common::tokio(procs());
 
     let mut cost = group(criterion, "timers_cost");
-    entry(&mut cost, "gort", 1, sum_of(CROWD, || gort.run(|| blocking_style!(cost gort::spawn, gort_sleep))));
-    entry(&mut cost, "tokio", 1, sum_of(CROWD, || tokio.block_on(async { tokio::spawn(tokio_cost()).await.unwrap() })));
-    entry(&mut cost, "may", 1, sum_of(CROWD, || common::may(procs(), || blocking_style!(cost may_spawn, may_sleep))));
+    entry(&mut cost, "gort", CROWD, |_| gort.run(|| blocking_style!(cost gort::spawn, gort_sleep)));
+    entry(&mut cost, "tokio", CROWD, |_| tokio.block_on(async { tokio::spawn(tokio_cost()).await.unwrap() }));
+    entry(&mut cost, "may", CROWD, |_| common::may(procs(), || blocking_style!(cost may_spawn, may_sleep)));
     drop(cost);
 
-    let mut lateness = group(criterion, "timers_lateness");
-    entry(
-        &mut lateness,
-        "gort",
-        1,
-        sum_of(SLEEPERS, || gort.run(|| blocking_style!(lateness gort::spawn, gort_sleep))),
-    );
-    entry(
-        &mut lateness,
-        "tokio",
-        1,
-        sum_of(SLEEPERS, || tokio.block_on(async { tokio::spawn(tokio_lateness()).await.unwrap() })),
-    );
-    entry(
-        &mut lateness,
-        "may",
-        1,
-        sum_of(SLEEPERS, || common::may(procs(), || blocking_style!(lateness may_spawn, may_sleep))),
-    );
+    let mut late = group(criterion, "timers_lateness");
+    entry(&mut late, "gort", SLEEPERS, |_| gort.run(|| blocking_style!(lateness gort::spawn, gort_sleep)));
+    entry(&mut late, "tokio", SLEEPERS, |_| tokio.block_on(async { tokio::spawn(tokio_lateness()).await.unwrap() }));
+    entry(&mut late, "may", SLEEPERS, |_| common::may(procs(), || blocking_style!(lateness may_spawn, may_sleep)));
 }
 
 criterion_group!(benches, timers);

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "no benchmark uses all of it")]
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, SamplingMode};
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -42,23 +42,15 @@ pub(crate) fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGr
     group
 }
 
-/// Adds an entry. `run` does its work so many times, at least `floor` so that starting up does not
-/// count, and says how long that took.
+/// Adds an entry. `run` does so many units of work at once, enough for starting up not to count,
+/// and says how long that took. The table of `compare.sh` is by the unit; criterion prints the time
+/// for all, and units per second.
 pub(crate) fn entry(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
-    floor: u64,
+    units: u64,
     mut run: impl FnMut(u64) -> Duration,
 ) {
-    group.bench_function(name, |bencher| {
-        bencher.iter_custom(|asked| {
-            let did = asked.max(floor);
-            scaled(run(did), did, asked)
-        });
-    });
-}
-
-/// `elapsed`, for `did` repetitions, as it would be for `asked`.
-pub(crate) fn scaled(elapsed: Duration, did: u64, asked: u64) -> Duration {
-    elapsed.mul_f64(asked as f64 / did as f64)
+    group.throughput(Throughput::Elements(units));
+    group.bench_function(name, |bencher| bencher.iter_custom(|times| (0..times).map(|_| run(units)).sum()));
 }

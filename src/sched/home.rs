@@ -221,11 +221,12 @@ impl Homes {
         }
         // Relaxed: exactness is not needed; `make` checks again under its lock.
         let may_make = own || self.made.load(Ordering::Relaxed) < self.limit;
-        if may_make && !self.exhausted.load(Ordering::Relaxed) {
-            if let Some(home) = self.make(own) {
-                home.private.set(own);
-                return Some(home);
-            }
+        if may_make
+            && !self.exhausted.load(Ordering::Relaxed)
+            && let Some(home) = self.make(own)
+        {
+            home.private.set(own);
+            return Some(home);
         }
         self.share(current, random)
     }
@@ -332,10 +333,7 @@ impl Homes {
             let post = post.clone();
             // The thread must never run a signal handler: block them before it exists.
             let _blocked = os::trap::SignalsBlocked::new();
-            std::thread::Builder::new()
-                .name("gort-home".into())
-                .stack_size(64 * 1024)
-                .spawn(move || sleep(&post))
+            std::thread::Builder::new().name("gort-home".into()).stack_size(64 * 1024).spawn(move || sleep(&post))
         };
         let Ok(thread) = spawned else {
             // Out of threads: nothing is lost, coroutines share the homes there are.

@@ -203,7 +203,7 @@ impl Shared {
 
     /// Whether a queue that others may take from holds something.
     pub(crate) fn has_work(&self) -> bool {
-        !self.injector.is_empty() || self.ps.iter().any(|p| p.queue.len() > 0)
+        !self.injector.is_empty() || self.ps.iter().any(|p| p.queue.has_queued())
     }
 
     fn next_timer(&self) -> u64 {
@@ -433,7 +433,10 @@ pub(crate) fn leave(m: &'static M) {
 pub(crate) fn run_on_its_m(m: &'static M, home: &'static Home, g: GRef) {
     let mut lists = m.rt.idle.lists.lock();
     // SAFETY: `g` was taken from a queue, so it is ours, and in no list.
-    match unsafe { home.word.wear_or_list(g.as_ptr(), g.claim.get() == super::g::HomeClaim::Shut, |g| m.rt.inject_quietly(GRef::new(g))) } {
+    match unsafe {
+        home.word
+            .wear_or_list(g.as_ptr(), g.claim.get() == super::g::HomeClaim::Shut, |g| m.rt.inject_quietly(GRef::new(g)))
+    } {
         Wear::Listed => {}
         Wear::Worn => {
             // SAFETY: the M of a home in which somebody lives does not end.

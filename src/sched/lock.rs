@@ -65,11 +65,6 @@ impl<T> Spin<T> {
             }
         }
     }
-
-    /// The value, which nobody else can reach.
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
-    }
 }
 
 impl<T> std::fmt::Debug for Spin<T> {

@@ -107,7 +107,7 @@ impl P {
         // Relaxed: written by the holder only; sysmon reads it as a sign of life.
         let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
         self.tick.store(tick, Ordering::Relaxed);
-        if tick % GLOBAL_EVERY == 0 {
+        if tick.is_multiple_of(GLOBAL_EVERY) {
             // SAFETY: the caller's promise.
             if let Some(g) = unsafe { self.housekeep(rt) } {
                 return Some(g);
@@ -142,7 +142,7 @@ impl P {
         // Relaxed: as in `pick`.
         let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
         self.tick.store(tick, Ordering::Relaxed);
-        if tick % GLOBAL_EVERY == 0 {
+        if tick.is_multiple_of(GLOBAL_EVERY) {
             // SAFETY: the caller's promise.
             if let Some(other) = unsafe { self.housekeep(rt) } {
                 // SAFETY: the caller's promise.
@@ -179,7 +179,7 @@ impl P {
             for offset in 0..ps.len() {
                 let victim = &ps[(start + offset) % ps.len()];
                 if ptr::eq(victim, self) || !victim.is_worth_stealing_from() {
-                    again |= victim.queue.len() > 0;
+                    again |= victim.queue.has_queued();
                     continue;
                 }
                 // SAFETY: the caller's promise.

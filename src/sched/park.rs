@@ -137,10 +137,13 @@ pub fn yield_now() {
         super::find::glance(m);
         // SAFETY: as above.
         unsafe {
-            p.take_injected(m.rt).map(|other| {
-                p.queue.push_ready(g);
-                other
-            }).or_else(|| p.rotate(m.rt, g))
+            match p.take_injected(m.rt) {
+                Some(other) => {
+                    p.queue.push_ready(g);
+                    Some(other)
+                }
+                None => p.rotate(m.rt, g),
+            }
         }
     });
     let Some(other) = other else { return };

@@ -47,7 +47,11 @@ pub(crate) enum From {
 impl RunQueue {
     pub(crate) fn new() -> RunQueue {
         RunQueue {
-            queues: Biased::new(Queues { next: None, ready: VecDeque::with_capacity(256), fresh: VecDeque::with_capacity(256) }),
+            queues: Biased::new(Queues {
+                next: None,
+                ready: VecDeque::with_capacity(256),
+                fresh: VecDeque::with_capacity(256),
+            }),
             length: AtomicUsize::new(0),
             has_next: std::sync::atomic::AtomicBool::new(false),
         }
@@ -60,6 +64,13 @@ impl RunQueue {
         self.length.load(Ordering::Relaxed)
     }
 
+    /// Whether a thief would find something, roughly.
+    #[inline(always)]
+    pub(crate) fn has_queued(&self) -> bool {
+        // Relaxed: as `len`.
+        self.length.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether the slot is occupied, roughly.
     #[inline(always)]
     pub(crate) fn has_next(&self) -> bool {
@@ -70,7 +81,7 @@ impl RunQueue {
     /// Whether there is nothing at all. Exact for the owner, but for thieves.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0 && !self.has_next()
+        !self.has_queued() && !self.has_next()
     }
 
     /// Puts `g` into the slot; what was there goes to the tail of the queue. True if there was
@@ -116,9 +127,8 @@ impl RunQueue {
     #[inline(always)]
     pub(crate) unsafe fn reserve_fresh(&self) -> io::Result<()> {
         // SAFETY: the caller's promise.
-        unsafe { self.queues.own(|queues| queues.fresh.try_reserve(1)) }.map_err(|_| {
-            io::Error::new(io::ErrorKind::OutOfMemory, "gort: no memory for a longer run queue")
-        })
+        unsafe { self.queues.own(|queues| queues.fresh.try_reserve(1)) }
+            .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "gort: no memory for a longer run queue"))
     }
 
     /// Queues a coroutine that has not run.
@@ -152,7 +162,7 @@ impl RunQueue {
                     self.has_next.store(false, Ordering::Relaxed);
                     return Some((g, From::Next));
                 }
-                let g = if tick % FRESH_EVERY == 0 {
+                let g = if tick.is_multiple_of(FRESH_EVERY) {
                     queues.fresh.pop_front().or_else(|| queues.ready.pop_front())
                 } else {
                     queues.ready.pop_front().or_else(|| queues.fresh.pop_back())
@@ -179,7 +189,7 @@ impl RunQueue {
                 let other = if let Some(next) = queues.next.take() {
                     self.has_next.store(false, Ordering::Relaxed);
                     next
-                } else if tick % FRESH_EVERY == 0 {
+                } else if tick.is_multiple_of(FRESH_EVERY) {
                     queues.fresh.pop_front().or_else(|| queues.ready.pop_front())?
                 } else {
                     queues.ready.pop_front().or_else(|| queues.fresh.pop_back())?
@@ -215,7 +225,7 @@ impl RunQueue {
     /// The calling M holds the P of `thief`.
     #[cold]
     pub(crate) unsafe fn steal_into(&self, thief: &RunQueue, loot: &mut Vec<GRef>) -> Steal {
-        if self.len() == 0 {
+        if !self.has_queued() {
             return Steal::Empty;
         }
         loot.clear();

@@ -313,13 +313,7 @@ impl Runtime {
     {
         let _waits = deadlock::Waits::new();
         let site = std::panic::Location::caller();
-        let plan = super::spawn::Plan {
-            name: Some("main".into()),
-            class: None,
-            own_home: false,
-            local: false,
-            site,
-        };
+        let plan = super::spawn::Plan { name: Some("main".into()), class: None, own_home: false, local: false, site };
         // SAFETY: this call does not return, by value or by unwinding, before the coroutine
         // has ended and its handle has gone: `join` is shielded and has no deadline.
         let handle: JoinHandle<T> = unsafe { super::spawn::spawn_inner(Some(self.shared()), plan, f) };
@@ -393,6 +387,7 @@ impl fmt::Debug for Runtime {
             .field("procs", &self.procs())
             .field("live", &self.live())
             .field("homes", &self.homes())
+            .field("stacks", &self.shared().stacks.metrics())
             .finish()
     }
 }
@@ -525,9 +520,12 @@ impl RuntimeBuilder {
         let procs = match self.procs {
             Some(procs) => procs,
             None => match std::env::var("GORT_PROCS") {
-                Ok(text) => text.trim().parse().ok().filter(|&procs| procs > 0).ok_or_else(|| {
-                    invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up"))
-                })?,
+                Ok(text) => text
+                    .trim()
+                    .parse()
+                    .ok()
+                    .filter(|&procs| procs > 0)
+                    .ok_or_else(|| invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up")))?,
                 Err(_) => thread::available_parallelism().map_or(1, usize::from),
             },
         };

@@ -2,9 +2,9 @@
 
 use super::cancel;
 use super::join::{JoinError, JoinHandle};
+use super::lock::Spin;
 use super::spawn::Plan;
 use super::wait::{self, WaitReason, Waiter, Wake};
-use super::lock::Spin;
 use crate::os::clock::NEVER;
 use std::fmt;
 use std::io;

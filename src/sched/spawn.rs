@@ -1,10 +1,10 @@
 //! Making coroutines, and their end.
 
 use super::g::{self, GRef, HomeClaim, Op};
+use super::gpool;
 use super::join::JoinHandle;
 use super::m::M;
 use super::runtime::Shared;
-use super::gpool;
 use crate::stack::Class;
 use std::io;
 use std::panic::Location;
@@ -67,7 +67,7 @@ where
     // SAFETY: the record is ours; the caller vouches for lifetimes.
     unsafe { g.fill::<F, T>(f) };
     // Relaxed: the record is published by the queue.
-    g.state.store(2 * g::REF | g::HANDLE, Ordering::Relaxed);
+    g.state.store((2 * g::REF) | g::HANDLE, Ordering::Relaxed);
     g.token.store(0, Ordering::Relaxed);
     g.cancel.store(false, Ordering::Relaxed);
     g.reason.store(0, Ordering::Relaxed);

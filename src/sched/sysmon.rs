@@ -12,8 +12,8 @@
 //!
 //! It sleeps 50 µs while watching, 1 ms while some P is busy, and without limit when none is.
 
-use super::runtime::Shared;
 use super::deadlock;
+use super::runtime::Shared;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::futex;
 use crate::shim::asymmetric;
@@ -220,7 +220,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
             }
         }
         seen.had_next = next;
-        if now - seen.since > rt.slice_ns && (p.queue.len() > 0 || next || !rt.injector.is_empty()) {
+        if now - seen.since > rt.slice_ns && (p.queue.has_queued() || next || !rt.injector.is_empty()) {
             // Relaxed: a request.
             p.yield_soon.store(true, Ordering::Relaxed);
         }
@@ -265,4 +265,3 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
     }
     occupied
 }
-

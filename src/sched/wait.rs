@@ -153,8 +153,12 @@ impl Waiter {
 
     /// [`Self::claim`] and [`Self::ready`] in one; true if this call ended the wait.
     pub(crate) fn wake(self, why: Wake) -> bool {
-        // SAFETY: just claimed.
-        self.claim(why) && { unsafe { self.ready() }; true }
+        let claimed = self.claim(why);
+        if claimed {
+            // SAFETY: just claimed.
+            unsafe { self.ready() };
+        }
+        claimed
     }
 
     /// Whether the wait is still in force. A hint for sweeping; a claim decides.
