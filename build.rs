@@ -23,7 +23,9 @@ fn main() {
     // Set by ci/aarch64.sh, which compiles src/context alone.
     println!("cargo::rustc-check-cfg=cfg(gort_bare)");
     let no_tables = |flag: &str| {
-        flag.trim_start_matches("-C").strip_prefix("force-unwind-tables=").is_some_and(|v| matches!(v, "n" | "no" | "off" | "false"))
+        flag.trim_start_matches("-C")
+            .strip_prefix("force-unwind-tables=")
+            .is_some_and(|v| matches!(v, "n" | "no" | "off" | "false"))
     };
     if var("CARGO_ENCODED_RUSTFLAGS").split('\x1f').any(no_tables) {
         println!("cargo::rustc-cfg=gort_no_unwind_tables");

@@ -334,10 +334,14 @@ fn a_runtime_that_ends_cancels_nobody_else() {
             other.spawn(move || {
                 let mut count = 0u64;
                 while !stop.load(SeqCst) {
-                    let handles: Vec<_> = (0..100).map(|i| go!(move || {
-                        gort::yield_now();
-                        i
-                    })).collect();
+                    let handles: Vec<_> = (0..100)
+                        .map(|i| {
+                            go!(move || {
+                                gort::yield_now();
+                                i
+                            })
+                        })
+                        .collect();
                     for (i, handle) in handles.into_iter().enumerate() {
                         assert_eq!(handle.join().expect("nobody cancels it"), i);
                     }

@@ -18,7 +18,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 fn load() -> Load {
-    Load { procs: 2, homes: 256, coroutines: 50, rounds: 100 * common::factor(), heavy: false, signals: false, seed: seed() }
+    Load {
+        procs: 2,
+        homes: 256,
+        coroutines: 50,
+        rounds: 100 * common::factor(),
+        heavy: false,
+        signals: false,
+        seed: seed(),
+    }
 }
 
 #[test]
@@ -391,7 +399,11 @@ fn the_panic_count_belongs_to_the_coroutine_that_panics() {
                 runtime.spawn(move || {
                     while !stop.load(SeqCst) {
                         assert!(!std::thread::panicking(), "another's panic is seen");
-                        if i % 2 == 0 { gort::yield_now() } else { gort::time::sleep(Duration::from_micros(50)) }
+                        if i % 2 == 0 {
+                            gort::yield_now()
+                        } else {
+                            gort::time::sleep(Duration::from_micros(50))
+                        }
                         assert!(!std::thread::panicking(), "another's panic is seen");
                         let inner = go!(|| std::thread::panicking());
                         assert!(!inner.join().unwrap(), "another's panic is seen by a fresh coroutine");

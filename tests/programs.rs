@@ -141,8 +141,10 @@ const PROGRAMS: &[Program] = &[
     ("main_returns_while_coroutines_live", || {
         let runtime = builder(2).build().unwrap();
         for _ in 0..100 {
-            drop(runtime.spawn(|| loop {
-                gort::time::sleep(Duration::from_micros(10));
+            drop(runtime.spawn(|| {
+                loop {
+                    gort::time::sleep(Duration::from_micros(10));
+                }
             }));
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -268,7 +270,13 @@ const CHECKS: &[Check] = &[
         ended.says("GORT_PROCS is \"many\"");
     }),
     ("the_deadlock_report_with_each_fallback", || {
-        for debug in ["homes=fixed", "guard=mprotect", "membarrier=0", "pwait2=0", "homes=fixed,guard=mprotect,membarrier=0,pwait2=0"] {
+        for debug in [
+            "homes=fixed",
+            "guard=mprotect",
+            "membarrier=0",
+            "pwait2=0",
+            "homes=fixed,guard=mprotect,membarrier=0,pwait2=0",
+        ] {
             let ended = run_with("deadlock", |command| {
                 command.env("GORT_DEBUG", debug);
             });

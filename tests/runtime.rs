@@ -59,7 +59,8 @@ fn run_leaves_the_others_running() {
 
 #[test]
 fn several_at_once_do_not_mix() {
-    let runtimes: Vec<_> = (1..5).map(|procs| Runtime::builder().procs(procs).name(procs.to_string()).build().unwrap()).collect();
+    let runtimes: Vec<_> =
+        (1..5).map(|procs| Runtime::builder().procs(procs).name(procs.to_string()).build().unwrap()).collect();
     let handles: Vec<_> = (0..200)
         .map(|i| {
             runtimes[i % 4].spawn(move || {

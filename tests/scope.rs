@@ -5,9 +5,9 @@ mod common;
 use common::{Meant, builder, panic_meant, wait_until, with_each_procs};
 use gort::{go, scope};
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Borrows a flag that is false when what it guards is gone; looks at it when dropped.

@@ -5,8 +5,8 @@ mod common;
 use common::{Meant, builder, panic_meant, wait_until, with_each_procs};
 use gort::{Builder, go, spawn};
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 struct Counts(Arc<AtomicUsize>);
@@ -274,8 +274,12 @@ fn names_and_numbers() {
         assert_eq!(nameless.join().unwrap(), None);
     });
     let runtime = builder(2).build().unwrap();
-    let mut ids: Vec<_> = (0..5000).map(|_| runtime.spawn(|| gort::current().id().as_u64())).collect::<Vec<_>>()
-        .into_iter().map(|handle| handle.join().unwrap()).collect();
+    let mut ids: Vec<_> = (0..5000)
+        .map(|_| runtime.spawn(|| gort::current().id().as_u64()))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|handle| handle.join().unwrap())
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 5000);

@@ -210,12 +210,7 @@ impl Fd {
         if asked == 0 {
             return Ok(0);
         }
-        self.run(
-            Direction::Read,
-            NEVER,
-            |fd| socket::recv_vectored(fd, buffers),
-            |&count| count > 0 && count < asked,
-        )
+        self.run(Direction::Read, NEVER, |fd| socket::recv_vectored(fd, buffers), |&count| count > 0 && count < asked)
     }
 
     /// Writes to a socket.

@@ -39,8 +39,6 @@ mod block;
 pub(crate) mod fd;
 mod tcp;
 
-pub use addr::{
-    AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs,
-};
+pub use addr::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 pub use std::net::Shutdown;
 pub use tcp::{Incoming, IntoIncoming, TcpListener, TcpStream};

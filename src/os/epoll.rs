@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an edge-triggered registration asks for. `EPOLLPRI` is there because urgent data makes
 /// a short read mean something else (see `poll/mod.rs`).
-const EDGES: u32 =
-    (libc::EPOLLET | libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
+const EDGES: u32 = (libc::EPOLLET | libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
 
 /// Set when `epoll_pwait2(2)` is missing (before Linux 5.11), refused by a filter, or not
 /// wanted; from then on timeouts are rounded up to milliseconds.
@@ -108,11 +107,7 @@ impl Epoll {
 
     /// Waits for at least one event, at most `timeout_ns` ([`NEVER`]: without end; 0: not at
     /// all). Empty if there was none, or if a signal came.
-    pub(crate) fn wait<'a>(
-        &self,
-        events: &'a mut [MaybeUninit<Event>],
-        timeout_ns: Nanos,
-    ) -> io::Result<&'a [Event]> {
+    pub(crate) fn wait<'a>(&self, events: &'a mut [MaybeUninit<Event>], timeout_ns: Nanos) -> io::Result<&'a [Event]> {
         match self.wait_raw(events, timeout_ns) {
             Ok(count) => {
                 // SAFETY: the kernel wrote the first `count` events, and `count` is at most the

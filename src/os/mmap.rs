@@ -25,10 +25,7 @@ pub(crate) fn page_size() -> usize {
         0 => {
             // SAFETY: sysconf only reads its argument.
             let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-            assert!(
-                bytes.is_power_of_two() && bytes >= 4096,
-                "odd page size {bytes}"
-            );
+            assert!(bytes.is_power_of_two() && bytes >= 4096, "odd page size {bytes}");
             // Relaxed: as above.
             PAGE_BYTES.store(bytes, Ordering::Relaxed);
             bytes
@@ -49,17 +46,11 @@ pub(crate) struct Reservation {
 impl Reservation {
     /// Reserves `bytes` of address space.
     pub(crate) fn new(bytes: usize) -> io::Result<Reservation> {
-        let map = MmapOptions::new()
-            .len(bytes)
-            .no_reserve_swap()
-            .stack()
-            .map_anon()?;
+        let map = MmapOptions::new().len(bytes).no_reserve_swap().stack().map_anon()?;
         // EINVAL: a kernel built without huge pages. Then there is nothing to switch off.
         let _ = map.advise(Advice::NoHugePage);
         // As a raw mapping: no reference to memory that coroutines write to is ever made.
-        Ok(Reservation {
-            map: MmapRaw::from(map),
-        })
+        Ok(Reservation { map: MmapRaw::from(map) })
     }
 
     /// Its lowest address.
@@ -74,11 +65,7 @@ impl Reservation {
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whole pages of one live [`Reservation`], none of which anybody uses. Laid out as the kernel's
@@ -89,10 +76,7 @@ pub(crate) struct Range(libc::iovec);
 
 impl Range {
     /// No page at all.
-    pub(crate) const EMPTY: Range = Range(libc::iovec {
-        iov_base: std::ptr::null_mut(),
-        iov_len: 0,
-    });
+    pub(crate) const EMPTY: Range = Range(libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 });
 
     /// `bytes` from `start` on.
     ///
@@ -101,10 +85,7 @@ impl Range {
     /// As long as the value is used, these are whole pages of one live [`Reservation`], nobody
     /// accesses their memory, and nobody needs its contents.
     pub(crate) unsafe fn new(start: NonNull<u8>, bytes: usize) -> Range {
-        Range(libc::iovec {
-            iov_base: start.as_ptr().cast(),
-            iov_len: bytes,
-        })
+        Range(libc::iovec { iov_base: start.as_ptr().cast(), iov_len: bytes })
     }
 }
 
@@ -140,16 +121,7 @@ fn advise_at_once(ranges: &[Range], advice: libc::c_int) -> usize {
     let (first, count) = (ranges.as_ptr().cast::<libc::iovec>(), ranges.len());
     // SAFETY: a Range is an iovec, and Range::new's caller owns the pages and gives their
     // contents up.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_process_madvise,
-            PIDFD_SELF,
-            first,
-            count,
-            advice,
-            0,
-        )
-    };
+    let result = unsafe { libc::syscall(libc::SYS_process_madvise, PIDFD_SELF, first, count, advice, 0) };
     let Ok(mut bytes) = usize::try_from(result) else {
         if io::Error::last_os_error().raw_os_error() != Some(libc::ENOMEM) {
             // Relaxed: as above. An older kernel, or a filter.
@@ -203,14 +175,7 @@ pub(crate) fn guard_by_madvise_works() -> bool {
         return false;
     }
     // SAFETY: the kernel writes at most one byte, to memory that is ours if it is not guarded.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_getrandom,
-            page.base().as_ptr(),
-            1,
-            libc::GRND_NONBLOCK,
-        )
-    };
+    let result = unsafe { libc::syscall(libc::SYS_getrandom, page.base().as_ptr(), 1, libc::GRND_NONBLOCK) };
     result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }
 
@@ -230,10 +195,7 @@ type Resource = libc::__rlimit_resource_t;
 type Resource = libc::c_int;
 
 fn soft_limit(resource: Resource) -> Option<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: `limit` is a valid rlimit that the call fills in.
     let failed = unsafe { libc::getrlimit(resource, &mut limit) } != 0;
     (!failed && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)

@@ -5,10 +5,10 @@ pub(crate) mod debug;
 pub(crate) mod epoll;
 pub(crate) mod futex;
 pub(crate) mod membarrier;
-pub(crate) mod trap;
 pub(crate) mod mmap;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod trap;
 
 /// Ends the process because an invariant of the runtime is broken: writes and aborts, nothing
 /// else (no allocation, no lock), so that it may be called anywhere.

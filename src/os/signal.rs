@@ -79,9 +79,7 @@ impl Disposition {
             address => {
                 // SAFETY: without SA_SIGINFO, whoever installed this promised the kernel a
                 // function of this signature at this address.
-                Action::Plain(unsafe {
-                    std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(address)
-                })
+                Action::Plain(unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(address) })
             }
         }
     }
@@ -182,20 +180,9 @@ pub(crate) struct PreviousStack(libc::stack_t);
 ///
 /// The memory is writable and used for nothing else until [`restore_alternate_stack`] has
 /// succeeded on this thread.
-pub(crate) unsafe fn set_alternate_stack(
-    base: NonNull<u8>,
-    bytes: usize,
-) -> io::Result<PreviousStack> {
-    let new = libc::stack_t {
-        ss_sp: base.as_ptr().cast(),
-        ss_flags: 0,
-        ss_size: bytes,
-    };
-    let mut old = libc::stack_t {
-        ss_sp: ptr::null_mut(),
-        ss_flags: libc::SS_DISABLE,
-        ss_size: 0,
-    };
+pub(crate) unsafe fn set_alternate_stack(base: NonNull<u8>, bytes: usize) -> io::Result<PreviousStack> {
+    let new = libc::stack_t { ss_sp: base.as_ptr().cast(), ss_flags: 0, ss_size: bytes };
+    let mut old = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
     // SAFETY: both are valid stack_t; the caller dedicates the memory to this.
     match unsafe { libc::sigaltstack(&new, &mut old) } {
         0 => Ok(PreviousStack(old)),

@@ -103,12 +103,7 @@ fn internet_address(storage: &libc::sockaddr_storage, length: usize) -> io::Resu
             // SAFETY: as above, for sockaddr_in6.
             let v6 = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            Ok(SocketAddr::V6(SocketAddrV6::new(
-                ip,
-                u16::from_be(v6.sin6_port),
-                v6.sin6_flowinfo,
-                v6.sin6_scope_id,
-            )))
+            Ok(SocketAddr::V6(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id)))
         }
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the peer's address is not an internet address")),
     }

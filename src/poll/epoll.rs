@@ -39,12 +39,7 @@ impl Backend {
     }
 
     #[inline]
-    pub(super) fn wait(
-        &self,
-        slots: &mut [Slot],
-        timeout_ns: Nanos,
-        mut each: impl FnMut(Report),
-    ) -> io::Result<()> {
+    pub(super) fn wait(&self, slots: &mut [Slot], timeout_ns: Nanos, mut each: impl FnMut(Report)) -> io::Result<()> {
         for event in self.epoll.wait(slots, timeout_ns)? {
             each(if event.tag() == WAKER {
                 Report::Woken

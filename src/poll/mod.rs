@@ -149,13 +149,7 @@ impl Poller {
     }
 
     #[inline]
-    fn poll_into(
-        &self,
-        slots: &mut [Slot],
-        timeout_ns: Nanos,
-        is_peek: bool,
-        ready: &mut impl FnMut(Waiter),
-    ) -> usize {
+    fn poll_into(&self, slots: &mut [Slot], timeout_ns: Nanos, is_peek: bool, ready: &mut impl FnMut(Waiter)) -> usize {
         let mut count = 0;
         let mut woken = false;
         let result = self.backend.wait(slots, timeout_ns, |report| match report {

@@ -64,7 +64,11 @@ pub(crate) fn check<'a>(runtimes: impl Iterator<Item = &'a Shared>, before: Opti
     let dead = waiting > 0
         && live > 0
         && runtimes.iter().all(|rt| {
-            rt.is_idle() && rt.are_ms_asleep() && !rt.has_work() && rt.poller.waiting() == 0 && rt.ps.iter().all(|p| !p.timers.is_armed())
+            rt.is_idle()
+                && rt.are_ms_asleep()
+                && !rt.has_work()
+                && rt.poller.waiting() == 0
+                && rt.ps.iter().all(|p| !p.timers.is_armed())
         });
     if !dead {
         return None;
@@ -115,7 +119,8 @@ fn list(rt: &Shared, report: &mut String) {
 /// and what they run on stay.
 pub(crate) fn report_left_over(rt: &Shared) {
     let mut report = String::new();
-    let _ = writeln!(report, "gort: runtime `{}` was dropped, but {} of its coroutines do not end:", rt.name, rt.live());
+    let _ =
+        writeln!(report, "gort: runtime `{}` was dropped, but {} of its coroutines do not end:", rt.name, rt.live());
     list(rt, &mut report);
     eprint!("{report}");
 }

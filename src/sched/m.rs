@@ -193,8 +193,7 @@ impl M {
         if let Some(p) = self.p.get() {
             // SAFETY: this M holds the P.
             let local = unsafe { p.local() };
-            if local.spares.len() < self.rt.homes.spares {
-                home.private.set(false);
+            if local.spares.len() < self.rt.homes.spares && !home.private.get() {
                 local.spares.push(home);
                 return;
             }
@@ -240,7 +239,7 @@ impl M {
             return None;
         }
         // SAFETY: `g` was taken from a queue, so it is ours, and in no list.
-        match unsafe { home.word.wear_or_list(g.as_ptr(), g.claim.get() == HomeClaim::Shut, requeue_raw) } {
+        match unsafe { home.word.wear_or_list(g.as_ptr(), g.panicking.load(Ordering::Relaxed), requeue_raw) } {
             super::home_word::Wear::Listed => None,
             super::home_word::Wear::Worn => {
                 g.claim.set(HomeClaim::Share);
@@ -317,18 +316,16 @@ impl M {
         } else {
             // SAFETY: this M holds the P.
             let local = unsafe { self.p().local() };
-            match local.spares.pop() {
-                Some(home) => {
-                    home.private.set(g.claim.get() == HomeClaim::Alone);
-                    home
-                }
+            let alone = g.claim.get() == HomeClaim::Alone;
+            match if alone { None } else { local.spares.pop() } {
+                Some(home) => home,
                 None => {
                     let current = self.worn.get().filter(|home| !home.shutting.get());
-                    match self.rt.homes.choose(current, g.claim.get() == HomeClaim::Alone, &mut local.random) {
+                    match self.rt.homes.choose(current, alone, &mut local.random) {
                         Some(home) => home,
                         None => {
-                            // Every home is worn this very moment: come back to it.
-                            self.rt.inject(g);
+                            // Every home is worn this very moment: sysmon comes back to it.
+                            self.rt.homes.homeless.lock().unwrap_or_else(|e| e.into_inner()).push(g);
                             return Chosen::GivenAway;
                         }
                     }
@@ -355,6 +352,11 @@ impl M {
             Some(next) => self.leave_coroutine_for(g, next),
             None => self.leave_to(g, self.prepare_g0()),
         }
+    }
+
+    /// [`Self::leave_coroutine`], for g0, which chooses.
+    pub(crate) fn leave_to_g0(&'static self, g: GRef) {
+        self.leave_to(g, self.prepare_g0());
     }
 
     /// [`Self::leave_coroutine`], for `next` if that can be.
@@ -433,10 +435,12 @@ impl M {
                     None => continue,
                 }
             }
-            let here = next.home.get().is_null() && home.live() == 0 && !self.rt_homes_fixed();
+            let here = next.home.get().is_null()
+                && home.live() == 0
+                && home.private.get() == (next.claim.get() == HomeClaim::Alone)
+                && !self.rt_homes_fixed();
             let next_home = if here {
                 // The home that this M wears anyway, since nobody else lives there.
-                home.private.set(next.claim.get() == HomeClaim::Alone);
                 home.move_in();
                 next.home.set(home);
                 home
@@ -498,11 +502,13 @@ impl M {
     /// P, or with none to end it.
     pub(crate) fn call(&self, p: Option<HeldP>) {
         self.given.set(p);
+        // The M may end, and its record be freed, as soon as it sees `CALLED`.
+        let (rt, word) = (self.rt, ptr::from_ref(&self.call));
         // AcqRel. Release: publishes `given` and what else the caller wrote into this M.
         // Acquire: orders the wake-up after the M's going to sleep.
         match self.call.swap(CALLED, Ordering::AcqRel) {
-            ASLEEP => os::futex::wake(&self.call, 1),
-            POLLING => self.rt.poller.wake(),
+            ASLEEP => os::futex::wake(word, 1),
+            POLLING => rt.poller.wake(),
             _ => {}
         }
     }

@@ -47,7 +47,11 @@ pub(crate) enum From {
 impl RunQueue {
     pub(crate) fn new() -> RunQueue {
         RunQueue {
-            queues: Biased::new(Queues { next: None, ready: VecDeque::with_capacity(256), fresh: VecDeque::with_capacity(256) }),
+            queues: Biased::new(Queues {
+                next: None,
+                ready: VecDeque::with_capacity(256),
+                fresh: VecDeque::with_capacity(256),
+            }),
             length: AtomicUsize::new(0),
             has_next: std::sync::atomic::AtomicBool::new(false),
         }
@@ -116,9 +120,8 @@ impl RunQueue {
     #[inline(always)]
     pub(crate) unsafe fn reserve_fresh(&self) -> io::Result<()> {
         // SAFETY: the caller's promise.
-        unsafe { self.queues.own(|queues| queues.fresh.try_reserve(1)) }.map_err(|_| {
-            io::Error::new(io::ErrorKind::OutOfMemory, "gort: no memory for a longer run queue")
-        })
+        unsafe { self.queues.own(|queues| queues.fresh.try_reserve(1)) }
+            .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "gort: no memory for a longer run queue"))
     }
 
     /// Queues a coroutine that has not run.

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     starving: Mutex<Starving>,
     ms: Mutex<Ms>,
     ms_changed: Condvar,
+    /// Threads that are inside [`Self::inject_from_outside`].
+    visitors: AtomicUsize,
     /// Counts ends while the runtime is being dropped.
     ends: AtomicU32,
 }
@@ -80,6 +82,16 @@ impl Shared {
     pub(crate) fn inject(&self, g: GRef) {
         self.injector.push(g);
         self.notify();
+    }
+
+    /// [`Self::inject`] for a thread that nothing else keeps the runtime alive for: `g` may run and
+    /// end, and with it the runtime, before the caller has looked whom to wake.
+    pub(crate) fn inject_from_outside(&self, g: GRef) {
+        // Relaxed: `g` is alive and the caller's, so `end` has not come to look at this yet.
+        self.visitors.fetch_add(1, Ordering::Relaxed);
+        self.inject(g);
+        // Release: the last access; pairs with the Acquire in `end`.
+        self.visitors.fetch_sub(1, Ordering::Release);
     }
 
     /// [`Self::inject`] without waking: for callers that hold the lists' lock and look at the
@@ -267,6 +279,9 @@ pub struct Runtime {
 unsafe impl Send for Runtime {}
 // SAFETY: as above.
 unsafe impl Sync for Runtime {}
+// A panic leaves nothing of it half done that anybody could see.
+impl std::panic::UnwindSafe for Runtime {}
+impl std::panic::RefUnwindSafe for Runtime {}
 
 impl Runtime {
     /// A runtime with the defaults.
@@ -313,13 +328,7 @@ impl Runtime {
     {
         let _waits = deadlock::Waits::new();
         let site = std::panic::Location::caller();
-        let plan = super::spawn::Plan {
-            name: Some("main".into()),
-            class: None,
-            own_home: false,
-            local: false,
-            site,
-        };
+        let plan = super::spawn::Plan { name: Some("main".into()), class: None, own_home: false, local: false, site };
         // SAFETY: this call does not return, by value or by unwinding, before the coroutine
         // has ended and its handle has gone: `join` is shielded and has no deadline.
         let handle: JoinHandle<T> = unsafe { super::spawn::spawn_inner(Some(self.shared()), plan, f) };
@@ -438,6 +447,10 @@ fn end(address: Address) {
         os::futex::wait(&shared.ends, ends, clock::now() + 2_000_000);
     }
     sysmon::unregister(shared);
+    // Acquire: pairs with the Release in `inject_from_outside`.
+    while shared.visitors.load(Ordering::Acquire) > 0 {
+        thread::yield_now();
+    }
     // Release: pairs with the Acquire in `is_stopping`.
     shared.stopping.store(true, Ordering::Release);
     crate::shim::asymmetric::heavy(); // an M that goes to sleep sees it, or is in the list
@@ -525,9 +538,12 @@ impl RuntimeBuilder {
         let procs = match self.procs {
             Some(procs) => procs,
             None => match std::env::var("GORT_PROCS") {
-                Ok(text) => text.trim().parse().ok().filter(|&procs| procs > 0).ok_or_else(|| {
-                    invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up"))
-                })?,
+                Ok(text) => text
+                    .trim()
+                    .parse()
+                    .ok()
+                    .filter(|&procs| procs > 0)
+                    .ok_or_else(|| invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up")))?,
                 Err(_) => thread::available_parallelism().map_or(1, usize::from),
             },
         };
@@ -566,6 +582,7 @@ impl RuntimeBuilder {
             starving: Mutex::new(Starving::default()),
             ms: Mutex::new(Ms::default()),
             ms_changed: Condvar::new(),
+            visitors: AtomicUsize::new(0),
             ends: AtomicU32::new(0),
         }));
         let runtime = Runtime { shared };

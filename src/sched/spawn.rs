@@ -1,10 +1,10 @@
 //! Making coroutines, and their end.
 
 use super::g::{self, GRef, HomeClaim, Op};
+use super::gpool;
 use super::join::JoinHandle;
 use super::m::M;
 use super::runtime::Shared;
-use super::gpool;
 use crate::stack::Class;
 use std::io;
 use std::panic::Location;

@@ -12,8 +12,8 @@
 //!
 //! It sleeps 50 µs while watching, 1 ms while some P is busy, and without limit when none is.
 
-use super::runtime::Shared;
 use super::deadlock;
+use super::runtime::Shared;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::futex;
 use crate::shim::asymmetric;
@@ -143,7 +143,11 @@ fn main() {
             let now = clock::now();
             for rt in runtimes.iter() {
                 let memory = memory.entry(ptr::from_ref(rt.0).addr()).or_default();
-                busy |= !rt.0.is_idle();
+                let homeless = std::mem::take(&mut *rt.0.homes.homeless.lock().unwrap_or_else(|e| e.into_inner()));
+                busy |= !rt.0.is_idle() || !homeless.is_empty();
+                for g in homeless {
+                    rt.0.inject(g);
+                }
                 stuck_or_moving |= look(rt.0, memory, now);
             }
             if !busy && idle_looks == IDLE_LOOKS {
@@ -265,4 +269,3 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
     }
     occupied
 }
-

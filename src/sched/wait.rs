@@ -154,7 +154,10 @@ impl Waiter {
     /// [`Self::claim`] and [`Self::ready`] in one; true if this call ended the wait.
     pub(crate) fn wake(self, why: Wake) -> bool {
         // SAFETY: just claimed.
-        self.claim(why) && { unsafe { self.ready() }; true }
+        self.claim(why) && {
+            unsafe { self.ready() };
+            true
+        }
     }
 
     /// Whether the wait is still in force. A hint for sweeping; a claim decides.

@@ -33,12 +33,7 @@ impl Cache {
 
     /// An empty cache for a runtime whose coroutines mostly have stacks of `class`.
     pub(crate) const fn with_hot_class(class: Class) -> Cache {
-        Cache {
-            hot: [const { None }; HOT],
-            len: 0,
-            hot_class: class,
-            rare: [const { None }; RARE],
-        }
+        Cache { hot: [const { None }; HOT], len: 0, hot_class: class, rare: [const { None }; RARE] }
     }
 
     /// A stack of `class`, guarded. Its contents are whatever the last user left.
@@ -91,9 +86,7 @@ impl Cache {
             debug_assert_eq!(self.len, 0);
             self.len = pool.take(class, &mut self.hot[..BATCH])?;
             self.len -= 1;
-            return Ok(self.hot[self.len]
-                .take()
-                .expect("take() gives at least one or an error"));
+            return Ok(self.hot[self.len].take().expect("take() gives at least one or an error"));
         }
         for place in &mut self.rare {
             if place.as_ref().is_some_and(|stack| stack.class() == class) {
@@ -129,9 +122,6 @@ impl Cache {
 impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let rare = self.rare.iter().flatten().count();
-        f.debug_struct("Cache")
-            .field("hot", &self.len)
-            .field("rare", &rare)
-            .finish_non_exhaustive()
+        f.debug_struct("Cache").field("hot", &self.len).field("rare", &rare).finish_non_exhaustive()
     }
 }

@@ -21,9 +21,7 @@ impl Class {
     pub(crate) fn of(bytes: usize) -> Option<Class> {
         // With pages of 64 KiB the guard alone would fill the smallest class.
         let bytes = bytes.max(4 * page_size());
-        (0..Class::COUNT as u8)
-            .map(Class)
-            .find(|class| class.bytes() >= bytes)
+        (0..Class::COUNT as u8).map(Class).find(|class| class.bytes() >= bytes)
     }
 
     /// The address space that a stack of this class takes, its guard included.

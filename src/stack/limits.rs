@@ -29,9 +29,7 @@ pub(super) fn explain(error: io::Error, attempt: Attempt) -> io::Error {
     if error.raw_os_error() != Some(libc::ENOMEM) {
         return io::Error::new(error.kind(), format!("{what}: {error}"));
     }
-    let why = by_address_space(attempt)
-        .or_else(|| by_map_count(attempt))
-        .unwrap_or_else(by_memory);
+    let why = by_address_space(attempt).or_else(|| by_map_count(attempt)).unwrap_or_else(by_memory);
     io::Error::new(io::ErrorKind::OutOfMemory, format!("{what}: {why}"))
 }
 
@@ -42,18 +40,8 @@ fn by_address_space(attempt: Attempt) -> Option<String> {
     };
     let wanted_kib = class.bytes() as u64 / 1024;
     for (limit, used, name, switch) in [
-        (
-            mmap::address_space_limit(),
-            "VmSize",
-            "RLIMIT_AS, the limit on address space",
-            "-v",
-        ),
-        (
-            mmap::data_limit(),
-            "VmData",
-            "RLIMIT_DATA, the limit on private memory",
-            "-d",
-        ),
+        (mmap::address_space_limit(), "VmSize", "RLIMIT_AS, the limit on address space", "-v"),
+        (mmap::data_limit(), "VmData", "RLIMIT_DATA, the limit on private memory", "-d"),
     ] {
         let (Some(limit), Some(used_kib)) = (limit, status_kib(used)) else {
             continue;
@@ -82,8 +70,7 @@ fn by_map_count(attempt: Attempt) -> Option<String> {
              `sysctl -w vm.max_map_count={}`{}",
             limit.max(65_530) * 16,
             match attempt {
-                Attempt::Guard(_) =>
-                    " (each stack takes two mappings; none on Linux 6.13 or later)",
+                Attempt::Guard(_) => " (each stack takes two mappings; none on Linux 6.13 or later)",
                 Attempt::Map(_) => "",
             }
         )
@@ -122,9 +109,7 @@ fn status_kib(key: &str) -> Option<u64> {
 /// The number in a line like `VmSize:    1234 kB`.
 fn file_kib(path: &str, key: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
 }
 

@@ -49,10 +49,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// As the real one.
     pub(crate) fn new(guard: Guard) -> Pool {
-        Pool {
-            guard,
-            taken: AtomicUsize::new(0),
-        }
+        Pool { guard, taken: AtomicUsize::new(0) }
     }
 
     /// As the real one.
@@ -85,10 +82,7 @@ impl Pool {
     /// As the real one.
     pub(crate) fn metrics(&self) -> Metrics {
         // Relaxed: as above.
-        Metrics {
-            taken: self.taken.load(Ordering::Relaxed),
-            ..Metrics::default()
-        }
+        Metrics { taken: self.taken.load(Ordering::Relaxed), ..Metrics::default() }
     }
 
     /// As the real one.
@@ -139,9 +133,7 @@ pub(crate) mod overflow {
     impl AltStack {
         /// As the real one.
         pub(crate) fn new() -> io::Result<AltStack> {
-            Ok(AltStack {
-                _not_send: std::marker::PhantomData,
-            })
+            Ok(AltStack { _not_send: std::marker::PhantomData })
         }
     }
 }

@@ -118,18 +118,13 @@ unsafe impl Send for Stack {}
 impl Stack {
     fn new(top: NonNull<u8>, class: Class) -> Stack {
         debug_assert!(top.addr().get().is_multiple_of(TOP_ALIGN));
-        Stack {
-            word: top.map_addr(|address| address | class.index()),
-        }
+        Stack { word: top.map_addr(|address| address | class.index()) }
     }
 
     /// The exclusive upper end, a multiple of 64.
     #[inline]
     pub(crate) fn top(&self) -> NonNull<u8> {
-        let top = self
-            .word
-            .as_ptr()
-            .map_addr(|address| address & !(TOP_ALIGN - 1));
+        let top = self.word.as_ptr().map_addr(|address| address & !(TOP_ALIGN - 1));
         NonNull::new(top).expect("a stack has room below its top")
     }
 

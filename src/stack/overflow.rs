@@ -77,11 +77,7 @@ pub(crate) fn install() -> io::Result<()> {
     Ok(())
 }
 
-extern "C" fn on_fault(
-    signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut libc::c_void,
-) {
+extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let _errno = SavedErrno::new();
     // SAFETY: the kernel passes a siginfo_t that lives until the handler returns.
     let fault = unsafe { &*info };
@@ -125,10 +121,7 @@ fn report(slot: registry::Slot) -> ! {
 
 /// Does what would have happened if [`install`] had never been called.
 fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let index = SIGNALS
-        .iter()
-        .position(|known| *known == signal)
-        .unwrap_or(0);
+    let index = SIGNALS.iter().position(|known| *known == signal).unwrap_or(0);
     // Acquire: pairs with the Release in `install`.
     let mut record = PREVIOUS[index].load(Ordering::Acquire);
     // SAFETY: null or a leaked box that nobody writes to.
@@ -166,10 +159,7 @@ pub(crate) struct SafeWriter {
 
 impl SafeWriter {
     fn new() -> SafeWriter {
-        SafeWriter {
-            buffer: [0; 512],
-            len: 0,
-        }
+        SafeWriter { buffer: [0; 512], len: 0 }
     }
 
     /// Writes out what is buffered.
@@ -197,9 +187,7 @@ impl std::fmt::Write for SafeWriter {
 
 impl std::fmt::Debug for SafeWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SafeWriter")
-            .field("len", &self.len)
-            .finish_non_exhaustive()
+        f.debug_struct("SafeWriter").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
@@ -234,11 +222,7 @@ impl AltStack {
         // SAFETY: `bytes` above the guard are writable, and only `drop` unmaps them, after the
         // thread has got its earlier stack back.
         let previous = unsafe { signal::set_alternate_stack(base, bytes)? };
-        Ok(AltStack {
-            previous,
-            reservation: std::mem::ManuallyDrop::new(reservation),
-            not_send: PhantomData,
-        })
+        Ok(AltStack { previous, reservation: std::mem::ManuallyDrop::new(reservation), not_send: PhantomData })
     }
 }
 
@@ -247,10 +231,7 @@ impl Drop for AltStack {
         // SAFETY: AltStack is not Send, so this is the thread of `new`. The earlier stack is
         // std's for this thread (mapped until the thread ends) or that of whoever set it.
         let restored = unsafe { signal::restore_alternate_stack(&self.previous) };
-        debug_assert!(
-            restored.is_ok(),
-            "an alternate stack was dropped while in use"
-        );
+        debug_assert!(restored.is_ok(), "an alternate stack was dropped while in use");
         if restored.is_ok() {
             // SAFETY: dropped nowhere else, and the kernel no longer knows it.
             unsafe { std::mem::ManuallyDrop::drop(&mut self.reservation) };

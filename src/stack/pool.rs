@@ -84,10 +84,7 @@ pub(crate) struct Metrics {
 impl Pool {
     /// An empty pool; nothing is mapped before the first stack is needed.
     pub(crate) fn new(guard: Guard) -> Pool {
-        Pool {
-            guard,
-            shelves: [const { Mutex::new(Shelf::new()) }; Class::COUNT],
-        }
+        Pool { guard, shelves: [const { Mutex::new(Shelf::new()) }; Class::COUNT] }
     }
 
     /// Fills `stacks` from its start with stacks of `class`; says how many, at least one.
@@ -151,11 +148,7 @@ impl Pool {
         let mut budget = SCAVENGED_AT_ONCE;
         for class in Class::all() {
             if period_over {
-                self.shelf(class)
-                    .slabs
-                    .iter_mut()
-                    .flatten()
-                    .for_each(Slab::end_period);
+                self.shelf(class).slabs.iter_mut().flatten().for_each(Slab::end_period);
             }
             self.scavenge_class(class, Zeal::Due, &mut budget);
         }
@@ -192,9 +185,7 @@ impl Pool {
     fn shelf(&self, class: Class) -> MutexGuard<'_, Shelf> {
         // A panic under the lock can only be a failed assertion about a foreign stack, made before
         // anything is changed.
-        self.shelves[class.index()]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shelves[class.index()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Installs the guards of stacks just taken; keeps those that got one, at the start.
@@ -265,23 +256,13 @@ enum Zeal {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool")
-            .field("guard", &self.guard)
-            .finish_non_exhaustive()
+        f.debug_struct("Pool").field("guard", &self.guard).finish_non_exhaustive()
     }
 }
 
 impl Shelf {
     const fn new() -> Shelf {
-        Shelf {
-            slabs: Vec::new(),
-            places: Vec::new(),
-            first_guarded: 0,
-            slots: 0,
-            guarded: 0,
-            cold: 0,
-            unguarded: 0,
-        }
+        Shelf { slabs: Vec::new(), places: Vec::new(), first_guarded: 0, slots: 0, guarded: 0, cold: 0, unguarded: 0 }
     }
 
     /// Slots that are in use or in the cache of a P.
@@ -291,17 +272,10 @@ impl Shelf {
 
     /// The slab that `stack` is from, and its place.
     fn slab_of(&mut self, stack: &Stack) -> (usize, &mut Slab) {
-        let above = self
-            .places
-            .partition_point(|(first, _)| *first < stack.end());
+        let above = self.places.partition_point(|(first, _)| *first < stack.end());
         let place = above.checked_sub(1).map(|index| self.places[index].1);
         let place = place.expect("a stack was put into a pool it is not from");
-        (
-            place,
-            self.slabs[place]
-                .as_mut()
-                .expect("`places` names only slabs that are there"),
-        )
+        (place, self.slabs[place].as_mut().expect("`places` names only slabs that are there"))
     }
 
     fn take_guarded(&mut self, stacks: &mut [Option<Stack>]) -> usize {

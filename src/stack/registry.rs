@@ -24,10 +24,7 @@ struct Chunk {
 
 impl Chunk {
     const fn new() -> Chunk {
-        Chunk {
-            words: [const { AtomicUsize::new(0) }; CHUNK_WORDS],
-            next: AtomicPtr::new(ptr::null_mut()),
-        }
+        Chunk { words: [const { AtomicUsize::new(0) }; CHUNK_WORDS], next: AtomicPtr::new(ptr::null_mut()) }
     }
 
     fn next(&self) -> Option<&'static Chunk> {
@@ -41,9 +38,7 @@ impl Chunk {
         let new = Box::into_raw(Box::new(Chunk::new()));
         let null = ptr::null_mut();
         // AcqRel: Release publishes the zeros of `new`, Acquire makes those of a winner visible.
-        let won = self
-            .next
-            .compare_exchange(null, new, Ordering::AcqRel, Ordering::Acquire);
+        let won = self.next.compare_exchange(null, new, Ordering::AcqRel, Ordering::Acquire);
         let next = match won {
             Ok(_) => new,
             Err(other) => {
@@ -125,10 +120,7 @@ pub(super) fn find(address: usize) -> Option<Slot> {
             let (first, class, slots) = unpack(word);
             let offset = address.wrapping_sub(first);
             if offset < slots * class.bytes() {
-                return Some(Slot {
-                    base: address - offset % class.bytes(),
-                    class,
-                });
+                return Some(Slot { base: address - offset % class.bytes(), class });
             }
         }
         chunk = chunk.next()?;

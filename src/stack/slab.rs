@@ -19,11 +19,7 @@ pub(crate) enum Guard {
 impl Guard {
     /// The better one that works here.
     pub(crate) fn detect() -> Guard {
-        if mmap::guard_by_madvise_works() {
-            Guard::Madvise
-        } else {
-            Guard::Mprotect
-        }
+        if mmap::guard_by_madvise_works() { Guard::Madvise } else { Guard::Mprotect }
     }
 
     /// Guards the slots of `stacks`; says how many, in order, were done before the first failure.
@@ -69,11 +65,7 @@ pub(super) enum Part {
 pub(super) fn discard(stacks: &[Option<Stack>], part: Part) {
     let (ranges, count) = ranges(stacks, |stack| {
         let whole = stack.end() - stack.limit().addr().get();
-        let bytes = if part == Part::BelowTop {
-            whole - page_size()
-        } else {
-            whole
-        };
+        let bytes = if part == Part::BelowTop { whole - page_size() } else { whole };
         // SAFETY: whole pages of a slot, from its limit to its end at most. The slab stays mapped
         // while the Stack is owned, and the owner has no use for the contents: the stack is free.
         unsafe { Range::new(stack.limit(), bytes) }
@@ -156,11 +148,7 @@ impl Slab {
         let bytes = slots as usize * class.bytes();
         // Slots of 4 MiB and more: the guard of one shares a page of page table with the top of
         // the one below if the border between them is in the middle of what the page maps.
-        let slack = if class.bytes() > TABLE_BYTES {
-            TABLE_BYTES
-        } else {
-            0
-        };
+        let slack = if class.bytes() > TABLE_BYTES { TABLE_BYTES } else { 0 };
         let reservation = Reservation::new(bytes + slack)?;
         let base = reservation.base();
         let skip = match slack {
@@ -322,14 +310,8 @@ impl Slab {
 
     fn slot_of(&self, stack: &Stack) -> u32 {
         let slot = (stack.end() - self.first()) / self.class.bytes() - 1;
-        assert!(
-            slot < self.fresh as usize,
-            "a stack was put into a pool it is not from"
-        );
-        debug_assert!(
-            !self.free.contains(&(slot as u32)),
-            "a stack was put back twice"
-        );
+        assert!(slot < self.fresh as usize, "a stack was put into a pool it is not from");
+        debug_assert!(!self.free.contains(&(slot as u32)), "a stack was put back twice");
         slot as u32
     }
 }

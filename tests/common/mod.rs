@@ -1,6 +1,12 @@
 //! What the test programs share: seeds, waiting for a condition, a small queue, runtimes.
 
-#![allow(dead_code, missing_docs, unreachable_pub, missing_debug_implementations, reason = "private to the tests; each program uses a part")]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "private to the tests; each program uses a part"
+)]
 
 use gort::{Runtime, RuntimeBuilder};
 use std::collections::VecDeque;

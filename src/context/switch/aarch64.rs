@@ -79,12 +79,7 @@ unsafe extern "C" {
 pub(crate) unsafe fn init(ctx: *mut Context, top: *mut u8, limit: *mut u8, entry: Entry) {
     debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
     debug_assert!(limit < top, "a stack has room");
-    let start = Context {
-        sp: top,
-        pc: gort_start_v0_1 as *const () as usize,
-        x19: entry as usize,
-        ..Context::empty()
-    };
+    let start = Context { sp: top, pc: gort_start_v0_1 as *const () as usize, x19: entry as usize, ..Context::empty() };
     // SAFETY: `ctx` is valid for writes and nothing is suspended in it.
     unsafe { ctx.write(start) };
 }
@@ -148,13 +143,7 @@ pub(crate) unsafe fn switch_away(from: *mut Context, to: *const Context, tls: us
 /// As for [`init`] and [`switch_away`]: `ctx` belongs to the running flow, which runs on the stack
 /// from `limit` to `top`, and nothing on that stack needs to be dropped.
 #[inline(always)]
-pub(crate) unsafe fn restart(
-    ctx: *mut Context,
-    top: *mut u8,
-    limit: *mut u8,
-    entry: Entry,
-    tls: usize,
-) -> ! {
+pub(crate) unsafe fn restart(ctx: *mut Context, top: *mut u8, limit: *mut u8, entry: Entry, tls: usize) -> ! {
     let _ = (ctx, limit);
     debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
     // SAFETY: the stack below `top` is the caller's and nothing on it is needed any more.

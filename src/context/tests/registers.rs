@@ -21,7 +21,11 @@ mod cpu {
     /// Loads the registers from `values`, calls `call(argument)`, stores them back in `values`,
     /// and gives the caller's back.
     #[unsafe(naked)]
-    pub(super) extern "C" fn with_registers(values: *mut [u64; WORDS], call: extern "C" fn(*mut u8), argument: *mut u8) {
+    pub(super) extern "C" fn with_registers(
+        values: *mut [u64; WORDS],
+        call: extern "C" fn(*mut u8),
+        argument: *mut u8,
+    ) {
         naked_asm!(
             "push rbx",
             "push rbp",
@@ -133,7 +137,11 @@ mod cpu {
     /// Loads the registers from `values`, calls `call(argument)`, stores them back in `values`,
     /// and gives the caller's back.
     #[unsafe(naked)]
-    pub(super) extern "C" fn with_registers(values: *mut [u64; WORDS], call: extern "C" fn(*mut u8), argument: *mut u8) {
+    pub(super) extern "C" fn with_registers(
+        values: *mut [u64; WORDS],
+        call: extern "C" fn(*mut u8),
+        argument: *mut u8,
+    ) {
         naked_asm!(
             "stp x29, x30, [sp, #-192]!",
             "stp x19, x20, [sp, #16]",
@@ -240,10 +248,14 @@ fn callee_saved_registers_and_control_words_are_preserved() {
                     let before = cpu::values(0xc0de + round, inside);
                     let mut values = before;
                     cpu::with_registers(&mut values, call_hop, pair.cast());
-                    assert_eq!(cpu::callee_saved(values), cpu::callee_saved(before), "inside, {inside:#x} {outside:#x}");
+                    assert_eq!(
+                        cpu::callee_saved(values),
+                        cpu::callee_saved(before),
+                        "inside, {inside:#x} {outside:#x}"
+                    );
                 }
             });
-                        for round in 0..4 {
+            for round in 0..4 {
                 let before = cpu::values(0xbeef + round, outside);
                 let mut values = before;
                 cpu::with_registers(&mut values, call_resume, pair.0.cast());

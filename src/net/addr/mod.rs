@@ -1,9 +1,7 @@
 //! Addresses: std's own types, and trying each address that a name stands for.
 
 use std::io;
-pub use std::net::{
-    AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs,
-};
+pub use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 
 /// Tries `attempt` with each address until one succeeds; the last error if none does.
 pub(super) fn each_address<A: ToSocketAddrs, T>(

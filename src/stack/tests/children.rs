@@ -15,12 +15,7 @@ const PART: &str = "GORT_STACK_TEST_PART";
 /// Runs `part` in a child.
 fn play(part: &str) -> Output {
     Command::new(std::env::current_exe().expect("a path"))
-        .args([
-            "--exact",
-            "stack::tests::children::child",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", "stack::tests::children::child", "--nocapture", "--test-threads=1"])
         .env(PART, part)
         .output()
         .expect("a child")
@@ -41,10 +36,7 @@ fn child() {
         "stray handled" => stray(Some((info_handler as *const () as usize, libc::SA_SIGINFO))),
         "stray plain" => stray(Some((plain_handler as *const () as usize, 0))),
         "stray ignored" => stray(Some((libc::SIG_IGN, 0))),
-        "stray once" => stray(Some((
-            harmless_handler as *const () as usize,
-            libc::SA_RESETHAND,
-        ))),
+        "stray once" => stray(Some((harmless_handler as *const () as usize, libc::SA_RESETHAND))),
         "stray guard" => stray_guard(),
         "sent default" => sent(libc::SIG_DFL),
         "sent ignored" => sent(libc::SIG_IGN),
@@ -70,11 +62,7 @@ Runtime::builder().stack_size
 fn an_overflow_is_reported() {
     for part in ["overflow madvise", "overflow mprotect", "overflow locked"] {
         let output = play(part);
-        assert_eq!(
-            output.status.signal(),
-            Some(libc::SIGABRT),
-            "{part}: {output:?}"
-        );
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{part}: {output:?}");
         assert!(stderr(&output).contains(REPORT), "{part}: {output:?}");
     }
 }
@@ -84,14 +72,8 @@ fn an_overflow_by_one_large_frame_is_reported() {
     let output = play("overflow large frame");
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
     let text = stderr(&output);
-    assert!(
-        text.contains("gort: stack overflow in unknown coroutine\n"),
-        "{output:?}"
-    );
-    assert!(
-        text.contains("gort: its stack is 1 MiB (limit)"),
-        "{output:?}"
-    );
+    assert!(text.contains("gort: stack overflow in unknown coroutine\n"), "{output:?}");
+    assert!(text.contains("gort: its stack is 1 MiB (limit)"), "{output:?}");
 }
 
 #[test]
@@ -116,36 +98,21 @@ fn other_faults_are_passed_on() {
             _ => None,
         };
         assert_eq!(output.status.code(), code, "{part}: {output:?}");
-        assert_eq!(
-            stderr(&output).matches("harmless").count(),
-            usize::from(part == "stray once")
-        );
+        assert_eq!(stderr(&output).matches("harmless").count(), usize::from(part == "stray once"));
     }
 }
 
 #[test]
 fn errors_name_the_limit() {
     for (part, texts) in [
-        (
-            "address space",
-            ["RLIMIT_AS, the limit on address space, is", "ulimit -v"],
-        ),
-        (
-            "data",
-            ["RLIMIT_DATA, the limit on private memory, is", "ulimit -d"],
-        ),
-        (
-            "map count",
-            ["vm.max_map_count is", "sysctl -w vm.max_map_count="],
-        ),
+        ("address space", ["RLIMIT_AS, the limit on address space, is", "ulimit -v"]),
+        ("data", ["RLIMIT_DATA, the limit on private memory, is", "ulimit -d"]),
+        ("map count", ["vm.max_map_count is", "sysctl -w vm.max_map_count="]),
     ] {
         let output = play(part);
         assert!(output.status.success(), "{part}: {output:?}");
         let text = stderr(&output);
-        assert!(
-            text.contains("skipped") || texts.iter().all(|wanted| text.contains(wanted)),
-            "{part}: {text}"
-        );
+        assert!(text.contains("skipped") || texts.iter().all(|wanted| text.contains(wanted)), "{part}: {text}");
     }
 }
 
@@ -200,10 +167,7 @@ fn stack_of(bytes: usize, guard: Guard) -> Stack {
 
 fn describe(out: &mut overflow::SafeWriter) {
     let (id, name, line) = (17, "deep", 10);
-    let _ = write!(
-        out,
-        "coroutine {id} {name:?}, spawned at src/main.rs:{line}:5"
-    );
+    let _ = write!(out, "coroutine {id} {name:?}, spawned at src/main.rs:{line}:5");
 }
 
 #[expect(unconditional_recursion, reason = "it is meant to overflow")]
@@ -238,11 +202,7 @@ fn overflow_in_locked_memory() {
     overflow_in_small_steps(Guard::detect());
 }
 
-extern "C" fn info_handler(
-    signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut libc::c_void,
-) {
+extern "C" fn info_handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: called as a handler, with the kernel's pointers.
     let address = unsafe { (*info).si_addr() }.addr();
     let right = signal == libc::SIGSEGV && address == 0x10 && !context.is_null();
@@ -305,10 +265,7 @@ fn sent(earlier: libc::sighandler_t) {
 }
 
 fn run_out(resource: libc::__rlimit_resource_t) {
-    let limit = libc::rlimit {
-        rlim_cur: 2 << 30,
-        rlim_max: 2 << 30,
-    };
+    let limit = libc::rlimit { rlim_cur: 2 << 30, rlim_max: 2 << 30 };
     // SAFETY: a valid rlimit.
     assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
     let class = Class::of(16 << 20).expect("a class");
@@ -326,15 +283,10 @@ fn run_out(resource: libc::__rlimit_resource_t) {
     eprintln!("{error}");
     assert!(stacks.len() > 100, "{} stacks", stacks.len());
     // Stacks of the next class down still fit in what is left, and all can be given back.
-    cache
-        .get(&pool, Class::from_index(0))
-        .map(|stack| cache.put(&pool, stack))
-        .expect("a stack");
+    cache.get(&pool, Class::from_index(0)).map(|stack| cache.put(&pool, stack)).expect("a stack");
     let count = stacks.len();
     stacks.into_iter().for_each(|stack| cache.put(&pool, stack));
-    let again: Vec<_> = (0..count)
-        .map(|_| cache.get(&pool, class).expect("a stack"))
-        .collect();
+    let again: Vec<_> = (0..count).map(|_| cache.get(&pool, class).expect("a stack")).collect();
     again.into_iter().for_each(|stack| cache.put(&pool, stack));
     cache.drain(&pool);
     assert_eq!(pool.metrics().taken, 0);
@@ -366,23 +318,13 @@ fn run_out_of_mappings() {
     let stack = stacks.pop().expect("many");
     let top: NonNull<u8> = stack.top();
     cache.put(&pool, stack);
-    assert_eq!(
-        cache
-            .get(&pool, Class::DEFAULT)
-            .map(|stack| stack.top())
-            .ok(),
-        Some(top)
-    );
+    assert_eq!(cache.get(&pool, Class::DEFAULT).map(|stack| stack.top()).ok(), Some(top));
     eprintln!("{} stacks", stacks.len());
     std::process::exit(0);
 }
 
 fn alternate_stack() -> (usize, usize) {
-    let mut stack = libc::stack_t {
-        ss_sp: ptr::null_mut(),
-        ss_flags: 0,
-        ss_size: 0,
-    };
+    let mut stack = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: 0, ss_size: 0 };
     // SAFETY: only asks.
     assert_eq!(unsafe { libc::sigaltstack(ptr::null(), &mut stack) }, 0);
     (stack.ss_sp.addr(), stack.ss_size)

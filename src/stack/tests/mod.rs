@@ -113,9 +113,7 @@ fn other_classes_are_cached_too() {
     }
     // More of one class than are kept.
     let small = Class::of(1).expect("a class");
-    let many: Vec<_> = (0..40)
-        .map(|_| cache.get(&pool, small).expect("a stack"))
-        .collect();
+    let many: Vec<_> = (0..40).map(|_| cache.get(&pool, small).expect("a stack")).collect();
     for stack in many {
         cache.put(&pool, stack);
     }

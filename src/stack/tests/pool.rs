@@ -65,9 +65,7 @@ fn a_guard_outlives_giving_memory_back() {
         cache.drain(&pool);
         pool.give(&mut [Some(stack)]);
         pool.trim();
-        assert!(is_guarded(
-            NonNull::new(limit.as_ptr().wrapping_sub(1)).expect("not 0")
-        ));
+        assert!(is_guarded(NonNull::new(limit.as_ptr().wrapping_sub(1)).expect("not 0")));
         pool.give(&mut [Some(keep)]);
     }
 }
@@ -96,10 +94,7 @@ fn neighbours_differ_in_colour() {
     let pool = Pool::new(Guard::detect());
     let mut cache = Cache::new();
     let stacks: Vec<_> = (0..16).map(|_| get(&mut cache, &pool)).collect();
-    let colours: HashSet<usize> = stacks
-        .iter()
-        .map(|stack| stack.top().addr().get() % END_ALIGN)
-        .collect();
+    let colours: HashSet<usize> = stacks.iter().map(|stack| stack.top().addr().get() % END_ALIGN).collect();
     assert_eq!(colours.len(), 8);
     give(&pool, stacks);
     cache.drain(&pool);
@@ -116,11 +111,7 @@ fn slabs_double_and_go_back() {
     assert_eq!(full.bytes_reserved, full.slots * Class::DEFAULT.bytes());
     cache.drain(&pool);
     give(&pool, stacks);
-    assert_eq!(
-        pool.metrics().slots,
-        full.slots,
-        "kept, because it may be needed again"
-    );
+    assert_eq!(pool.metrics().slots, full.slots, "kept, because it may be needed again");
     pool.trim();
     assert_eq!(pool.metrics(), Default::default());
 }
@@ -131,9 +122,7 @@ fn slabs_beyond_the_bound_are_not_kept() {
     let class = Class::of(64 << 20).expect("a class");
     let pool = Pool::new(Guard::detect());
     let mut cache = Cache::with_hot_class(class);
-    let stacks: Vec<_> = (0..1000)
-        .map(|_| cache.get(&pool, class).expect("a stack"))
-        .collect();
+    let stacks: Vec<_> = (0..1000).map(|_| cache.get(&pool, class).expect("a stack")).collect();
     cache.drain(&pool);
     give(&pool, stacks);
     let left = pool.metrics();
@@ -154,19 +143,11 @@ fn what_is_not_needed_fades() {
 
     // The first call starts a period; the ends of later ones each take a half.
     assert!(!pool.scavenge(true));
-    assert_eq!(
-        pool.metrics().cold,
-        0,
-        "nothing is known to be unneeded yet"
-    );
+    assert_eq!(pool.metrics().cold, 0, "nothing is known to be unneeded yet");
     let mut cold = 0;
     for _ in 0..3 {
         while pool.scavenge(false) {}
-        assert_eq!(
-            pool.metrics().cold,
-            cold,
-            "only the end of a period makes anything due"
-        );
+        assert_eq!(pool.metrics().cold, cold, "only the end of a period makes anything due");
         while pool.scavenge(true) {}
         assert!(pool.metrics().cold > cold);
         cold = pool.metrics().cold;
@@ -175,10 +156,7 @@ fn what_is_not_needed_fades() {
     // A stack that lost its memory reads as zero and is as good as any other.
     let stacks: Vec<_> = (0..200).map(|_| get(&mut cache, &pool)).collect();
     // SAFETY: the stacks are ours.
-    let zeros = stacks
-        .iter()
-        .filter(|stack| unsafe { last_word(stack).read() } == 0)
-        .count();
+    let zeros = stacks.iter().filter(|stack| unsafe { last_word(stack).read() } == 0).count();
     assert!(zeros >= cold, "{zeros} of {cold}");
     assert_eq!(pool.metrics().cold, 0);
     give(&pool, stacks);
@@ -286,10 +264,7 @@ fn random_threads_share_a_pool() {
             });
             let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
             done.store(true, Ordering::Relaxed);
-            assert!(
-                results.iter().all(Result::is_ok),
-                "a worker panicked, seed {seed}"
-            );
+            assert!(results.iter().all(Result::is_ok), "a worker panicked, seed {seed}");
         });
         assert_eq!(pool.metrics().taken, 0, "seed {seed}");
         pool.trim();
@@ -357,10 +332,7 @@ fn slots_of_large_classes_meet_in_the_middle_of_a_page_table() {
     let pool = Pool::new(Guard::detect());
     let mut cache = Cache::new();
     let stack = cache.get(&pool, class).expect("a stack");
-    assert_eq!(
-        (stack.limit().addr().get() - page_size()) % (2 << 20),
-        1 << 20
-    );
+    assert_eq!((stack.limit().addr().get() - page_size()) % (2 << 20), 1 << 20);
     cache.put(&pool, stack);
     cache.drain(&pool);
 }

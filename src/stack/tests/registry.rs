@@ -31,14 +31,9 @@ fn grows_and_reuses_its_places() {
     for round in 1..4 {
         let class = Class::from_index(round);
         let base = |index: usize| BASE + (round << 50) + index * (1 << 31);
-        let entries: Vec<_> = (0..700)
-            .map(|index| register(base(index), class, 1))
-            .collect();
+        let entries: Vec<_> = (0..700).map(|index| register(base(index), class, 1)).collect();
         for index in 0..700 {
-            let slot = Slot {
-                base: base(index),
-                class,
-            };
+            let slot = Slot { base: base(index), class };
             assert_eq!(find(base(index) + class.bytes() - 1), Some(slot));
             assert_eq!(find(base(index) + class.bytes()), None);
         }
@@ -56,20 +51,8 @@ fn only_the_own_guard_is_an_overflow() {
     let page = page_size();
 
     // A push at the limit; a probe that has moved the stack pointer already.
-    assert_eq!(
-        overflowed(second + page - 8, second + page),
-        Some(Slot {
-            base: second,
-            class
-        })
-    );
-    assert_eq!(
-        overflowed(second, second),
-        Some(Slot {
-            base: second,
-            class
-        })
-    );
+    assert_eq!(overflowed(second + page - 8, second + page), Some(Slot { base: second, class }));
+    assert_eq!(overflowed(second, second), Some(Slot { base: second, class }));
     // A stray pointer into the guard of another slot, be it the one above or the one below.
     assert_eq!(overflowed(second, first + class.bytes() - 64), None);
     assert_eq!(overflowed(first, second + page), None);
