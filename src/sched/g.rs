@@ -68,8 +68,6 @@ pub(crate) enum HomeClaim {
     Share,
     /// It is fresh and asked for a home to itself.
     Alone,
-    /// It parked while panicking and shut its home until it runs again.
-    Shut,
 }
 
 /// A coroutine. Touched by whoever owns it according to the table above, but for the atomics.
@@ -283,6 +281,14 @@ impl G {
         self.state.fetch_add(REF, Ordering::Relaxed);
     }
 
+    /// Adds a reference, if there is one; for those who have none.
+    fn try_retain(&self) -> bool {
+        // Acquire: what the reference keeps is seen as of now or later.
+        self.state
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |state| (state >= REF).then_some(state + REF))
+            .is_ok()
+    }
+
     /// Gives up `bits` (references, and the `HANDLE` flag); the last one frees the record.
     ///
     /// # Safety
@@ -417,8 +423,14 @@ pub(crate) fn for_each_alive(runtime: *const Shared, mut each: impl FnMut(GRef))
             // was listed.
             let g = unsafe { GRef::new(chunk.add(i).as_ptr()) };
             // Acquire: pairs with the Release in `spawn`, so that the fields are seen.
-            if g.alive.load(Ordering::Acquire) && g.runtime.get() == runtime {
-                each(g);
+            let ours = || g.alive.load(Ordering::Acquire) && g.runtime.get() == runtime;
+            // Kept while `each` is at it: else the record might end, and serve another, meanwhile.
+            if ours() && g.try_retain() {
+                if ours() {
+                    each(g);
+                }
+                // SAFETY: the reference just made.
+                unsafe { g.release(REF) };
             }
         }
     }

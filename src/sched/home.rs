@@ -172,6 +172,10 @@ pub(crate) struct Homes {
     /// Homes where nobody lives, in the word's state `WORN`: whoever pops one wears it.
     empty: Mutex<Vec<&'static Home>>,
     empties: AtomicUsize,
+    /// Of those made for `own_home`, the ones where nobody lives; as in `empty`.
+    own_empty: Mutex<Vec<&'static Home>>,
+    /// Fresh coroutines that found every home worn: sysmon queues them again.
+    pub(crate) homeless: Mutex<Vec<GRef>>,
     sleepers: Mutex<Vec<Sleeper>>,
     /// Making a home has failed; share what there is.
     exhausted: AtomicBool,
@@ -201,12 +205,14 @@ impl Homes {
         Homes {
             worn,
             limit,
-            spares: (limit / (4 * procs)).clamp(1, super::p::SPARES_MOST),
+            spares: (limit / (4 * procs)).min(super::p::SPARES_MOST),
             all: (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
             made: AtomicUsize::new(0),
             extra: AtomicUsize::new(0),
             empty: Mutex::new(Vec::with_capacity(slots)),
             empties: AtomicUsize::new(0),
+            own_empty: Mutex::new(Vec::new()),
+            homeless: Mutex::new(Vec::new()),
             sleepers: Mutex::new(Vec::new()),
             exhausted: AtomicBool::new(false),
         }
@@ -215,9 +221,9 @@ impl Homes {
     /// A home for a coroutine that is about to run for the first time, worn by the caller, who
     /// wears `current` (or none) while it asks. `current` is returned if it is to be shared.
     pub(crate) fn choose(&self, current: Option<&'static Home>, own: bool, random: &mut u64) -> Option<&'static Home> {
-        if let Some(home) = self.pop_empty() {
-            home.private.set(own);
-            return Some(home);
+        let empty = if own { self.own_empty.lock().unwrap_or_else(|e| e.into_inner()).pop() } else { self.pop_empty() };
+        if empty.is_some() {
+            return empty;
         }
         // Relaxed: exactness is not needed; `make` checks again under its lock.
         let may_make = own || self.made.load(Ordering::Relaxed) < self.limit;
@@ -225,7 +231,6 @@ impl Homes {
             && !self.exhausted.load(Ordering::Relaxed)
             && let Some(home) = self.make(own)
         {
-            home.private.set(own);
             return Some(home);
         }
         self.share(current, random)
@@ -288,7 +293,9 @@ impl Homes {
     /// Keeps a worn home where nobody lives for the next who needs one.
     pub(crate) fn push_empty(&self, home: &'static Home) {
         debug_assert_eq!(home.live(), 0);
-        home.private.set(false);
+        if home.private.get() {
+            return self.own_empty.lock().unwrap_or_else(|e| e.into_inner()).push(home);
+        }
         let mut empty = self.empty.lock().unwrap_or_else(|e| e.into_inner());
         empty.push(home);
         self.empties.store(empty.len(), Ordering::Relaxed);
@@ -320,7 +327,7 @@ impl Homes {
     fn make(&self, own: bool) -> Option<&'static Home> {
         let mut sleepers = self.sleepers.lock().unwrap_or_else(|e| e.into_inner());
         let made = self.made.load(Ordering::Relaxed);
-        let within = made < self.all.len();
+        let within = !own && made < self.all.len();
         if !within && !own {
             return None;
         }
@@ -333,7 +340,7 @@ impl Homes {
             let post = post.clone();
             // The thread must never run a signal handler: block them before it exists.
             let _blocked = os::trap::SignalsBlocked::new();
-            std::thread::Builder::new().name("gort-home".into()).stack_size(64 * 1024).spawn(move || sleep(&post))
+            std::thread::Builder::new().name("gort-home".into()).stack_size(1024 * 1024).spawn(move || sleep(&post))
         };
         let Ok(thread) = spawned else {
             // Out of threads: nothing is lost, coroutines share the homes there are.

@@ -252,6 +252,12 @@ pub(crate) fn sleep(m: &'static M) -> bool {
     let idle = &rt.idle;
     // Before the M is in the list: whoever calls it from there makes it a searcher anew.
     let searched = m.searching.replace(false);
+    if let Some(p) = m.p.get() {
+        // SAFETY: this M holds the P. Others may need the homes while it idles.
+        for home in unsafe { p.local() }.spares.drain(..) {
+            rt.homes.push_empty(home);
+        }
+    }
     {
         let mut lists = idle.lists.lock();
         if let Some(p) = m.p.take() {
@@ -339,7 +345,9 @@ fn come_back(m: &'static M) -> Option<bool> {
         return Some(false);
     }
     if m.fixed_home().is_some_and(|home| !home.word.try_wear()) {
-        // Shut: only its own coroutine brings it back.
+        // Shut: only its own coroutine brings it back. If there is work another M must do it.
+        drop(lists);
+        rt.notify();
         return None;
     }
     match idle.pop_p(&mut lists) {
@@ -434,8 +442,7 @@ pub(crate) fn run_on_its_m(m: &'static M, home: &'static Home, g: GRef) {
     let mut lists = m.rt.idle.lists.lock();
     // SAFETY: `g` was taken from a queue, so it is ours, and in no list.
     match unsafe {
-        home.word
-            .wear_or_list(g.as_ptr(), g.claim.get() == super::g::HomeClaim::Shut, |g| m.rt.inject_quietly(GRef::new(g)))
+        home.word.wear_or_list(g.as_ptr(), g.panicking.load(Ordering::Relaxed), |g| m.rt.inject_quietly(GRef::new(g)))
     } {
         Wear::Listed => {}
         Wear::Worn => {

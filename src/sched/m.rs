@@ -193,8 +193,7 @@ impl M {
         if let Some(p) = self.p.get() {
             // SAFETY: this M holds the P.
             let local = unsafe { p.local() };
-            if local.spares.len() < self.rt.homes.spares {
-                home.private.set(false);
+            if local.spares.len() < self.rt.homes.spares && !home.private.get() {
                 local.spares.push(home);
                 return;
             }
@@ -228,11 +227,9 @@ impl M {
         let home = ptr_to_home(g.home.get()).expect("a coroutine that has run has a home");
         let worn = self.worn.get();
         if worn.is_some_and(|worn| ptr::eq(worn, home)) {
-            if home.shutting.get() && !self.current.get().is_null() && self.current.get() != g.as_ptr() {
-                return self.list_behind_panic(home, g);
-            }
+            // Whoever parks while panicking leaves by way of g0, so nobody is chosen behind it.
+            debug_assert!(!home.shutting.get());
             self.current.set(g.as_ptr());
-            g.claim.set(HomeClaim::Share);
             return Some((g.context.get(), 0));
         }
         if !home.fixed_to.is_null() {
@@ -240,10 +237,9 @@ impl M {
             return None;
         }
         // SAFETY: `g` was taken from a queue, so it is ours, and in no list.
-        match unsafe { home.word.wear_or_list(g.as_ptr(), g.claim.get() == HomeClaim::Shut, requeue_raw) } {
+        match unsafe { home.word.wear_or_list(g.as_ptr(), g.panicking.load(Ordering::Relaxed), requeue_raw) } {
             super::home_word::Wear::Listed => None,
             super::home_word::Wear::Worn => {
-                g.claim.set(HomeClaim::Share);
                 home.enter(self);
                 self.leaving.set(worn);
                 self.worn.set(Some(home));
@@ -251,15 +247,6 @@ impl M {
                 Some((g.context.get(), home.thread_pointer))
             }
         }
-    }
-
-    /// The coroutine that is leaving is panicking: nobody else of its home may run.
-    #[cold]
-    fn list_behind_panic(&self, home: &'static Home, g: GRef) -> Option<(*const Context, usize)> {
-        // SAFETY: `g` is ours; the home is worn (by us), so it is listed, never worn twice.
-        let wear = unsafe { home.word.wear_or_list(g.as_ptr(), false, requeue_raw) };
-        debug_assert_eq!(wear, super::home_word::Wear::Listed);
-        None
     }
 
     fn prepare_fresh(&'static self, g: GRef) -> Option<(*const Context, usize)> {
@@ -317,18 +304,16 @@ impl M {
         } else {
             // SAFETY: this M holds the P.
             let local = unsafe { self.p().local() };
-            match local.spares.pop() {
-                Some(home) => {
-                    home.private.set(g.claim.get() == HomeClaim::Alone);
-                    home
-                }
+            let alone = g.claim.get() == HomeClaim::Alone;
+            match if alone { None } else { local.spares.pop() } {
+                Some(home) => home,
                 None => {
                     let current = self.worn.get().filter(|home| !home.shutting.get());
-                    match self.rt.homes.choose(current, g.claim.get() == HomeClaim::Alone, &mut local.random) {
+                    match self.rt.homes.choose(current, alone, &mut local.random) {
                         Some(home) => home,
                         None => {
-                            // Every home is worn this very moment: come back to it.
-                            self.rt.inject(g);
+                            // Every home is worn this very moment: sysmon comes back to it.
+                            self.rt.homes.homeless.lock().unwrap_or_else(|e| e.into_inner()).push(g);
                             return Chosen::GivenAway;
                         }
                     }
@@ -357,12 +342,17 @@ impl M {
         }
     }
 
+    /// [`Self::leave_coroutine`], for g0, which chooses.
+    pub(crate) fn leave_to_g0(&'static self, g: GRef) {
+        self.leave_to(g, self.prepare_g0());
+    }
+
     /// [`Self::leave_coroutine`], for `next` if that can be.
     #[inline(always)]
     pub(crate) fn leave_coroutine_for(&'static self, g: GRef, next: GRef) {
         if next == g {
             // It was readied meanwhile, and taken by ourselves.
-            return self.stay(g);
+            return;
         }
         match self.prepare(next) {
             Some(target) => self.leave_to(g, target),
@@ -375,7 +365,7 @@ impl M {
     fn leave_for_another(&'static self, g: GRef) {
         loop {
             match super::find::find(self) {
-                Some(next) if next == g => return self.stay(g),
+                Some(next) if next == g => return,
                 Some(next) => {
                     if let Some(target) = self.prepare(next) {
                         return self.leave_to(g, target);
@@ -384,11 +374,6 @@ impl M {
                 None => return self.leave_to(g, self.prepare_g0()),
             }
         }
-    }
-
-    fn stay(&self, g: GRef) {
-        g.claim.set(HomeClaim::Share);
-        self.home().shutting.set(false);
     }
 
     #[inline(always)]
@@ -433,10 +418,12 @@ impl M {
                     None => continue,
                 }
             }
-            let here = next.home.get().is_null() && home.live() == 0 && !self.rt_homes_fixed();
+            let here = next.home.get().is_null()
+                && home.live() == 0
+                && home.private.get() == (next.claim.get() == HomeClaim::Alone)
+                && !self.rt_homes_fixed();
             let next_home = if here {
                 // The home that this M wears anyway, since nobody else lives there.
-                home.private.set(next.claim.get() == HomeClaim::Alone);
                 home.move_in();
                 next.home.set(home);
                 home
@@ -498,11 +485,13 @@ impl M {
     /// P, or with none to end it.
     pub(crate) fn call(&self, p: Option<HeldP>) {
         self.given.set(p);
+        // The M may end, and its record be freed, as soon as it sees `CALLED`.
+        let (rt, word) = (self.rt, ptr::from_ref(&self.call));
         // AcqRel. Release: publishes `given` and what else the caller wrote into this M.
         // Acquire: orders the wake-up after the M's going to sleep.
         match self.call.swap(CALLED, Ordering::AcqRel) {
-            ASLEEP => os::futex::wake(&self.call, 1),
-            POLLING => self.rt.poller.wake(),
+            ASLEEP => os::futex::wake(word, 1),
+            POLLING => rt.poller.wake(),
             _ => {}
         }
     }

@@ -61,6 +61,8 @@ pub(crate) struct Local {
     loot: Vec<GRef>,
     /// Picks from `runnext` in a row, and when the clock was first read in this row.
     chain: u32,
+    /// Chains that were ended.
+    slices: u32,
     chain_since: Nanos,
     /// Coroutine numbers left from the block that was drawn.
     ids: std::ops::Range<u64>,
@@ -83,6 +85,7 @@ impl P {
                 random: 0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95),
                 loot: Vec::new(),
                 chain: 0,
+                slices: 0,
                 chain_since: 0,
                 ids: 0..0,
             }),
@@ -125,8 +128,11 @@ impl P {
         if local.chain % CHAIN != 0 || !local.slice_is_over(rt) {
             return Some(g);
         }
-        // The chain has used up its slice: to the tail with it.
+        // The chain has used up its slice: to the tail with it. A fresh one gets every second
+        // slice; `tick` will not do, it is the same modulo 8 whenever a chain of 64 ends.
         local.chain = 0;
+        local.slices = local.slices.wrapping_add(1);
+        let tick = local.slices % 2;
         // SAFETY: as above; `g` is ours.
         unsafe { self.queue.push_ready(g) };
         // SAFETY: as above.

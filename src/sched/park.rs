@@ -30,18 +30,22 @@ pub(crate) fn park(g: GRef, ticket: Ticket, reason: WaitReason) {
     let m = M::current().expect("coroutines run on Ms");
     // Relaxed: our own.
     if g.panicking.load(Ordering::Relaxed) {
-        shut_home(m, g);
+        leave_shut(m, g);
+    } else {
+        m.leave_coroutine(g);
     }
-    m.leave_coroutine(g);
     // Relaxed: for reports only.
     g.reason.store(WaitReason::None as u8, Ordering::Relaxed);
 }
 
-/// The panic count belongs to the home: nobody else may run there until `g` has unwound.
+/// The panic count belongs to the home: nobody else may run there until `g` has unwound. It is
+/// left by way of g0, so that nobody is chosen while it is worn and shut at once.
 #[cold]
-fn shut_home(m: &M, g: GRef) {
-    g.claim.set(super::g::HomeClaim::Shut);
+fn leave_shut(m: &'static M, g: GRef) {
     m.home().shutting.set(true);
+    m.leave_to_g0(g);
+    // Relaxed: nobody looks before the next wait is armed, or the next yield is queued.
+    g.panicking.store(false, Ordering::Relaxed);
 }
 
 /// Queues `g`, whose wait the caller has claimed, to run.
@@ -66,7 +70,7 @@ pub(crate) unsafe fn ready(g: GRef) {
     } else {
         // SAFETY: a runtime outlives its coroutines.
         let rt = unsafe { &*rt };
-        rt.inject(g);
+        rt.inject_from_outside(g);
     }
 }
 
@@ -120,11 +124,15 @@ pub fn yield_now() {
     let Some(g) = M::current_coroutine() else { return std::thread::yield_now() };
     super::cancel::check();
     let m = M::current().expect("coroutines run on Ms");
-    if std::thread::panicking() {
-        // The home would have to be shut; nobody needs that for a yield.
-        return;
-    }
     let p = m.p();
+    if std::thread::panicking() {
+        // Relaxed: published by the queue.
+        g.panicking.store(true, Ordering::Relaxed);
+        // SAFETY: this M holds the P; `g` gives itself away, and its home is worn until g0.
+        unsafe { p.queue.push_ready(g) };
+        m.rt.notify();
+        return leave_shut(m, g);
+    }
     if m.home().word.has_list() {
         super::find::drain(m);
     }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 const HOMES: usize = 256;
 /// Threads that a runtime makes at most to run coroutines.
 const THREADS: usize = 512;
-/// How long the drop of a runtime waits for coroutines that do not end.
+/// How long the drop of a runtime waits while no coroutine ends.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all Ms of a runtime share.
@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     starving: Mutex<Starving>,
     ms: Mutex<Ms>,
     ms_changed: Condvar,
+    /// Threads that are inside [`Self::inject_from_outside`].
+    visitors: AtomicUsize,
     /// Counts ends while the runtime is being dropped.
     ends: AtomicU32,
 }
@@ -80,6 +82,16 @@ impl Shared {
     pub(crate) fn inject(&self, g: GRef) {
         self.injector.push(g);
         self.notify();
+    }
+
+    /// [`Self::inject`] for a thread that nothing else keeps the runtime alive for: `g` may run and
+    /// end, and with it the runtime, before the caller has looked whom to wake.
+    pub(crate) fn inject_from_outside(&self, g: GRef) {
+        // Relaxed: `g` is alive and the caller's, so `end` has not come to look at this yet.
+        self.visitors.fetch_add(1, Ordering::Relaxed);
+        self.inject(g);
+        // Release: the last access; pairs with the Acquire in `end`.
+        self.visitors.fetch_sub(1, Ordering::Release);
     }
 
     /// [`Self::inject`] without waking: for callers that hold the lists' lock and look at the
@@ -249,8 +261,9 @@ pub(crate) fn current_poller() -> Option<&'static Arc<Poller>> {
 /// A scheduling domain: Ps, homes, a netpoller and limits of its own. Several live side by side
 /// in one process.
 ///
-/// Dropping it cancels every coroutine that is left, waits for them to unwind (for at most five
-/// seconds; what is left then is named on standard error and stays), and ends its threads.
+/// Dropping it cancels every coroutine that is left, waits for them to unwind (until none has
+/// ended for five seconds; what is left then is named on standard error and stays), and ends its
+/// threads.
 ///
 /// # Examples
 /// ```
@@ -267,6 +280,9 @@ pub struct Runtime {
 unsafe impl Send for Runtime {}
 // SAFETY: as above.
 unsafe impl Sync for Runtime {}
+// A panic leaves nothing of it half done that anybody could see.
+impl std::panic::UnwindSafe for Runtime {}
+impl std::panic::RefUnwindSafe for Runtime {}
 
 impl Runtime {
     /// A runtime with the defaults.
@@ -417,22 +433,34 @@ fn end(address: Address) {
     // SAFETY: the `Runtime` is being dropped, so this is the only user besides its own Ms.
     let shared: &'static Shared = unsafe { &*address.0 };
     shared.closing.store(true, Ordering::Relaxed);
-    let deadline = Instant::now() + DROP_TIMEOUT;
+    let mut deadline = Instant::now() + DROP_TIMEOUT;
+    let mut before = u64::MAX;
     while shared.live() > 0 {
-        // Acquire: pairs with the Release in `one_ended_slow`.
-        let ends = shared.ends.load(Ordering::Acquire);
         g::for_each_alive(shared, cancel::request);
         crate::shim::asymmetric::heavy(); // for all the requests at once; see `cancel.rs`
         g::for_each_alive(shared, cancel::poke);
-        if shared.live() == 0 {
-            break;
+        // Those that were poked are on their way; new ones come up as they end.
+        let pause = clock::now() + 2_000_000;
+        while shared.live() > 0 && clock::now() < pause {
+            // Acquire: pairs with the Release in `one_ended_slow`.
+            let ends = shared.ends.load(Ordering::Acquire);
+            if shared.live() > 0 {
+                os::futex::wait(&shared.ends, ends, pause);
+            }
         }
-        if Instant::now() >= deadline {
+        let live = shared.live();
+        if live < before {
+            before = live;
+            deadline = Instant::now() + DROP_TIMEOUT;
+        } else if live > 0 && Instant::now() >= deadline {
             return deadlock::report_left_over(shared);
         }
-        os::futex::wait(&shared.ends, ends, clock::now() + 2_000_000);
     }
     sysmon::unregister(shared);
+    // Acquire: pairs with the Release in `inject_from_outside`.
+    while shared.visitors.load(Ordering::Acquire) > 0 {
+        thread::yield_now();
+    }
     // Release: pairs with the Acquire in `is_stopping`.
     shared.stopping.store(true, Ordering::Release);
     crate::shim::asymmetric::heavy(); // an M that goes to sleep sees it, or is in the list
@@ -564,6 +592,7 @@ impl RuntimeBuilder {
             starving: Mutex::new(Starving::default()),
             ms: Mutex::new(Ms::default()),
             ms_changed: Condvar::new(),
+            visitors: AtomicUsize::new(0),
             ends: AtomicU32::new(0),
         }));
         let runtime = Runtime { shared };

@@ -84,10 +84,16 @@ impl Data {
     /// Waits until no coroutine of the scope runs and no result that borrows is left.
     fn finish(&self) {
         self.wait();
-        let orphans = std::mem::take(&mut *self.orphans.lock());
-        for handle in orphans {
-            // Its closure has ended, so this takes no longer than the coroutine's last steps.
-            handle.wait_to_drop();
+        // A result may hold handles, which come to be orphans when it is dropped: until none is left.
+        loop {
+            let orphan = self.orphans.lock().pop();
+            let Some(handle) = orphan else { return };
+            // Its closure has ended, so this takes no longer than the coroutine's last steps. A
+            // panic in a result's drop must not keep us from the others.
+            if catch_unwind(AssertUnwindSafe(|| handle.wait_to_drop())).is_err() {
+                // Relaxed: read by this coroutine, below.
+                self.panics.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 }

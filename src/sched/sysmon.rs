@@ -143,7 +143,11 @@ fn main() {
             let now = clock::now();
             for rt in runtimes.iter() {
                 let memory = memory.entry(ptr::from_ref(rt.0).addr()).or_default();
-                busy |= !rt.0.is_idle();
+                let homeless = std::mem::take(&mut *rt.0.homes.homeless.lock().unwrap_or_else(|e| e.into_inner()));
+                busy |= !rt.0.is_idle() || !homeless.is_empty();
+                for g in homeless {
+                    rt.0.inject(g);
+                }
                 stuck_or_moving |= look(rt.0, memory, now);
             }
             if !busy && idle_looks == IDLE_LOOKS {
