@@ -20,95 +20,71 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How a channel is made.
-trait Kind {
-    /// Messages that it holds.
-    const CAP: Option<usize>;
+/// How a channel is made: the number of messages that it holds, or none if it is unbounded.
+#[derive(Clone, Copy)]
+struct Kind(Option<usize>);
 
-    fn make<T>() -> (Sender<T>, Receiver<T>) {
-        match Self::CAP {
+const RENDEZVOUS: Kind = Kind(Some(0));
+const ONE: Kind = Kind(Some(1));
+const RING: Kind = Kind(Some(7));
+const LIST: Kind = Kind(None);
+
+impl Kind {
+    fn make<T>(self) -> (Sender<T>, Receiver<T>) {
+        match self.0 {
             Some(cap) => bounded(cap),
             None => unbounded(),
         }
     }
 
+    fn cap(self) -> Option<usize> {
+        self.0
+    }
+
     /// Messages that can be sent without waiting; for an unbounded channel, some.
-    fn room() -> usize {
-        Self::CAP.unwrap_or(100)
+    fn room(self) -> usize {
+        self.0.unwrap_or(100)
     }
 }
 
-struct Rendezvous;
-impl Kind for Rendezvous {
-    const CAP: Option<usize> = Some(0);
-}
-struct One;
-impl Kind for One {
-    const CAP: Option<usize> = Some(1);
-}
-struct Ring;
-impl Kind for Ring {
-    const CAP: Option<usize> = Some(7);
-}
-struct List;
-impl Kind for List {
-    const CAP: Option<usize> = None;
-}
-
 /// What runs a check and its two sides.
-trait World {
+#[derive(Clone, Copy)]
+struct World {
     /// Ps of the runtime; 0 if the check itself runs on a plain thread.
-    const PROCS: usize;
-    const LEFT_THREADS: bool = false;
-    const RIGHT_THREADS: bool = false;
+    procs: usize,
+    left_threads: bool,
+    right_threads: bool,
+}
 
-    fn run(check: impl FnOnce() + Send) {
-        match Self::PROCS {
-            0 => check(),
-            procs => builder(procs).build().unwrap().run(check),
+const ONE_PROC: World = World { procs: 1, left_threads: false, right_threads: false };
+const MANY_PROCS: World = World { procs: 4, left_threads: false, right_threads: false };
+const THREADS: World = World { procs: 0, left_threads: true, right_threads: true };
+const TO_THREADS: World = World { procs: 2, left_threads: false, right_threads: true };
+const FROM_THREADS: World = World { procs: 2, left_threads: true, right_threads: false };
+
+impl World {
+    fn run(self, check: fn(Kind, World), kind: Kind) {
+        match self.procs {
+            0 => check(kind, self),
+            procs => builder(procs).build().unwrap().run(|| check(kind, self)),
         }
     }
 
     /// Starts a task of the left side.
-    fn left<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-        Task::start(Self::LEFT_THREADS, f)
+    fn left<T: Send + 'static>(self, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+        Task::start(self.left_threads, f)
     }
 
     /// Starts a task of the right side.
-    fn right<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-        Task::start(Self::RIGHT_THREADS, f)
+    fn right<T: Send + 'static>(self, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+        Task::start(self.right_threads, f)
     }
 
     /// Operations in a stress; a rendezvous of threads takes a thousand times longer than others.
-    fn many<K: Kind>() -> usize {
-        let slow = Self::LEFT_THREADS || Self::RIGHT_THREADS;
-        factor() as usize * if slow && K::CAP.is_some() { 2_000 } else { 20_000 }
+    fn many(self, kind: Kind) -> usize {
+        let slow = self.left_threads || self.right_threads;
+        factor() as usize * if slow && kind.cap().is_some() { 2_000 } else { 20_000 }
     }
-}
-
-struct OneProc;
-impl World for OneProc {
-    const PROCS: usize = 1;
-}
-struct ManyProcs;
-impl World for ManyProcs {
-    const PROCS: usize = 4;
-}
-struct Threads;
-impl World for Threads {
-    const PROCS: usize = 0;
-    const LEFT_THREADS: bool = true;
-    const RIGHT_THREADS: bool = true;
-}
-struct ToThreads;
-impl World for ToThreads {
-    const PROCS: usize = 2;
-    const RIGHT_THREADS: bool = true;
-}
-struct FromThreads;
-impl World for FromThreads {
-    const PROCS: usize = 2;
-    const LEFT_THREADS: bool = true;
 }
 
 /// A coroutine or a thread.
@@ -154,9 +130,9 @@ const SHORT: Duration = Duration::from_millis(5);
 /// A timeout that a working test never reaches.
 const LONG: Duration = Duration::from_secs(60);
 
-fn smoke<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    if K::CAP == Some(0) {
+fn smoke(k: Kind, _: World) {
+    let (s, r) = k.make();
+    if k.cap() == Some(0) {
         assert_eq!(s.try_send(7), Err(TrySendError::Full(7)));
     } else {
         s.send(7).unwrap();
@@ -168,51 +144,51 @@ fn smoke<K: Kind, W: World>() {
     assert_eq!(r.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
 }
 
-fn capacity<K: Kind, W: World>() {
-    let (s, r) = K::make::<u8>();
-    assert_eq!(s.capacity(), K::CAP);
-    assert_eq!(r.capacity(), K::CAP);
+fn capacity(k: Kind, _: World) {
+    let (s, r) = k.make::<u8>();
+    assert_eq!(s.capacity(), k.cap());
+    assert_eq!(r.capacity(), k.cap());
     for cap in [0, 1, 2, 3, 100, 1000] {
         assert_eq!(bounded::<u8>(cap).0.capacity(), Some(cap));
     }
 }
 
-fn len_empty_full<K: Kind, W: World>() {
-    let (s, r) = K::make();
+fn len_empty_full(k: Kind, _: World) {
+    let (s, r) = k.make();
     let check = |len: usize| {
         assert_eq!((s.len(), r.len()), (len, len));
         assert_eq!((s.is_empty(), r.is_empty()), (len == 0, len == 0));
-        assert_eq!((s.is_full(), r.is_full()), (Some(len) == K::CAP, Some(len) == K::CAP));
+        assert_eq!((s.is_full(), r.is_full()), (Some(len) == k.cap(), Some(len) == k.cap()));
     };
     for _ in 0..3 {
-        for len in 0..K::room() {
+        for len in 0..k.room() {
             check(len);
             s.send(len).unwrap();
         }
-        check(K::room());
-        for len in (0..K::room()).rev() {
+        check(k.room());
+        for len in (0..k.room()).rev() {
             r.recv().unwrap();
             check(len);
         }
     }
 }
 
-fn len_under_load<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    let count = W::many::<K>();
+fn len_under_load(k: Kind, w: World) {
+    let (s, r) = k.make();
+    let count = w.many(k);
     let reader = {
         let r = r.clone();
-        W::right(move || {
+        w.right(move || {
             for i in 0..count {
                 assert_eq!(r.recv(), Ok(i));
-                assert!(r.len() <= K::CAP.unwrap_or(count));
+                assert!(r.len() <= k.cap().unwrap_or(count));
             }
         })
     };
-    let writer = W::left(move || {
+    let writer = w.left(move || {
         for i in 0..count {
             s.send(i).unwrap();
-            assert!(s.len() <= K::CAP.unwrap_or(count));
+            assert!(s.len() <= k.cap().unwrap_or(count));
         }
         s
     });
@@ -221,10 +197,10 @@ fn len_under_load<K: Kind, W: World>() {
     assert_eq!((s.len(), r.len()), (0, 0));
 }
 
-fn try_recv<K: Kind, W: World>() {
-    let (s, r) = K::make();
+fn try_recv(k: Kind, w: World) {
+    let (s, r) = k.make();
     assert_eq!(r.try_recv(), Err(TryRecvError::Empty));
-    let writer = W::left(move || s.send(7).unwrap());
+    let writer = w.left(move || s.send(7).unwrap());
     wait_until("the message is there", || match r.try_recv() {
         Ok(message) => {
             assert_eq!(message, 7);
@@ -239,34 +215,34 @@ fn try_recv<K: Kind, W: World>() {
     assert_eq!(r.try_recv(), Err(TryRecvError::Disconnected));
 }
 
-fn try_send<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    for i in 0..K::room() {
+fn try_send(k: Kind, w: World) {
+    let (s, r) = k.make();
+    for i in 0..k.room() {
         assert_eq!(s.try_send(i), Ok(()));
     }
-    if K::CAP.is_some() {
+    if k.cap().is_some() {
         assert_eq!(s.try_send(1000), Err(TrySendError::Full(1000)));
     }
-    let reader = W::right(move || {
-        for i in 0..K::room() + 1 {
+    let reader = w.right(move || {
+        for i in 0..k.room() + 1 {
             assert_eq!(r.recv(), Ok(i));
         }
     });
-    wait_until("there is room, or somebody waits", || s.try_send(K::room()).is_ok());
+    wait_until("there is room, or somebody waits", || s.try_send(k.room()).is_ok());
     reader.join();
     assert_eq!(s.try_send(1), Err(TrySendError::Disconnected(1)));
 }
 
-fn recv<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    let reader = W::right(move || {
+fn recv(k: Kind, w: World) {
+    let (s, r) = k.make();
+    let reader = w.right(move || {
         assert_eq!(r.recv(), Ok(7));
         assert_eq!(r.recv(), Ok(8));
         assert_eq!(r.recv(), Ok(9));
         assert_eq!(r.recv(), Err(RecvError));
         assert_eq!(r.recv(), Err(RecvError));
     });
-    let writer = W::left(move || {
+    let writer = w.left(move || {
         for i in 7..10 {
             s.send(i).unwrap();
             gort::yield_now();
@@ -276,16 +252,16 @@ fn recv<K: Kind, W: World>() {
     reader.join();
 }
 
-fn send<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    let count = K::room() + 3;
-    let writer = W::left(move || {
+fn send(k: Kind, w: World) {
+    let (s, r) = k.make();
+    let count = k.room() + 3;
+    let writer = w.left(move || {
         for i in 0..count {
             s.send(i).unwrap();
         }
         s
     });
-    let reader = W::right(move || {
+    let reader = w.right(move || {
         for i in 0..count {
             assert_eq!(r.recv(), Ok(i));
             gort::yield_now();
@@ -296,58 +272,58 @@ fn send<K: Kind, W: World>() {
     assert_eq!(s.send(777), Err(SendError(777)));
 }
 
-fn recv_timeout<K: Kind, W: World>() {
-    let (s, r) = K::make();
+fn recv_timeout(k: Kind, w: World) {
+    let (s, r) = k.make();
     let start = Instant::now();
     assert_eq!(r.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
     assert!(start.elapsed() >= SHORT);
     assert_eq!(r.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout));
-    let writer = W::left(move || s.send(7).unwrap());
+    let writer = w.left(move || s.send(7).unwrap());
     assert_eq!(r.recv_timeout(LONG), Ok(7));
     writer.join();
     assert_eq!(r.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
     assert_eq!(r.recv_timeout(Duration::MAX), Err(RecvTimeoutError::Disconnected));
 }
 
-fn recv_deadline<K: Kind, W: World>() {
-    let (s, r) = K::make();
+fn recv_deadline(k: Kind, w: World) {
+    let (s, r) = k.make();
     let deadline = Instant::now() + SHORT;
     assert_eq!(r.recv_deadline(deadline), Err(RecvTimeoutError::Timeout));
     assert!(Instant::now() >= deadline);
     assert_eq!(r.recv_deadline(deadline), Err(RecvTimeoutError::Timeout));
-    let writer = W::left(move || s.send(7).unwrap());
+    let writer = w.left(move || s.send(7).unwrap());
     assert_eq!(r.recv_deadline(Instant::now() + LONG), Ok(7));
     writer.join();
     assert_eq!(r.recv_deadline(Instant::now() + LONG), Err(RecvTimeoutError::Disconnected));
 }
 
-fn send_timeout<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    for i in 0..K::room() {
+fn send_timeout(k: Kind, w: World) {
+    let (s, r) = k.make();
+    for i in 0..k.room() {
         s.send_timeout(i, Duration::ZERO).unwrap();
     }
-    if K::CAP.is_some() {
+    if k.cap().is_some() {
         let start = Instant::now();
         assert_eq!(s.send_timeout(77, SHORT), Err(SendTimeoutError::Timeout(77)));
         assert!(start.elapsed() >= SHORT);
     }
-    let reader = W::right(move || {
-        for i in 0..K::room() + 1 {
+    let reader = w.right(move || {
+        for i in 0..k.room() + 1 {
             assert_eq!(r.recv(), Ok(i));
         }
     });
-    assert_eq!(s.send_timeout(K::room(), LONG), Ok(()));
+    assert_eq!(s.send_timeout(k.room(), LONG), Ok(()));
     reader.join();
     assert_eq!(s.send_timeout(78, LONG), Err(SendTimeoutError::Disconnected(78)));
 }
 
-fn send_deadline<K: Kind, W: World>() {
-    let (s, r) = K::make();
+fn send_deadline(k: Kind, _: World) {
+    let (s, r) = k.make();
     let deadline = Instant::now() + SHORT;
-    for i in 0..K::room() {
+    for i in 0..k.room() {
         s.send_deadline(i, deadline).unwrap();
     }
-    if K::CAP.is_some() {
+    if k.cap().is_some() {
         assert_eq!(s.send_deadline(77, deadline), Err(SendTimeoutError::Timeout(77)));
         assert!(Instant::now() >= deadline);
     }
@@ -356,16 +332,16 @@ fn send_deadline<K: Kind, W: World>() {
 }
 
 /// What can be done at once is, whatever the deadline.
-fn expired_deadlines<K: Kind, W: World>() {
-    let (s, r) = K::make();
+fn expired_deadlines(k: Kind, w: World) {
+    let (s, r) = k.make();
     let past = Instant::now();
-    for i in 0..K::room() {
+    for i in 0..k.room() {
         assert_eq!(s.send_deadline(i, past), Ok(()));
     }
-    for i in 0..K::room() {
+    for i in 0..k.room() {
         assert_eq!(r.recv_deadline(past), Ok(i));
     }
-    let writer = W::left(move || s.send(9).unwrap());
+    let writer = w.left(move || s.send(9).unwrap());
     wait_until("the sender is there", || match r.recv_deadline(past) {
         Ok(message) => {
             assert_eq!(message, 9);
@@ -379,9 +355,9 @@ fn expired_deadlines<K: Kind, W: World>() {
     writer.join();
 }
 
-fn send_after_disconnect<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    for i in 0..K::room() {
+fn send_after_disconnect(k: Kind, _: World) {
+    let (s, r) = k.make();
+    for i in 0..k.room() {
         s.send(i).unwrap();
     }
     drop(r);
@@ -391,13 +367,13 @@ fn send_after_disconnect<K: Kind, W: World>() {
     assert_eq!(s.len(), 0);
 }
 
-fn recv_after_disconnect<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    for i in 0..K::room() {
+fn recv_after_disconnect(k: Kind, _: World) {
+    let (s, r) = k.make();
+    for i in 0..k.room() {
         s.send(i).unwrap();
     }
     drop(s);
-    for i in 0..K::room() {
+    for i in 0..k.room() {
         assert_eq!(r.recv(), Ok(i));
     }
     assert_eq!(r.recv(), Err(RecvError));
@@ -406,12 +382,12 @@ fn recv_after_disconnect<K: Kind, W: World>() {
 }
 
 /// Starts senders that wait, or soon will, with messages from 1000 on.
-fn waiting_senders<W: World>(s: &Sender<usize>, count: usize) -> Vec<Task<Result<(), SendError<usize>>>> {
+fn waiting_senders(w: World, s: &Sender<usize>, count: usize) -> Vec<Task<Result<(), SendError<usize>>>> {
     let started = Arc::new(AtomicUsize::new(0));
     let tasks = (0..count)
         .map(|i| {
             let (s, started) = (s.clone(), started.clone());
-            W::left(move || {
+            w.left(move || {
                 started.fetch_add(1, SeqCst);
                 s.send(1000 + i)
             })
@@ -422,12 +398,12 @@ fn waiting_senders<W: World>(s: &Sender<usize>, count: usize) -> Vec<Task<Result
 }
 
 /// Starts receivers that wait, or soon will.
-fn waiting_receivers<W: World>(r: &Receiver<usize>, count: usize) -> Vec<Task<Result<usize, RecvError>>> {
+fn waiting_receivers(w: World, r: &Receiver<usize>, count: usize) -> Vec<Task<Result<usize, RecvError>>> {
     let started = Arc::new(AtomicUsize::new(0));
     let tasks = (0..count)
         .map(|_| {
             let (r, started) = (r.clone(), started.clone());
-            W::right(move || {
+            w.right(move || {
                 started.fetch_add(1, SeqCst);
                 r.recv()
             })
@@ -437,83 +413,83 @@ fn waiting_receivers<W: World>(r: &Receiver<usize>, count: usize) -> Vec<Task<Re
     tasks
 }
 
-fn fill<K: Kind>(s: &Sender<usize>) {
-    for i in 0..K::room() {
+fn fill(k: Kind, s: &Sender<usize>) {
+    for i in 0..k.room() {
         s.send(i).unwrap();
     }
 }
 
-fn disconnect_wakes_senders<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    fill::<K>(&s);
-    let senders = waiting_senders::<W>(&s, 5);
+fn disconnect_wakes_senders(k: Kind, w: World) {
+    let (s, r) = k.make();
+    fill(k, &s);
+    let senders = waiting_senders(w, &s, 5);
     drop(r);
     for (i, result) in join_all(senders).into_iter().enumerate() {
         // An unbounded channel has taken it, unless the receiver was gone by then.
-        assert!(result == Err(SendError(1000 + i)) || K::CAP.is_none());
+        assert!(result == Err(SendError(1000 + i)) || k.cap().is_none());
     }
 }
 
-fn disconnect_wakes_receivers<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    let receivers = waiting_receivers::<W>(&r, 5);
+fn disconnect_wakes_receivers(k: Kind, w: World) {
+    let (s, r) = k.make();
+    let receivers = waiting_receivers(w, &r, 5);
     drop(s);
     assert_eq!(join_all(receivers), [Err(RecvError); 5]);
 }
 
-fn close_fails_sends_and_lets_receives_drain<K: Kind, W: World>() {
+fn close_fails_sends_and_lets_receives_drain(k: Kind, _: World) {
     for by_receiver in [false, true] {
-        let (s, r) = K::make();
-        fill::<K>(&s);
+        let (s, r) = k.make();
+        fill(k, &s);
         assert!(if by_receiver { r.close() } else { s.close() });
         assert!(!s.close() && !r.close());
         assert_eq!(s.send(1), Err(SendError(1)));
         assert_eq!(s.try_send(2), Err(TrySendError::Disconnected(2)));
         assert_eq!(s.send_timeout(3, SHORT), Err(SendTimeoutError::Disconnected(3)));
-        assert_eq!(s.len(), K::room());
-        assert_eq!(r.iter().collect::<Vec<_>>(), (0..K::room()).collect::<Vec<_>>());
+        assert_eq!(s.len(), k.room());
+        assert_eq!(r.iter().collect::<Vec<_>>(), (0..k.room()).collect::<Vec<_>>());
         assert_eq!(r.try_recv(), Err(TryRecvError::Disconnected));
     }
 }
 
-fn close_wakes_senders<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    fill::<K>(&s);
-    let senders = waiting_senders::<W>(&s, 40);
+fn close_wakes_senders(k: Kind, w: World) {
+    let (s, r) = k.make();
+    fill(k, &s);
+    let senders = waiting_senders(w, &s, 40);
     assert!(s.close());
     let failed =
         join_all(senders).into_iter().enumerate().filter(|(i, result)| *result == Err(SendError(1000 + i))).count();
-    assert_eq!(r.iter().count(), K::room() + 40 - failed);
-    assert!(K::CAP.is_none() || failed == 40);
+    assert_eq!(r.iter().count(), k.room() + 40 - failed);
+    assert!(k.cap().is_none() || failed == 40);
 }
 
-fn close_wakes_receivers<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    let receivers = waiting_receivers::<W>(&r, 40);
+fn close_wakes_receivers(k: Kind, w: World) {
+    let (s, r) = k.make();
+    let receivers = waiting_receivers(w, &r, 40);
     assert!(r.close());
     assert_eq!(join_all(receivers), [Err(RecvError); 40]);
     drop(s);
 }
 
-fn close_happens_once<K: Kind, W: World>() {
+fn close_happens_once(k: Kind, w: World) {
     for _ in 0..20 {
-        let (s, r) = K::make::<usize>();
-        let left: Vec<_> = (0..3).map(|_| s.clone()).map(|s| W::left(move || s.close())).collect();
-        let right: Vec<_> = (0..3).map(|_| r.clone()).map(|r| W::right(move || r.close())).collect();
+        let (s, r) = k.make::<usize>();
+        let left: Vec<_> = (0..3).map(|_| s.clone()).map(|s| w.left(move || s.close())).collect();
+        let right: Vec<_> = (0..3).map(|_| r.clone()).map(|r| w.right(move || r.close())).collect();
         assert_eq!(join_all(left.into_iter().chain(right)).into_iter().filter(|&first| first).count(), 1);
     }
 }
 
-fn spsc<K: Kind, W: World>() {
-    let count = W::many::<K>();
-    let (s, r) = K::make();
-    let reader = W::right(move || {
+fn spsc(k: Kind, w: World) {
+    let count = w.many(k);
+    let (s, r) = k.make();
+    let reader = w.right(move || {
         for i in 0..count {
             assert_eq!(r.recv(), Ok(i));
         }
         assert_eq!(r.recv(), Err(RecvError));
     });
-    let writer = W::left(move || {
+    let writer = w.left(move || {
         for i in 0..count {
             s.send(i).unwrap();
         }
@@ -522,15 +498,15 @@ fn spsc<K: Kind, W: World>() {
     reader.join();
 }
 
-fn mpmc<K: Kind, W: World>() {
+fn mpmc(k: Kind, w: World) {
     const TASKS: usize = 4;
-    let count = W::many::<K>();
-    let (s, r) = K::make();
+    let count = w.many(k);
+    let (s, r) = k.make();
     let seen: Arc<Vec<AtomicUsize>> = Arc::new((0..count).map(|_| AtomicUsize::new(0)).collect());
     let writers: Vec<_> = (0..TASKS)
         .map(|_| s.clone())
         .map(|s| {
-            W::left(move || {
+            w.left(move || {
                 for i in 0..count {
                     s.send(i).unwrap();
                 }
@@ -540,7 +516,7 @@ fn mpmc<K: Kind, W: World>() {
     let readers: Vec<_> = (0..TASKS)
         .map(|_| (r.clone(), seen.clone()))
         .map(|(r, seen)| {
-            W::right(move || {
+            w.right(move || {
                 for _ in 0..count {
                     seen[r.recv().unwrap()].fetch_add(1, SeqCst);
                 }
@@ -553,28 +529,28 @@ fn mpmc<K: Kind, W: World>() {
     assert!(seen.iter().all(|seen| seen.load(SeqCst) == TASKS));
 }
 
-fn stress_oneshot<K: Kind, W: World>() {
-    for _ in 0..W::many::<K>() / 20 {
-        let (s, r) = K::make();
-        let writer = W::left(move || s.send(0).is_ok());
-        let reader = W::right(move || r.recv().is_ok());
+fn stress_oneshot(k: Kind, w: World) {
+    for _ in 0..w.many(k) / 20 {
+        let (s, r) = k.make();
+        let writer = w.left(move || s.send(0).is_ok());
+        let reader = w.right(move || r.recv().is_ok());
         // Neither side waits for the other's end.
         assert!(reader.join() && writer.join());
     }
 }
 
-fn stress_iter<K: Kind, W: World>() {
-    let count = W::many::<K>();
-    let (requests, requested) = K::make();
-    let (answers, answered) = K::make();
-    let writer = W::left(move || {
+fn stress_iter(k: Kind, w: World) {
+    let count = w.many(k);
+    let (requests, requested) = k.make();
+    let (answers, answered) = k.make();
+    let writer = w.left(move || {
         for i in requested {
             if answers.send(i * 2).is_err() {
                 break;
             }
         }
     });
-    let reader = W::right(move || {
+    let reader = w.right(move || {
         let mut sum = 0;
         let mut next = 0;
         while next < count {
@@ -592,15 +568,15 @@ fn stress_iter<K: Kind, W: World>() {
     writer.join();
 }
 
-fn stress_timeout_two_tasks<K: Kind, W: World>() {
+fn stress_timeout_two_tasks(k: Kind, w: World) {
     const COUNT: usize = 60;
-    let (s, r) = K::make();
+    let (s, r) = k.make();
     let pause = |i: usize| {
         if i.is_multiple_of(2) {
             gort::time::sleep(Duration::from_micros(300))
         }
     };
-    let writer = W::left(move || {
+    let writer = w.left(move || {
         for i in 0..COUNT {
             pause(i);
             let mut message = i;
@@ -610,7 +586,7 @@ fn stress_timeout_two_tasks<K: Kind, W: World>() {
             }
         }
     });
-    let reader = W::right(move || {
+    let reader = w.right(move || {
         for i in 0..COUNT {
             pause(i + 1);
             loop {
@@ -636,16 +612,16 @@ impl Drop for Counted {
     }
 }
 
-fn drops<K: Kind, W: World>() {
+fn drops(k: Kind, w: World) {
     let mut random = Random::new(common::seed());
     for _ in 0..20 {
         let steps = random.below(500) as usize;
-        let extra = random.below(50) as usize % (K::room() + 1);
+        let extra = random.below(50) as usize % (k.room() + 1);
         let dropped = Arc::new(AtomicUsize::new(0));
-        let (s, r) = K::make();
+        let (s, r) = k.make();
         let reader = {
             let r = r.clone();
-            W::right(move || {
+            w.right(move || {
                 for _ in 0..steps {
                     r.recv().unwrap();
                 }
@@ -653,7 +629,7 @@ fn drops<K: Kind, W: World>() {
         };
         let writer = {
             let (s, dropped) = (s.clone(), dropped.clone());
-            W::left(move || {
+            w.left(move || {
                 for _ in 0..steps {
                     s.send(Counted(dropped.clone())).unwrap();
                 }
@@ -673,14 +649,14 @@ fn drops<K: Kind, W: World>() {
 }
 
 /// Whoever has sent finds a message: the sends that were done are never fewer than the receives.
-fn linearizable<K: Kind, W: World>() {
-    if K::CAP.is_some_and(|cap| cap < 4) {
+fn linearizable(k: Kind, w: World) {
+    if k.cap().is_some_and(|cap| cap < 4) {
         return;
     }
-    let (s, r) = K::make();
+    let (s, r) = k.make();
     let task = |s: Sender<usize>, r: Receiver<usize>| {
         move || {
-            for i in 0..W::many::<K>() {
+            for i in 0..w.many(k) {
                 s.send(i).unwrap();
                 r.try_recv().unwrap();
             }
@@ -689,7 +665,7 @@ fn linearizable<K: Kind, W: World>() {
     let tasks: Vec<_> = (0..4)
         .map(|i| {
             let task = task(s.clone(), r.clone());
-            if i % 2 == 0 { W::left(task) } else { W::right(task) }
+            if i % 2 == 0 { w.left(task) } else { w.right(task) }
         })
         .collect();
     join_all(tasks);
@@ -697,15 +673,15 @@ fn linearizable<K: Kind, W: World>() {
 }
 
 /// Receivers that wait take turns.
-fn fairness<K: Kind, W: World>() {
+fn fairness(k: Kind, w: World) {
     const RECEIVERS: usize = 4;
-    let rounds = W::many::<K>() / 10;
-    let (s, r) = K::make();
+    let rounds = w.many(k) / 10;
+    let (s, r) = k.make();
     let (received, started) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let readers: Vec<_> = (0..RECEIVERS)
         .map(|_| (r.clone(), received.clone(), started.clone()))
         .map(|(r, received, started)| {
-            W::right(move || {
+            w.right(move || {
                 let mut own = 0;
                 started.fetch_add(1, SeqCst);
                 while r.recv().is_ok() {
@@ -731,14 +707,14 @@ fn fairness<K: Kind, W: World>() {
 }
 
 /// One task may have many handles to a channel; all are the same.
-fn fairness_duplicates<K: Kind, W: World>() {
-    let count = W::many::<K>() / 5;
-    let (s, r) = K::make();
+fn fairness_duplicates(k: Kind, w: World) {
+    let count = w.many(k) / 5;
+    let (s, r) = k.make();
     let writer = {
         let handles: Vec<_> = (0..5).map(|_| s.clone()).collect();
-        W::left(move || (0..count).for_each(|i| handles[i % 5].send(i).unwrap()))
+        w.left(move || (0..count).for_each(|i| handles[i % 5].send(i).unwrap()))
     };
-    let reader = W::right(move || {
+    let reader = w.right(move || {
         let handles: Vec<_> = (0..5).map(|_| r.clone()).collect();
         let mut random = Random::new(7);
         (0..count).for_each(|i| assert_eq!(handles[random.below(5) as usize].recv(), Ok(i)));
@@ -749,16 +725,16 @@ fn fairness_duplicates<K: Kind, W: World>() {
 }
 
 /// The message may be what a receive from the same channel returns.
-fn recv_in_send<K: Kind, W: World>() {
-    let (s, r) = K::make();
+fn recv_in_send(k: Kind, w: World) {
+    let (s, r) = k.make();
     let other = {
         let s = s.clone();
-        W::left(move || s.send(1).unwrap())
+        w.left(move || s.send(1).unwrap())
     };
     let taken = Arc::new(AtomicBool::new(false));
     let both = {
         let (r, taken) = (r.clone(), taken.clone());
-        W::right(move || {
+        w.right(move || {
             s.send({
                 let message = r.recv().unwrap();
                 taken.store(true, SeqCst);
@@ -772,19 +748,19 @@ fn recv_in_send<K: Kind, W: World>() {
     assert_eq!(both.join(), Ok(()));
 }
 
-fn channel_through_channel<K: Kind, W: World>() {
+fn channel_through_channel(k: Kind, w: World) {
     type Parcel = Box<dyn Any + Send>;
-    let count = W::many::<K>() / 20;
-    let (s, r) = K::make::<Parcel>();
-    let writer = W::left(move || {
+    let count = w.many(k) / 20;
+    let (s, r) = k.make::<Parcel>();
+    let writer = w.left(move || {
         let mut s = s;
         for _ in 0..count {
-            let (next, r) = K::make::<Parcel>();
+            let (next, r) = k.make::<Parcel>();
             s.send(Box::new(r)).unwrap();
             s = next;
         }
     });
-    let reader = W::right(move || {
+    let reader = w.right(move || {
         let mut r = r;
         for _ in 0..count {
             r = *r.recv().unwrap().downcast::<Receiver<Parcel>>().unwrap();
@@ -794,7 +770,7 @@ fn channel_through_channel<K: Kind, W: World>() {
     reader.join();
 }
 
-fn zero_sized<K: Kind, W: World>() {
+fn zero_sized(k: Kind, w: World) {
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
     struct Unit;
     impl Drop for Unit {
@@ -805,38 +781,38 @@ fn zero_sized<K: Kind, W: World>() {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     DROPPED.store(0, SeqCst);
-    let count = W::many::<K>() / 10;
-    let (s, r) = K::make();
+    let count = w.many(k) / 10;
+    let (s, r) = k.make();
     let writer = {
         let s = s.clone();
-        W::left(move || (0..count).for_each(|_| s.send(Unit).unwrap_or_else(|_| panic!("disconnected"))))
+        w.left(move || (0..count).for_each(|_| s.send(Unit).unwrap_or_else(|_| panic!("disconnected"))))
     };
     let reader = {
         let r = r.clone();
-        W::right(move || (0..count).for_each(|_| drop(r.recv().unwrap())))
+        w.right(move || (0..count).for_each(|_| drop(r.recv().unwrap())))
     };
     writer.join();
     reader.join();
     assert_eq!((DROPPED.load(SeqCst), r.len()), (count, 0));
-    for i in 0..K::room() {
+    for i in 0..k.room() {
         s.try_send(Unit).unwrap_or_else(|_| panic!("no room"));
         assert_eq!(s.len(), i + 1);
     }
     drop(r);
-    assert_eq!(DROPPED.load(SeqCst), count + K::room());
+    assert_eq!(DROPPED.load(SeqCst), count + k.room());
 }
 
-fn huge_messages<K: Kind, W: World>() {
+fn huge_messages(k: Kind, w: World) {
     const SIZE: usize = 64 * 1024;
     #[repr(align(128))]
     struct Huge([u8; SIZE]);
-    let (s, r) = K::make();
-    let writer = W::left(move || {
+    let (s, r) = k.make();
+    let writer = w.left(move || {
         for i in 0..50u8 {
             s.send(Huge([i; SIZE])).unwrap();
         }
     });
-    let reader = W::right(move || {
+    let reader = w.right(move || {
         for i in 0..50u8 {
             let message = r.recv().unwrap();
             assert_eq!((&raw const message).addr() % 128, 0);
@@ -849,7 +825,7 @@ fn huge_messages<K: Kind, W: World>() {
 
 /// Drops that panic: every message is dropped once, and the first panic reaches whoever
 /// dropped the receiver.
-fn panic_on_drop<K: Kind, W: World>() {
+fn panic_on_drop(k: Kind, _: World) {
     struct Bomb(Arc<AtomicUsize>, u64);
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -859,21 +835,21 @@ fn panic_on_drop<K: Kind, W: World>() {
     }
     quiet_panics();
     let dropped = Arc::new(AtomicUsize::new(0));
-    let (s, r) = K::make();
-    for i in 0..K::room() {
+    let (s, r) = k.make();
+    for i in 0..k.room() {
         s.send(Bomb(dropped.clone(), i as u64)).unwrap();
     }
     let result = catch_unwind(AssertUnwindSafe(|| drop(r)));
-    assert_eq!(result.err().map(|p| *p.downcast::<Meant>().unwrap()), (K::room() > 0).then_some(Meant(0)));
-    assert_eq!(dropped.load(SeqCst), K::room());
+    assert_eq!(result.err().map(|p| *p.downcast::<Meant>().unwrap()), (k.room() > 0).then_some(Meant(0)));
+    assert_eq!(dropped.load(SeqCst), k.room());
     // The channel is none the worse for it.
     let result = catch_unwind(AssertUnwindSafe(|| drop(s.send(Bomb(dropped.clone(), 99)))));
     assert!(result.is_err());
-    assert_eq!(dropped.load(SeqCst), K::room() + 1);
+    assert_eq!(dropped.load(SeqCst), k.room() + 1);
 }
 
 /// Messages that hold handles to their own channel and use them when they are dropped.
-fn drop_uses_channel<K: Kind, W: World>() {
+fn drop_uses_channel(k: Kind, _: World) {
     struct Nosy(Sender<Nosy>, Arc<AtomicUsize>, bool);
     impl Drop for Nosy {
         fn drop(&mut self) {
@@ -886,14 +862,14 @@ fn drop_uses_channel<K: Kind, W: World>() {
         }
     }
     let dropped = Arc::new(AtomicUsize::new(0));
-    let (s, r) = K::make();
-    for _ in 0..K::room() {
+    let (s, r) = k.make();
+    for _ in 0..k.room() {
         assert!(s.send(Nosy(s.clone(), dropped.clone(), true)).is_ok());
     }
     // The last handles of its own side may be in the channel.
     drop(s);
     drop(r);
-    assert_eq!(dropped.load(SeqCst), 2 * K::room());
+    assert_eq!(dropped.load(SeqCst), 2 * k.room());
 }
 
 /// The numbers rise, but for some: who was preempted between saying that it runs and waiting
@@ -905,14 +881,14 @@ fn in_order(numbers: &[usize]) {
 }
 
 /// Whoever has waited longest is served first, among thousands.
-fn receivers_are_woken_in_order<K: Kind, W: World>() {
-    let count = if W::RIGHT_THREADS { 100 } else { 2_000 };
-    let (s, r) = K::make();
+fn receivers_are_woken_in_order(k: Kind, w: World) {
+    let count = if w.right_threads { 100 } else { 2_000 };
+    let (s, r) = k.make();
     let entered = Arc::new(AtomicUsize::new(0));
     let readers: Vec<_> = (0..count)
         .map(|i| {
             let (r, begun) = (r.clone(), entered.clone());
-            let task = W::right(move || {
+            let task = w.right(move || {
                 begun.fetch_add(1, SeqCst);
                 r.recv().unwrap()
             });
@@ -925,14 +901,14 @@ fn receivers_are_woken_in_order<K: Kind, W: World>() {
     in_order(&received);
 }
 
-fn senders_are_woken_in_order<K: Kind, W: World>() {
-    let count = if W::LEFT_THREADS { 100 } else { 2_000 };
-    let (s, r) = K::make();
+fn senders_are_woken_in_order(k: Kind, w: World) {
+    let count = if w.left_threads { 100 } else { 2_000 };
+    let (s, r) = k.make();
     let entered = Arc::new(AtomicUsize::new(0));
     let writers: Vec<_> = (0..count)
         .map(|i| {
             let (s, begun) = (s.clone(), entered.clone());
-            let task = W::left(move || {
+            let task = w.left(move || {
                 begun.fetch_add(1, SeqCst);
                 s.send(i).unwrap();
             });
@@ -946,26 +922,26 @@ fn senders_are_woken_in_order<K: Kind, W: World>() {
 }
 
 /// A receiver that gave up has left the queue: a later message goes to somebody else.
-fn who_gave_up_gets_nothing<K: Kind, W: World>() {
-    let (s, r) = K::make();
-    let impatient: Vec<_> = (0..20).map(|_| r.clone()).map(|r| W::right(move || r.recv_timeout(SHORT))).collect();
+fn who_gave_up_gets_nothing(k: Kind, w: World) {
+    let (s, r) = k.make();
+    let impatient: Vec<_> = (0..20).map(|_| r.clone()).map(|r| w.right(move || r.recv_timeout(SHORT))).collect();
     assert_eq!(join_all(impatient), [Err(RecvTimeoutError::Timeout); 20]);
-    let reader = waiting_receivers::<W>(&r, 1);
+    let reader = waiting_receivers(w, &r, 1);
     s.send(5).unwrap();
     assert_eq!(join_all(reader), [Ok(5)]);
-    if K::CAP.is_some() {
-        fill::<K>(&s);
-        let impatient: Vec<_> = (0..20).map(|_| s.clone()).map(|s| W::left(move || s.send_timeout(9, SHORT))).collect();
+    if k.cap().is_some() {
+        fill(k, &s);
+        let impatient: Vec<_> = (0..20).map(|_| s.clone()).map(|s| w.left(move || s.send_timeout(9, SHORT))).collect();
         assert_eq!(join_all(impatient), [Err(SendTimeoutError::Timeout(9)); 20]);
         drop(s);
-        assert_eq!(r.iter().count(), K::room());
+        assert_eq!(r.iter().count(), k.room());
     }
 }
 
-fn handles<K: Kind, W: World>() {
+fn handles(k: Kind, w: World) {
     fn is_sound<T: Send + Sync + UnwindSafe + RefUnwindSafe + std::fmt::Debug>(_: &T) {}
-    let (s, r) = K::make::<u8>();
-    let (other_s, other_r) = K::make::<u8>();
+    let (s, r) = k.make::<u8>();
+    let (other_s, other_r) = k.make::<u8>();
     is_sound(&s);
     is_sound(&r);
     assert!(s.same_channel(&s.clone()) && !s.same_channel(&other_s));
@@ -976,21 +952,21 @@ fn handles<K: Kind, W: World>() {
     // The first handles gone, the clones keep the channel connected.
     let (s2, r2) = (s.clone(), r.clone());
     drop((s, r));
-    let writer = W::left(move || s2.send(3).unwrap());
+    let writer = w.left(move || s2.send(3).unwrap());
     assert_eq!(r2.recv(), Ok(3));
     writer.join();
     assert_eq!(r2.recv(), Err(RecvError));
 }
 
 /// Cancelled while it waits to send, a coroutine has not sent; its message is dropped once.
-fn cancelled_senders_have_not_sent<K: Kind, W: World>() {
-    if K::CAP.is_none() || W::PROCS == 0 || W::LEFT_THREADS {
+fn cancelled_senders_have_not_sent(k: Kind, w: World) {
+    if k.cap().is_none() || w.procs == 0 || w.left_threads {
         return;
     }
     for round in 0..50 {
         let dropped = Arc::new(AtomicUsize::new(0));
-        let (s, r) = K::make();
-        (0..K::room()).for_each(|_| s.send(Counted(Arc::default())).unwrap_or_else(|_| unreachable!()));
+        let (s, r) = k.make();
+        (0..k.room()).for_each(|_| s.send(Counted(Arc::default())).unwrap_or_else(|_| unreachable!()));
         let sent = Arc::new(AtomicUsize::new(0));
         let senders: Vec<_> = (0..4)
             .map(|_| {
@@ -1004,7 +980,7 @@ fn cancelled_senders_have_not_sent<K: Kind, W: World>() {
             .collect();
         let reader = {
             let r = r.clone();
-            W::right(move || (0..round % 3).for_each(|_| drop(r.recv())))
+            w.right(move || (0..round % 3).for_each(|_| drop(r.recv())))
         };
         if round % 2 == 0 {
             gort::yield_now();
@@ -1019,12 +995,12 @@ fn cancelled_senders_have_not_sent<K: Kind, W: World>() {
 }
 
 /// Cancelled while it waits to receive, a coroutine has taken nothing.
-fn cancelled_receivers_have_taken_nothing<K: Kind, W: World>() {
-    if W::PROCS == 0 || W::RIGHT_THREADS {
+fn cancelled_receivers_have_taken_nothing(k: Kind, w: World) {
+    if w.procs == 0 || w.right_threads {
         return;
     }
     for round in 0..50 {
-        let (s, r) = K::make();
+        let (s, r) = k.make();
         let received = Arc::new(Mutex::new(Vec::new()));
         let receivers: Vec<_> = (0..4)
             .map(|_| {
@@ -1036,9 +1012,9 @@ fn cancelled_receivers_have_taken_nothing<K: Kind, W: World>() {
             .collect();
         let last = {
             let (r, received) = (r.clone(), received.clone());
-            W::right(move || r.iter().for_each(|message| received.lock().unwrap().push(message)))
+            w.right(move || r.iter().for_each(|message| received.lock().unwrap().push(message)))
         };
-        let writer = W::left(move || (0..40).for_each(|i| s.send(i).unwrap()));
+        let writer = w.left(move || (0..40).for_each(|i| s.send(i).unwrap()));
         if round % 2 == 0 {
             gort::yield_now();
         }
@@ -1053,12 +1029,12 @@ fn cancelled_receivers_have_taken_nothing<K: Kind, W: World>() {
 }
 
 /// A coroutine that only tries does not keep others from running.
-fn polling_lets_others_run<K: Kind, W: World>() {
-    let (s, r) = K::make();
+fn polling_lets_others_run(k: Kind, w: World) {
+    let (s, r) = k.make();
     let stop = Arc::new(AtomicBool::new(false));
     let poller = {
         let stop = stop.clone();
-        W::right(move || {
+        w.right(move || {
             let mut got = 0;
             while !stop.load(SeqCst) {
                 got += r.try_iter().count();
@@ -1067,7 +1043,7 @@ fn polling_lets_others_run<K: Kind, W: World>() {
             got + r.try_iter().count()
         })
     };
-    let writer = W::left(move || (0..200).for_each(|i| s.send(i).unwrap()));
+    let writer = w.left(move || (0..200).for_each(|i| s.send(i).unwrap()));
     writer.join();
     stop.store(true, SeqCst);
     assert_eq!(poller.join(), 200);
@@ -1081,7 +1057,7 @@ macro_rules! suite {
                 #[test]
                 fn $check() {
                     use super::super::*;
-                    $world::run(super::super::$check::<$kind, $world>);
+                    $world.run(super::super::$check, $kind);
                 }
             )*
         }
@@ -1092,10 +1068,10 @@ macro_rules! world {
     ($($module:ident $world:ident,)*) => {
         $(
             mod $module {
-                world!(@kind rendezvous, $world, Rendezvous);
-                world!(@kind one, $world, One);
-                world!(@kind ring, $world, Ring);
-                world!(@kind list, $world, List);
+                world!(@kind rendezvous, $world, RENDEZVOUS);
+                world!(@kind one, $world, ONE);
+                world!(@kind ring, $world, RING);
+                world!(@kind list, $world, LIST);
             }
         )*
     };
@@ -1116,11 +1092,11 @@ macro_rules! world {
 }
 
 world! {
-    one_proc OneProc,
-    many_procs ManyProcs,
-    threads Threads,
-    to_threads ToThreads,
-    from_threads FromThreads,
+    one_proc ONE_PROC,
+    many_procs MANY_PROCS,
+    threads THREADS,
+    to_threads TO_THREADS,
+    from_threads FROM_THREADS,
 }
 
 #[test]

@@ -167,6 +167,8 @@ impl Registrations {
         }
         let handle = poller.register(fd)?;
         let (record, seen) = (handle.record, handle.first_seen(direction));
+        // There is seldom a second one, and there may be very many descriptors.
+        handles.reserve_exact(1);
         handles.push(handle);
         // An error says that there is a first one already, in another poller.
         let _ = self.first.set(record);

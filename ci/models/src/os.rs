@@ -45,7 +45,7 @@ pub(crate) mod futex {
         true
     }
 
-    pub(crate) fn wake(_: &AtomicU32, _: u32) {
+    pub(crate) fn wake<W>(_: W, _: u32) {
         drop(SLEEPERS.0.lock());
         SLEEPERS.1.notify_all();
     }

@@ -1,6 +1,7 @@
 //! A P: its run queue and its timers.
 
 use super::g::GRef;
+use super::home::Home;
 use super::runq::{self, RunQueue, Steal};
 use super::runtime::Shared;
 use super::timers::Timers;
@@ -20,6 +21,7 @@ pub(crate) struct P {
 pub(crate) struct Local {
     pub(crate) random: u64,
     loot: Vec<GRef>,
+    pub(crate) spares: Vec<&'static Home>,
 }
 
 /// Shorter than in earnest.
@@ -31,11 +33,11 @@ unsafe impl Sync for P {}
 
 impl P {
     pub(crate) fn new(index: usize) -> P {
-        let local = std::cell::UnsafeCell::new(Local { random: 0, loot: Vec::new() });
+        let local = std::cell::UnsafeCell::new(Local { random: 0, loot: Vec::new(), spares: Vec::new() });
         P { index, queue: RunQueue::new(), tick: AtomicU32::new(0), timers: Timers::new(), ended: (), local }
     }
 
-    unsafe fn local(&self) -> &mut Local {
+    pub(crate) unsafe fn local(&self) -> &mut Local {
         // SAFETY: used by the holder only.
         unsafe { &mut *self.local.get() }
     }

@@ -12,7 +12,9 @@ use std::ptr;
 
 real!("park");
 
-fn shut_home(_: &M, _: GRef) {}
+fn leave_shut(_: &M, _: GRef) {
+    unreachable!()
+}
 
 pub(crate) unsafe fn ready(g: GRef) {
     if g.runtime.get().is_null() {

@@ -1,6 +1,7 @@
 //! What the Ms share.
 
 use super::g::GRef;
+use super::home::Home;
 use super::idle::Idle;
 use super::m::M;
 use super::p::{HeldP, P};
@@ -16,6 +17,7 @@ pub(crate) struct Shared {
     pub(crate) injector: Injector,
     pub(crate) idle: Idle,
     pub(crate) poller: Poller,
+    pub(crate) homes: Homes,
     pub(crate) stopping: AtomicBool,
     /// Ms that a model lets be started, with what they were given.
     pub(crate) startable: Mutex<usize>,
@@ -32,6 +34,7 @@ impl Shared {
             injector: Injector::default(),
             idle: Idle::new(procs),
             poller: Poller::default(),
+            homes: Homes,
             stopping: AtomicBool::new(false),
             startable: Mutex::new(0),
             started: Mutex::new(Vec::new()),
@@ -51,6 +54,10 @@ impl Shared {
     pub(crate) fn inject(&self, g: GRef) {
         self.injector.push(g);
         self.notify();
+    }
+
+    pub(crate) fn inject_from_outside(&self, g: GRef) {
+        self.inject(g);
     }
 
     pub(crate) fn inject_quietly(&self, g: GRef) {
@@ -78,6 +85,15 @@ impl Shared {
         *startable -= 1;
         self.started.lock().expect("no panics inside").push(p.expect("with a P"));
         true
+    }
+}
+
+/// Homes have models of their own.
+pub(crate) struct Homes;
+
+impl Homes {
+    pub(crate) fn push_empty(&self, _: &'static Home) {
+        unreachable!()
     }
 }
 
