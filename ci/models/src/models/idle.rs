@@ -61,6 +61,17 @@ impl World0 {
         self.gs[at].reference()
     }
 
+    /// A worker that has just found nothing; runs one G.
+    fn sleep_and_work(&'static self, at: usize) {
+        let m = self.become_m(at);
+        loop {
+            assert!(idle::sleep(m), "nobody ends it");
+            if let Some(g) = find::find(m) {
+                return g.let_go();
+            }
+        }
+    }
+
     /// The life of a worker: it runs `most` Gs, then computes for ever; or until the end.
     fn work(&'static self, at: usize, most: usize) {
         let m = self.become_m(at);
@@ -130,11 +141,31 @@ pub(super) fn last_searcher() {
     assert_eq!(state.rt.started.lock().unwrap().len(), 1, "nobody comes for the second G");
 }
 
+/// The same while the P becomes idle, by an M that gives it up.
+pub(super) fn last_searcher_and_sleeper() {
+    let world = runtime(3, 3, 2);
+    let state = world.get();
+    state.rt.idle.searching.fetch_add(1, Ordering::Relaxed);
+    state.ms[1].get().expect("made").searching.set(true);
+    state.rt.idle.pretend_poller();
+    let searcher = world.spawn(|state| state.work(1, 1));
+    let sleeper = world.spawn(|state| state.sleep_and_work(2));
+    let m = state.become_m(0);
+    for at in 0..2 {
+        // SAFETY: this M holds the P.
+        unsafe { m.p().queue.push_ready(state.g(at)) };
+        state.rt.notify();
+    }
+    searcher.join().unwrap();
+    sleeper.join().unwrap();
+}
+
 /// One who would wake somebody finds that there is no idle P after all, while the last M gives
 /// up its P and a G is submitted.
 pub(super) fn no_idle_p() {
     let world = runtime(1, 1, 1);
-    let worker = world.spawn(|state| state.work(0, 1));
+    world.get().rt.idle.pretend_poller();
+    let worker = world.spawn(|state| state.sleep_and_work(0));
     let waker = world.spawn(|state| state.rt.wake_one());
     let state = world.get();
     state.rt.inject(state.g(0));
@@ -146,7 +177,8 @@ pub(super) fn no_idle_p() {
 /// The same when there is an idle P, but no thread to be had for it.
 pub(super) fn no_thread() {
     let world = runtime(2, 1, 1);
-    let worker = world.spawn(|state| state.work(0, 1));
+    world.get().rt.idle.pretend_poller();
+    let worker = world.spawn(|state| state.sleep_and_work(0));
     let waker = world.spawn(|state| state.rt.wake_one());
     let state = world.get();
     state.rt.inject(state.g(0));

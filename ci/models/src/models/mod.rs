@@ -45,6 +45,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("idle::submit_and_give_up", Some(3), idle::submit_and_give_up),
     ("idle::inject_and_give_up", Some(3), idle::inject_and_give_up),
     ("idle::last_searcher", Some(3), idle::last_searcher),
+    ("idle::last_searcher_and_sleeper", Some(2), idle::last_searcher_and_sleeper),
     ("idle::no_idle_p", Some(4), idle::no_idle_p),
     ("idle::no_thread", Some(4), idle::no_thread),
     ("idle::batch", Some(2), idle::batch),
