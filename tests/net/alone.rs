@@ -1,0 +1,93 @@
+//! Tests that change or measure the whole process, each in a process of its own.
+
+use super::{everywhere, listener, pair, pass, spawn};
+use crate::common::{self, builder};
+use gort::go;
+use gort::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[test]
+fn the_runtime_sleeps_while_all_wait() {
+    // Goal: waiting costs nothing. Method: CPU time while everybody waits for bytes that come
+    // much later. Other tests run at the same time, so this one runs in a process of its own.
+    if !is_child("the_runtime_sleeps_while_all_wait") {
+        return;
+    }
+    builder(2).build().unwrap().run(|| {
+        let (mut client, mut server) = pair();
+        let reader = go!(move || server.read(&mut [0; 4]).unwrap());
+        gort::time::sleep(Duration::from_millis(100));
+        let before = common::cpu_time();
+        gort::time::sleep(Duration::from_millis(500));
+        let used = common::cpu_time() - before;
+        client.write_all(b"x").unwrap();
+        assert_eq!(reader.join().unwrap(), 1);
+        assert!(used < Duration::from_millis(100), "used {used:?} of CPU time while it had nothing to do");
+    });
+}
+
+/// Whether this process was started to run this one test alone. If not, starts one and checks
+/// that the test passes there.
+fn is_child(test: &str) -> bool {
+    const VARIABLE: &str = "GORT_TEST_ALONE";
+    if std::env::var_os(VARIABLE).is_some() {
+        return true;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("alone::{test}"), "--nocapture"])
+        .env(VARIABLE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
+    false
+}
+
+fn limit_descriptors(limit: u64) {
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: 4096 };
+    // SAFETY: reads the limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+}
+
+#[test]
+fn accept_recovers_when_descriptors_run_out() {
+    // Goal: EMFILE is an error of one call; the connection is there when descriptors are.
+    if !is_child("accept_recovers_when_descriptors_run_out") {
+        return;
+    }
+    everywhere(|| {
+        let (listener, address) = listener();
+        let mut clients: Vec<TcpStream> = Vec::new();
+        // Have everything that waiting needs, and a client in the queue.
+        listener.set_deadline(Some(Instant::now() + Duration::from_millis(1)));
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::TimedOut);
+        listener.set_deadline(None);
+        for round in 0..3 {
+            clients.push(TcpStream::connect(address).unwrap());
+            limit_descriptors(0);
+            for _ in 0..3 {
+                assert_eq!(listener.accept().unwrap_err().raw_os_error(), Some(libc::EMFILE));
+            }
+            limit_descriptors(4096);
+            let (mut server, peer) = listener.accept().unwrap();
+            assert_eq!(peer, clients[round].local_addr().unwrap());
+            server.write_all(b"x").unwrap();
+            assert_eq!(clients[round].read(&mut [0; 4]).unwrap(), 1);
+        }
+        // One that waits already when they run out.
+        let listener = Arc::new(listener);
+        let other = listener.clone();
+        let waiting = spawn(move || other.accept().map(|_| ()).map_err(|error| error.raw_os_error()));
+        for _ in 0..100 {
+            pass();
+        }
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        limit_descriptors(0);
+        socket.connect(&address.into()).unwrap();
+        assert_eq!(waiting.join(), Err(Some(libc::EMFILE)));
+        limit_descriptors(4096);
+        listener.accept().unwrap();
+    });
+}
