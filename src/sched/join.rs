@@ -86,7 +86,6 @@ impl From<JoinError> for io::Error {
 ///     assert!(bad.join().unwrap_err().is_panic());
 /// });
 /// ```
-#[must_use = "dropping the handle at once is fine, and `let _ = ..` or `drop(..)` says that it is meant"]
 pub struct JoinHandle<T> {
     g: GRef,
     result: PhantomData<T>,
