@@ -116,7 +116,7 @@ fn a_shield_puts_it_off() {
         let (inside2, done2) = (inside.clone(), done.clone());
         let handle = runtime.spawn(move || {
             shield(|| {
-                shield(|| gort::yield_now());
+                shield(gort::yield_now);
                 inside2.store(true, SeqCst);
                 for _ in 0..20 {
                     gort::time::sleep(Duration::from_micros(200));

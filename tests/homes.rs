@@ -405,7 +405,7 @@ fn the_panic_count_belongs_to_the_coroutine_that_panics() {
                             gort::time::sleep(Duration::from_micros(50))
                         }
                         assert!(!std::thread::panicking(), "another's panic is seen");
-                        let inner = go!(|| std::thread::panicking());
+                        let inner = go!(std::thread::panicking);
                         assert!(!inner.join().unwrap(), "another's panic is seen by a fresh coroutine");
                     }
                 })

@@ -121,7 +121,7 @@ fn joins_and_unparks_go_across() {
     }
     // The panic of one, resumed in the other.
     let panicked = b.spawn(|| panic_meant(4));
-    let error = a.spawn(move || panicked.join().map(|()| ()).unwrap_err()).join().unwrap();
+    let error = a.spawn(move || panicked.join().unwrap_err()).join().unwrap();
     assert!(error.is_panic());
 }
 

@@ -259,7 +259,7 @@ fn a_pair_that_readies_each_other_does_not_starve_the_queue() {
         yield_now();
         let start = Instant::now();
         for _ in 0..5 {
-            go!(|| yield_now()).join().unwrap();
+            go!(yield_now).join().unwrap();
         }
         let took = start.elapsed();
         stop.store(true, SeqCst);

@@ -32,7 +32,7 @@ impl Drop for Borrows<'_> {
 fn borrows_and_joins() {
     with_each_procs(|runtime| {
         runtime.run(|| {
-            let words = vec!["a".to_string(), "bc".into(), "def".into()];
+            let words = ["a".to_string(), "bc".into(), "def".into()];
             let mut count = 0;
             let total: usize = scope(|s| {
                 let handles: Vec<_> = words.iter().map(|word| s.go(move || word.len())).collect();

@@ -44,11 +44,7 @@ fn join_gives_the_panic() {
         let error = runtime.spawn(|| panic_meant(5)).join().unwrap_err();
         assert!(error.is_panic() && !error.is_cancelled());
         assert_eq!(error.into_panic().unwrap().downcast_ref::<Meant>(), Some(&Meant(5)));
-        let error = runtime
-            .spawn(|| std::panic::resume_unwind(Box::new("said so".to_string())))
-            .join()
-            .map(|()| ())
-            .unwrap_err();
+        let error = runtime.spawn(|| std::panic::resume_unwind(Box::new("said so".to_string()))).join().unwrap_err();
         assert_eq!(error.to_string(), "the coroutine panicked: said so");
         assert_eq!(format!("{error:?}"), "Panicked(\"said so\")");
     });

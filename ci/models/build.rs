@@ -52,13 +52,13 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
     ("g_references", "sched/g.rs", &["pub(crate) fn retain(", "pub(crate) unsafe fn release("], Some("G")),
     ("complete", "sched/spawn.rs", &["pub(crate) fn complete("], None),
     ("park", "sched/park.rs", &["pub(crate) fn park("], None),
-    ("ready", "sched/park.rs", &["pub(crate) unsafe fn ready(", "pub(crate) unsafe fn requeue(", "pub(crate) unsafe fn ready_claimed("], None),
     (
-        "m_states",
-        "sched/m.rs",
-        &["const AWAKE:", "const ASLEEP:", "const POLLING:", "const CALLED:"],
+        "ready",
+        "sched/park.rs",
+        &["pub(crate) unsafe fn ready(", "pub(crate) unsafe fn requeue(", "pub(crate) unsafe fn ready_claimed("],
         None,
     ),
+    ("m_states", "sched/m.rs", &["const AWAKE:", "const ASLEEP:", "const POLLING:", "const CALLED:"], None),
     (
         "m_call",
         "sched/m.rs",

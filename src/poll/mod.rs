@@ -128,7 +128,7 @@ impl Poller {
     }
 
     /// Waits for events until the time `until` (0: only looks;
-    /// [`NEVER`](crate::os::clock::NEVER): without end), and gives everybody whose wait it has
+    /// [`NEVER`]: without end), and gives everybody whose wait it has
     /// ended to `ready`, which must ready them. Returns how many. May return early with none:
     /// when a signal came, when [`Self::wake`] was called, when those who waited had gone.
     ///

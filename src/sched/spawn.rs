@@ -238,7 +238,7 @@ impl Builder {
     }
 
     /// Starts a coroutine that lives in the caller's home, so that the closure need not be
-    /// `Send`; see [`spawn_local`](crate::spawn_local).
+    /// `Send`; see [`spawn_local`].
     ///
     /// # Errors
     /// As [`Self::spawn`].

@@ -1,21 +1,23 @@
 //! A test program without libtest's threads: each check starts this very program again with
 //! `GORT_PROGRAM` set, and looks at how that child ends and what it writes.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// What a child runs, in its main thread, which is the only one.
-pub type Program = (&'static str, fn());
+pub(crate) type Program = (&'static str, fn());
 /// What the parent does: usually [`run`] and a look at the outcome.
-pub type Check = (&'static str, fn());
+pub(crate) type Check = (&'static str, fn());
 
 /// Where children are given up.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The outcome of a child.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub stdout: String,
@@ -23,12 +25,12 @@ pub struct Ended {
 }
 
 /// Runs the program called `name` in a child.
-pub fn run(name: &str) -> Ended {
+pub(crate) fn run(name: &str) -> Ended {
     run_with(name, |_| ())
 }
 
 /// The same, with a command that `change` may change.
-pub fn run_with(name: &str, change: impl FnOnce(&mut Command)) -> Ended {
+pub(crate) fn run_with(name: &str, change: impl FnOnce(&mut Command)) -> Ended {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env("GORT_PROGRAM", name).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     change(&mut command);
@@ -69,18 +71,18 @@ pub fn run_with(name: &str, change: impl FnOnce(&mut Command)) -> Ended {
 impl Ended {
     /// The child is content.
     #[track_caller]
-    pub fn is_well(&self) {
+    pub(crate) fn is_well(&self) {
         assert_eq!(self.code, Some(0), "{self:#?}");
     }
 
     #[track_caller]
-    pub fn says(&self, text: &str) {
+    pub(crate) fn says(&self, text: &str) {
         assert!(self.stderr.contains(text), "no \"{text}\" in {self:#?}");
     }
 }
 
 /// The main function of such a test program. Arguments are filters, as libtest has them.
-pub fn main(programs: &[Program], checks: &[Check]) {
+pub(crate) fn main(programs: &[Program], checks: &[Check]) {
     if let Ok(name) = std::env::var("GORT_PROGRAM") {
         let program = programs.iter().find(|program| program.0 == name).expect("a program of this name");
         return program.1();

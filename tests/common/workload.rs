@@ -186,7 +186,7 @@ fn one(number: u64, common: &Arc<Common>) -> u64 {
         let twin = tally.clone();
         let held = vec![round; (round % 100) as usize + 1];
         MAP.with_borrow_mut(|map| {
-            map.insert(number << 32 | round % 7, format!("{number}-{round}"));
+            map.insert((number << 32) | (round % 7), format!("{number}-{round}"));
             if map.len() > 1000 {
                 map.clear();
             }

@@ -85,7 +85,11 @@ fn all(words: &[&str]) -> ExitCode {
             let count = String::from_utf8_lossy(&output.stdout);
             println!("sound   {name:32} {:6.1} s, {} executions{bound}", time.as_secs_f32(), count.trim());
         } else {
-            println!("FAILED  {name:32} {:6.1} s{bound}\n{}", time.as_secs_f32(), String::from_utf8_lossy(&output.stderr));
+            println!(
+                "FAILED  {name:32} {:6.1} s{bound}\n{}",
+                time.as_secs_f32(),
+                String::from_utf8_lossy(&output.stderr)
+            );
             wrong.push(format!("{name} fails"));
         }
     }

@@ -66,6 +66,7 @@ impl World0 {
         let m = self.become_m(at);
         loop {
             assert!(idle::sleep(m), "nobody ends it");
+            loom::thread::yield_now();
             if let Some(g) = find::find(m) {
                 return g.let_go();
             }
@@ -92,6 +93,8 @@ impl World0 {
                     if !idle::sleep(m) {
                         return;
                     }
+                    // It has seen work. That may be old news, but not for ever.
+                    loom::thread::yield_now();
                 }
             }
         }

@@ -17,7 +17,10 @@ struct Waiter {
 impl TwoWords for Waiter {
     fn split(self) -> [*mut (); 2] {
         // Each half says whose it is, so that halves of two waiters are told apart.
-        [ptr::without_provenance_mut(self.task << 32 | self.ticket as usize), ptr::without_provenance_mut(self.ticket as usize)]
+        [
+            ptr::without_provenance_mut(self.task << 32 | self.ticket as usize),
+            ptr::without_provenance_mut(self.ticket as usize),
+        ]
     }
 
     unsafe fn join([first, second]: [*mut (); 2]) -> Waiter {
