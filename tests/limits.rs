@@ -118,7 +118,9 @@ const PROGRAMS: &[Program] = &[
             let runtime = builder(1 + i % 3).build().unwrap();
             runtime.run(|| {
                 let handles: Vec<_> = (0..5).map(|i| go!(move || i)).collect();
-                handles.into_iter().for_each(|handle| std::mem::forget(handle.join().unwrap()));
+                handles.into_iter().for_each(|handle| {
+                    handle.join().unwrap();
+                });
                 drop(go!(gort::park));
             });
         };

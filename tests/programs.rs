@@ -1,5 +1,7 @@
 //! What a whole process does: reports, signals, forks, ends. See `common/programs.rs`.
 
+#![allow(clippy::disallowed_methods, reason = "an earlier handler may be of the old kind")]
+
 mod common;
 #[path = "common/programs.rs"]
 mod harness;
@@ -63,7 +65,6 @@ const PROGRAMS: &[Program] = &[
     ("overflow_at_a_large_frame", || {
         gort::run(|| {
             // One frame larger than the guard: the probes must find it.
-            #[expect(clippy::disallowed_methods, reason = "the handler that was there before may be of the old kind")]
             fn large(depth: u64) -> u64 {
                 let mut room = [depth; 100_000 / 8];
                 std::hint::black_box(&mut room);
