@@ -122,8 +122,9 @@ impl<T: Linked> HomeWord<T> {
         }
         asymmetric::heavy(); // L2, pairs with T2
         // L3. Acquire: as W1, or pairs with the Release of `shut`.
-        let now_ours = self.try_wear()
-            || (owner && self.word.compare_exchange(SHUT, WORN, Ordering::Acquire, Ordering::Relaxed).is_ok());
+        let was_free = self.try_wear();
+        let now_ours =
+            was_free || (owner && self.word.compare_exchange(SHUT, WORN, Ordering::Acquire, Ordering::Relaxed).is_ok());
         if !now_ours {
             return Wear::Listed;
         }
@@ -139,8 +140,12 @@ impl<T: Linked> HomeWord<T> {
             return Wear::Worn;
         }
         // The last wearer has requeued `g`: it is somebody else's, and we have no use for the
-        // home.
-        self.take_off(requeue);
+        // home. It goes back to what it was.
+        if was_free {
+            self.take_off(requeue);
+        } else {
+            self.shut(requeue);
+        }
         Wear::Listed
     }
 

@@ -117,7 +117,7 @@ impl P {
             }
         }
         // SAFETY: the caller's promise.
-        let (g, from) = unsafe { self.queue.pop(tick) }?;
+        let (g, from) = unsafe { self.queue.pop(false) }?;
         // SAFETY: as above.
         let local = unsafe { self.local() };
         if from == runq::From::Queue {
@@ -129,14 +129,14 @@ impl P {
             return Some(g);
         }
         // The chain has used up its slice: to the tail with it. A fresh one gets every second
-        // slice; `tick` will not do, it is the same modulo 8 whenever a chain of 64 ends.
+        // slice.
         local.chain = 0;
         local.slices = local.slices.wrapping_add(1);
-        let tick = local.slices % 2;
+        let oldest = local.slices.is_multiple_of(2);
         // SAFETY: as above; `g` is ours.
         unsafe { self.queue.push_ready(g) };
         // SAFETY: as above.
-        unsafe { self.queue.pop(tick) }.map(|(g, _)| g)
+        unsafe { self.queue.pop(oldest) }.map(|(g, _)| g)
     }
 
     /// As [`Self::pick`] for a coroutine that yields: it goes to the tail if there is another.
@@ -157,7 +157,7 @@ impl P {
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { self.queue.rotate(g, tick) }
+        unsafe { self.queue.rotate(g) }
     }
 
     /// What must not wait for ever behind local work.

@@ -27,6 +27,8 @@ struct Queues {
     next: Option<GRef>,
     ready: VecDeque<GRef>,
     fresh: VecDeque<GRef>,
+    /// Counts what was taken from `ready` and `fresh`.
+    turn: u32,
 }
 
 /// See the module.
@@ -51,6 +53,7 @@ impl RunQueue {
                 next: None,
                 ready: VecDeque::with_capacity(256),
                 fresh: VecDeque::with_capacity(256),
+                turn: 0,
             }),
             length: AtomicUsize::new(0),
             has_next: std::sync::atomic::AtomicBool::new(false),
@@ -146,12 +149,12 @@ impl RunQueue {
         }
     }
 
-    /// Takes the next coroutine; `tick` counts the picks.
+    /// Takes the next coroutine; the oldest fresh one before the ready ones if `oldest` says so.
     ///
     /// # Safety
     /// The calling M holds the P.
     #[inline(always)]
-    pub(crate) unsafe fn pop(&self, tick: u32) -> Option<(GRef, From)> {
+    pub(crate) unsafe fn pop(&self, oldest: bool) -> Option<(GRef, From)> {
         if self.is_empty() {
             return None;
         }
@@ -162,7 +165,8 @@ impl RunQueue {
                     self.has_next.store(false, Ordering::Relaxed);
                     return Some((g, From::Next));
                 }
-                let g = if tick.is_multiple_of(FRESH_EVERY) {
+                queues.turn = queues.turn.wrapping_add(1);
+                let g = if oldest || queues.turn.is_multiple_of(FRESH_EVERY) {
                     queues.fresh.pop_front().or_else(|| queues.ready.pop_front())
                 } else {
                     queues.ready.pop_front().or_else(|| queues.fresh.pop_back())
@@ -179,7 +183,7 @@ impl RunQueue {
     /// # Safety
     /// The calling M holds the P; `g` is the caller's to queue.
     #[inline(always)]
-    pub(crate) unsafe fn rotate(&self, g: GRef, tick: u32) -> Option<GRef> {
+    pub(crate) unsafe fn rotate(&self, g: GRef) -> Option<GRef> {
         if self.is_empty() {
             return None;
         }
@@ -189,10 +193,13 @@ impl RunQueue {
                 let other = if let Some(next) = queues.next.take() {
                     self.has_next.store(false, Ordering::Relaxed);
                     next
-                } else if tick.is_multiple_of(FRESH_EVERY) {
-                    queues.fresh.pop_front().or_else(|| queues.ready.pop_front())?
                 } else {
-                    queues.ready.pop_front().or_else(|| queues.fresh.pop_back())?
+                    queues.turn = queues.turn.wrapping_add(1);
+                    if queues.turn.is_multiple_of(FRESH_EVERY) {
+                        queues.fresh.pop_front().or_else(|| queues.ready.pop_front())?
+                    } else {
+                        queues.ready.pop_front().or_else(|| queues.fresh.pop_back())?
+                    }
                 };
                 queues.ready.push_back(g);
                 self.note(queues);

@@ -72,7 +72,7 @@ pub(super) fn run_queue() {
             if let Steal::Success(g) = queues.owners.steal_into(&queues.thiefs, &mut Vec::new()) {
                 ran.push(g.as_ptr());
             }
-            while let Some((g, _)) = queues.thiefs.pop(1) {
+            while let Some((g, _)) = queues.thiefs.pop(false) {
                 ran.push(g.as_ptr());
             }
         }
@@ -80,11 +80,11 @@ pub(super) fn run_queue() {
     let mut ran = queues.ran[0].lock().unwrap();
     // SAFETY: as above.
     unsafe {
-        ran.extend(queues.owners.pop(1).map(|(g, _)| g.as_ptr()));
+        ran.extend(queues.owners.pop(false).map(|(g, _)| g.as_ptr()));
         queues.owners.push_next(g(2));
-        ran.extend(queues.owners.pop(2).map(|(g, _)| g.as_ptr()));
+        ran.extend(queues.owners.pop(false).map(|(g, _)| g.as_ptr()));
         thief.join().unwrap();
-        while let Some((g, _)) = queues.owners.pop(3) {
+        while let Some((g, _)) = queues.owners.pop(false) {
             ran.push(g.as_ptr());
         }
     }

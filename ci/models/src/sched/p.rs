@@ -44,7 +44,7 @@ impl P {
 
     pub(crate) unsafe fn pick(&self, _: &Shared) -> Option<GRef> {
         // SAFETY: the holder calls it.
-        unsafe { self.queue.pop(1) }.map(|(g, _)| g)
+        unsafe { self.queue.pop(false) }.map(|(g, _)| g)
     }
 
     pub(crate) fn count(_: &()) {}
