@@ -142,8 +142,8 @@ impl Shared {
         }
         let mut lists = idle.lists.lock();
         let Some(p) = idle.pop_p(&mut lists) else {
-            drop(lists);
-            // AcqRel: undone.
+            // AcqRel: undone. Under the lock: whoever sees a P that is given up after this also
+            // sees a count without us.
             idle.searching.fetch_sub(1, Ordering::AcqRel);
             return;
         };
@@ -161,9 +161,17 @@ impl Shared {
                     // No thread to be had: those that run will come to the work in time.
                     let mut lists = idle.lists.lock();
                     idle.push_p(&mut lists, p.index);
-                    drop(lists);
+                    let sleepers = !lists.ms.is_empty();
                     // AcqRel: undone.
                     idle.searching.fetch_sub(1, Ordering::AcqRel);
+                    drop(lists);
+                    if sleepers {
+                        // Whoever submitted meanwhile relied on us: T2, T3.
+                        asymmetric::heavy();
+                        if self.has_work() {
+                            self.wake_one();
+                        }
+                    }
                 }
             }
         }
