@@ -238,7 +238,7 @@ impl P {
             // SAFETY: the caller's promise; `g` came out of the global queue.
             unsafe { if g.is_fresh() { self.queue.push_fresh(g) } else { self.queue.push_ready(g) } };
         }
-        if self.queue.len() > 0 {
+        if self.queue.has_queued() {
             // On their way from there to here a searcher may have missed them.
             rt.notify();
         }
