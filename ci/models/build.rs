@@ -1,7 +1,8 @@
 //! Copies the protocols out of `../../src`, ready to be modelled.
 //!
 //! A copy differs from its original in four ways. Its atomics come from `crate::shim`, which is
-//! loom here, and its `Cell`s are loom's, which fail when two accesses race. Its inner doc comments are plain comments, because it is pulled in by `include!`.
+//! loom here, and its `Cell`s are loom's, which fail when two accesses race, and its memory, which
+//! must be freed. Its inner doc comments are plain comments, because it is pulled in by `include!`.
 //! And every line that a mutation names is there twice: `if crate::broken("name") { the broken
 //! line } else { the line }`, so that one build can run sound or broken in any one way. Before
 //! each statement there is a `crate::step`, which notes it for whoever asks (`GORT_STEPS=1`).
@@ -73,7 +74,7 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         ],
         Some("M"),
     ),
-    ("find", "sched/find.rs", &["fn find_more("], None),
+    ("find", "sched/find.rs", &["fn find_more(", "pub(crate) fn glance("], None),
     (
         "p_take",
         "sched/p.rs",
@@ -100,7 +101,8 @@ fn main() {
     let mut files: Vec<&str> = WHOLE.iter().copied().chain(PARTS.iter().map(|part| part.1)).collect();
     files.sort_unstable();
     files.dedup();
-    for mutation in MUTATIONS {
+    for (at, mutation) in MUTATIONS.iter().enumerate() {
+        assert!(MUTATIONS[..at].iter().all(|other| other.name != mutation.name), "two mutations `{}`", mutation.name);
         assert!(files.contains(&mutation.file), "mutation `{}`: {} is not modelled", mutation.name, mutation.file);
     }
     let mut texts = std::collections::HashMap::new();
@@ -155,6 +157,7 @@ fn prepare(file: &str, original: &str) -> String {
                 .replace("std::sync::atomic", "crate::shim::atomic")
                 .replace("std::hint::spin_loop", "crate::shim::spin_loop")
                 .replace("std::cell::Cell", "loom::cell::Cell")
+                .replace("use std::alloc::", "use crate::os::alloc::")
                 .replace("pub(super)", "pub(crate)");
             writeln!(text, "{line}").expect("a string");
         }
@@ -163,25 +166,47 @@ fn prepare(file: &str, original: &str) -> String {
         assert_eq!(text.matches(from).count(), 1, "`{from}` in src/{file}");
         text = text.replacen(from, to, 1);
     }
+    let mut places = Vec::new();
     for mutation in MUTATIONS.iter().filter(|mutation| mutation.file == file) {
         let whole = item(file, &text, mutation.within);
-        let count = whole.matches(mutation.line).count();
+        let context = mutation.line.replace(['⟦', '⟧'], "");
+        let count = whole.matches(&context).count();
         assert_eq!(
             count, 1,
             "mutation `{}`: `{}` is {count} times in `{}` of src/{file}",
             mutation.name, mutation.line, mutation.within
         );
-        let (line, broken) = (mutation.line, mutation.broken);
-        // A condition of a `let` chain or an expression is wrapped; statements are blocks.
-        let both = if line.ends_with(';') || line.ends_with('}') {
-            format!("if crate::broken(\"{}\") {{ {broken} }} else {{ {line} }}", mutation.name)
-        } else {
-            format!("(if crate::broken(\"{}\") {{ {broken} }} else {{ {line} }})", mutation.name)
-        };
-        let changed = whole.replacen(line, &both, 1);
-        text = text.replacen(&whole, &changed, 1);
+        let at = text.find(&whole).expect("just found") + whole.find(&context).expect("counted");
+        let begin = mutation.line.find('⟦').unwrap_or(0);
+        let length = mutation.line.find('⟧').map_or(context.len(), |end| end - begin - '⟦'.len_utf8());
+        places.push((at + begin, at + begin + length, mutation));
     }
-    text
+    // A part comes after the whole.
+    places.sort_by_key(|&(from, to, _)| (from, std::cmp::Reverse(to)));
+    broken(&text, 0, text.len(), &mut places.into_iter().peekable())
+}
+
+type Places<'a> = std::iter::Peekable<std::vec::IntoIter<(usize, usize, &'a Mutation)>>;
+
+/// `text` between `from` and `to`, with the mutations there.
+fn broken(text: &str, from: usize, to: usize, places: &mut Places) -> String {
+    let mut result = String::new();
+    let mut at = from;
+    while let Some((begin, end, mutation)) = places.next_if(|place| place.0 < to) {
+        assert!(end <= to, "mutation `{}` begins in the line of another and ends behind it", mutation.name);
+        result.push_str(&text[at..begin]);
+        at = end;
+        let (line, broken) = (broken(text, begin, end, places), mutation.broken);
+        // An expression is wrapped, so that it can be part of a condition; statements are blocks.
+        if text[begin..end].ends_with([';', '}']) {
+            write!(result, "if crate::broken(\"{}\") {{ {broken} }} else {{ {line} }}", mutation.name)
+        } else {
+            write!(result, "(if crate::broken(\"{}\") {{ {broken} }} else {{ {line} }})", mutation.name)
+        }
+        .expect("a string");
+    }
+    result.push_str(&text[at..to]);
+    result
 }
 
 /// A note before each statement that begins a line and is known by its first word.

@@ -9,8 +9,8 @@
 //! Owner: O1 `busy` = 1; O2 light fence; O3 if `thief` is 0, go in; then `busy` = 0.
 //! Thief: T1 `thief` = 1; T2 heavy fence; T3 if `busy` is 0, go in; then `thief` = 0.
 //! O2 and T2 order like SeqCst fences, so O3 sees T1 or T3 sees O1: one of them stays out. A
-//! thief that is kept out gives up, an owner that is kept out waits. Modelled in `tests`; without
-//! either fence the model finds both inside.
+//! thief that is kept out gives up, an owner that is kept out waits. Modelled in `ci/models`,
+//! `biased::*`; without either fence the model finds both inside.
 //!
 //! The idea is that of biased locking and of Cilk's THE protocol (Frigo, Leiserson and Randall,
 //! "The Implementation of the Cilk-5 Multithreaded Language", 1998) with the fence moved to the
@@ -65,7 +65,8 @@ impl<T> Biased<T> {
     #[cold]
     fn wait_for_thief(&self) {
         loop {
-            // Release: we have touched nothing; keep O1 to O3 in order.
+            // Release: as in `own`. We have touched nothing now, but a thief that sees this may not
+            // have seen the end of the time before.
             self.busy.store(false, Ordering::Release);
             // Relaxed: O3 is done again below.
             while self.thief.load(Ordering::Relaxed) {

@@ -20,7 +20,7 @@
 //! homes, needs no read-modify-write (a `membarrier` on the other side is rare: the home must be
 //! worn by somebody who stays). The Acquire in W1 pairs with the Release in T1: the new wearer
 //! sees everything that was done under the home, the saved context of its coroutines above all.
-//! Modelled in `tests`: without L2 or T2 a G is lost; with a Relaxed T1 the next wearer sees an
+//! Modelled in `ci/models`, `home_word::*`: without L2 or T2 a G is lost; with a Relaxed T1 the next wearer sees an
 //! old stack.
 //!
 //! Rejected: one word with the list's head in it. Its take-off is a swap, 3 ns more for each

@@ -400,11 +400,9 @@ fn poll(m: &'static M) -> Option<bool> {
         asymmetric::heavy(); // pairs with the light fence in `timers::arm`
         until = until.min(rt.next_timer());
         if m.begin_polling() {
-            if !rt.is_stopping() {
-                rt.note_poll();
-                rt.poller.poll(until, &mut |waiter| found.push(waiter));
-                rt.note_poll();
-            }
+            rt.note_poll();
+            rt.poller.poll(until, &mut |waiter| found.push(waiter));
+            rt.note_poll();
             m.end_polling();
         }
         // Relaxed: nobody need be disturbed now; the timers are looked at below.

@@ -14,7 +14,7 @@
 //!
 //! So a stale claim fails on the ticket, and no reference count guards the memory: the words
 //! live in memory that stays what it is while the process runs (see `g.rs`, `thread_task.rs`).
-//! Modelled in `tests` below: of several claimers one wins, and a stale one never does.
+//! Modelled in `ci/models`, `wait_word::*`: of several claimers one wins, and a stale one never does.
 
 use crate::shim::atomic::{AtomicU64, Ordering};
 

@@ -1,10 +1,15 @@
-//! The model checks: the protocols of gort under every interleaving, and under every value that
-//! the memory model lets a load return (loom; Relaxed loads see old stores).
+//! The model checks: the protocols of gort under every interleaving, or those with so many
+//! preemptions, and under every value that the memory model lets a load return (loom; Relaxed
+//! loads see old stores).
 //!
 //! The code under test is `../../src` itself, copied by `build.rs`; only the world around it is
 //! made for the purpose (`sched/`, `os.rs`): a coroutine is a thread of the checker, a futex is
 //! a condition variable, the netpoller is a flag. The fences of `shim::asymmetric` are SeqCst
 //! fences here, as they are where the kernel has no `membarrier`.
+//!
+//! What they cannot see: that of two light fences neither orders the other (here they do); a load
+//! that a later store of another thread reaches; and, here and there, an order of two accesses
+//! to a word between which one of the two threads had another access to it.
 //!
 //! A model that always passes proves nothing. So each comes with *mutations* (`mutations.rs`):
 //! one line of the protocol weakened or left out. Every mutation must make its model fail.

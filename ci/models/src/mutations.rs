@@ -10,7 +10,8 @@ pub struct Mutation {
     pub file: &'static str,
     /// How the item begins that has the line.
     pub within: &'static str,
-    /// The line, or the part of it, which is there once.
+    /// The line, or the part of it, which is there once. With ⟦ ⟧: what is between them, the rest only
+    /// says where.
     pub line: &'static str,
     /// What it is replaced by.
     pub broken: &'static str,
@@ -18,4 +19,514 @@ pub struct Mutation {
     pub why: &'static str,
 }
 
-pub const MUTATIONS: &[Mutation] = &[];
+/// For each file, for each item in it: `name, model: line => broken, why`.
+macro_rules! mutations {
+    ($($file:literal { $($within:literal { $($name:ident, $area:ident :: $model:ident:
+        $line:literal => $broken:literal, $why:literal;)* })* })*) => {
+        pub const MUTATIONS: &[Mutation] = &[$($($(Mutation {
+            name: stringify!($name),
+            model: concat!(stringify!($area), "::", stringify!($model)),
+            file: $file,
+            within: $within,
+            line: $line,
+            broken: $broken,
+            why: $why,
+        },)*)*)*];
+    };
+}
+
+mutations! {
+    "sched/wait_word.rs" {
+        "pub(crate) fn arm(" {
+            arm_relaxed, wait_word::one_claim: "Ordering::Release" => "Ordering::Relaxed",
+                "a claimer does not see what the owner wrote before";
+            arm_same_ticket, wait_word::stale: "(old | STATE_MASK) + 1 + ARMED" => "(old & !STATE_MASK) + ARMED",
+                "the timer of an old wait ends the next";
+        }
+        "pub(crate) fn claim(" {
+            claim_without_acquire, wait_word::one_claim: "Ordering::AcqRel" => "Ordering::Release",
+                "the claimer does not see what the owner wrote before";
+            claim_without_release, wait_word::one_claim: "Ordering::AcqRel" => "Ordering::Acquire",
+                "the owner does not see the claimer's message";
+            claim_by_store, wait_word::one_claim:
+                "self.0.compare_exchange(ticket.0, claimed, Ordering::AcqRel, Ordering::Relaxed).is_ok()" =>
+                "(self.0.load(Ordering::Acquire) == ticket.0 && { self.0.store(claimed, Ordering::Release); true })",
+                "two claimers win";
+        }
+        "pub(crate) fn armed(" {
+            armed_relaxed, wait_word::one_claim: "Ordering::Acquire" => "Ordering::Relaxed",
+                "cancel decides by what it does not see";
+        }
+        "pub(crate) fn wake(" {
+            wake_relaxed, wait_word::one_claim: "Ordering::Acquire" => "Ordering::Relaxed",
+                "the owner does not see the message";
+        }
+    }
+
+    "sched/wait.rs" {
+        "fn block(" {
+            timeout_without_claim, wait::thread: "!self.waiter.claim(Wake::Timeout)" => "false",
+                "the thread goes on with a wait that is still in force";
+            late_ready_not_awaited, wait::thread: "task.block(NEVER);" => "",
+                "the thread goes on while somebody writes to its stack, and the ready meets its next wait";
+        }
+        "pub(crate) fn abandon(" {
+            abandoned_ready_left, wait::abandon:
+                "Some(self.park(WaitReason::None, NEVER))" => "self.waiter.task.word().wake()",
+                "the ready meets the next wait";
+        }
+    }
+
+    "sched/thread_task.rs" {
+        "pub(crate) fn ready(" {
+            thread_ready_relaxed, wait::thread: "Ordering::Release" => "Ordering::Relaxed",
+                "the thread does not see what came between claim and ready";
+            thread_ready_without_wake, wait::thread_without_end: "futex::wake(&self.go, 1);" => "",
+                "it sleeps on";
+        }
+    }
+
+    "sched/park.rs" {
+        "pub(crate) fn park(" {
+            park_fence, wait::cancel_alone: "asymmetric::light();" => "", "neither sees the other";
+            park_without_look, wait::cancel_alone: "g.cancel.load(Ordering::Relaxed)" => "false",
+                "a request that came before is not seen";
+            park_ignores_shield, wait::shield: "super::cancel::is_open(g)" => "true", "cancelled in its shield";
+            park_without_claim, wait::cancel_and_peer:
+                "g.word.claim(ticket, Wake::Cancel)" => "{ g.word.claim(ticket, Wake::Cancel); true }",
+                "goes on before the peer that has claimed readies it";
+        }
+    }
+
+    "sched/cancel.rs" {
+        "pub(crate) fn cancel(" {
+            cancel_fence, wait::cancel_alone: "asymmetric::heavy();" => "", "neither sees the other";
+            cancel_without_poke, wait::cancel_alone: "poke(g);" => "", "who is parked sleeps on";
+        }
+        "pub(crate) fn poke(" {
+            poke_ignores_shield, wait::shield: "is_open(g)" => "true", "cancelled in its shield";
+        }
+    }
+
+    "sched/timers.rs" {
+        "pub(crate) fn arm(" {
+            timer_arm_fence, idle::timer: "asymmetric::light();" => "",
+                "the poller misses the deadline and is not disturbed";
+            timer_undisturbed, idle::timer: "m.rt.disturb_poller(when);" => "", "the poller sleeps on";
+        }
+        "pub(crate) fn run_due(" {
+            timer_without_claim, wait::deadline:
+                "waiter.claim(Wake::Timeout)" => "{ waiter.claim(Wake::Timeout); true }",
+                "a wait that a peer has ended is readied twice";
+        }
+    }
+
+    "sched/join.rs" {
+        "fn wait_for(" {
+            joiner_unpublished, join::join:
+                "g.state.fetch_or(g::JOINING, Ordering::AcqRel)" => "g.state.fetch_or(g::JOINING, Ordering::Acquire)",
+                "the coroutine reads `joiner` while it is written";
+            join_without_second_look, join::join:
+                "if state & g::COMPLETE != 0 {
+        // It ended just now and did not see us.
+        wait.abandon();
+        return true;
+    }" => "", "it ended before it could see the joiner, who sleeps on";
+            join_timeout_leaves_flag, join::timeout_then_join:
+                "g.state.fetch_and(!g::JOINING, Ordering::AcqRel)" => "g.state.load(Ordering::Acquire)",
+                "the coroutine reads `joiner` while the next wait writes it";
+        }
+        "impl<T> Drop for JoinHandle<T>" {
+            drop_keeps_flag, join::drop_handle: "state - (g::REF | g::HANDLE)" => "state - g::REF",
+                "the coroutine leaves its outcome to a handle that is gone";
+            drop_without_acquire, join::drop_handle:
+                "self.g.state.load(Ordering::Acquire)" => "self.g.state.load(Ordering::Relaxed)",
+                "the outcome is dropped before it is seen";
+        }
+        "pub fn unpark(" {
+            unpark_without_release, join::unpark: "Ordering::AcqRel" => "Ordering::Acquire",
+                "the parker does not see what was done before";
+            unpark_only_token, join::unpark:
+                "unsafe { wait::Waiter::of(self.g, super::wait_word::Ticket::from_bits(old)) }.wake(Wake::Ready);" => "",
+                "who is parked sleeps on";
+        }
+        "fn park_until(" {
+            token_relaxed, join::unpark:
+                "g.token.compare_exchange(TOKEN, EMPTY, Ordering::Acquire, Ordering::Relaxed)" =>
+                "g.token.compare_exchange(TOKEN, EMPTY, Ordering::Relaxed, Ordering::Relaxed)",
+                "the parker does not see what was done before unpark";
+            token_kept, join::unpark: "g.token.store(EMPTY, Ordering::Relaxed);" => "",
+                "the next park returns at once";
+            ticket_kept, join::unpark: "g.token.swap(EMPTY, Ordering::AcqRel);" => "",
+                "the next park returns at once";
+            ticket_by_store, join::unpark:
+                "g.token.compare_exchange(EMPTY, ticket, Ordering::AcqRel, Ordering::Acquire).is_err()" =>
+                "{ g.token.store(ticket, Ordering::Release); false }", "overwrites a token that just came";
+        }
+    }
+
+    "sched/spawn.rs" {
+        "pub(crate) fn complete(" {
+            outcome_unpublished, join::join:
+                "g.state.fetch_or(g::COMPLETE, Ordering::AcqRel)" => "g.state.fetch_or(g::COMPLETE, Ordering::Acquire)",
+                "the joiner takes what it does not see";
+            joiner_unseen, join::join:
+                "g.state.fetch_or(g::COMPLETE, Ordering::AcqRel)" => "g.state.fetch_or(g::COMPLETE, Ordering::Release)",
+                "the coroutine reads `joiner` without seeing it";
+            complete_with_old_state, join::join:
+                "state = g.state.fetch_or(g::COMPLETE, Ordering::AcqRel);" =>
+                "g.state.fetch_or(g::COMPLETE, Ordering::AcqRel);",
+                "a joiner that came just now sleeps on";
+            complete_forgets_outcome, join::drop_handle:
+                "// The handle went away just now and left the outcome to us.
+            drop_outcome(g, state);" => "", "the handle went just now, and nobody drops the outcome";
+        }
+    }
+
+    "sched/g.rs" {
+        "pub(crate) unsafe fn release(" {
+            release_relaxed, join::references: "Ordering::AcqRel" => "Ordering::Relaxed",
+                "the record is recycled while another handle is being used";
+        }
+        "pub(crate) fn retain(" {
+            retain_by_store, join::references:
+                "self.state.fetch_add(REF, Ordering::Relaxed);" =>
+                "self.state.store(self.state.load(Ordering::Relaxed) + REF, Ordering::Relaxed);",
+                "undoes what others did to the state meanwhile";
+        }
+    }
+
+    "sched/home_word.rs" {
+        "pub(crate) fn try_wear(" {
+            wear_relaxed, home_word::one_home: "Ordering::Acquire" => "Ordering::Relaxed",
+                "the wearer sees an old stack";
+            wear_by_store, home_word::one_home:
+                "self.word.compare_exchange(FREE, WORN, Ordering::Acquire, Ordering::Relaxed).is_ok()" =>
+                "(self.word.load(Ordering::Acquire) == FREE && { self.word.store(WORN, Ordering::Relaxed); true })",
+                "two wear it";
+        }
+        "unsafe fn wear_or_list_slow(" {
+            list_relaxed, home_word::one_home: "Ordering::Release" => "Ordering::Relaxed",
+                "whoever drains does not see the link";
+            list_fence, home_word::one_home: "asymmetric::heavy();" => "", "L2: the G is lost";
+            list_without_retry, home_word::one_home: "let was_free = ⟦self.try_wear()⟧;" => "false",
+                "L3: the G is lost";
+            list_runs_requeued, home_word::one_home:
+                "if found {
+            return Wear::Worn;
+        }" => "return Wear::Worn;", "the last wearer has requeued the G: it runs twice";
+            list_forgets_others, home_word::three_ms: "requeue(other);" => "", "the others are lost";
+            list_frees_shut, home_word::shut: "self.shut(requeue);" => "self.take_off(requeue);",
+                "the home of a panicking coroutine is opened";
+            list_owner_without_retry, home_word::shut:
+                "(owner && self.word.compare_exchange(SHUT, WORN, Ordering::Acquire, Ordering::Relaxed).is_ok())" =>
+                "false", "the owner is lost in the list of its own home";
+        }
+        "pub(crate) fn take_off(" {
+            take_off_relaxed, home_word::one_home: "Ordering::Release" => "Ordering::Relaxed",
+                "T1: the next wearer sees an old stack";
+            take_off_fence, home_word::one_home: "asymmetric::light();" => "", "T2: the G is lost";
+            take_off_without_look, home_word::one_home: "self.has_list()" => "false", "T3: the G is lost";
+        }
+        "pub(crate) fn drain(" {
+            drain_relaxed, home_word::one_home: "Ordering::Acquire" => "Ordering::Relaxed", "the links are not seen";
+            drain_by_store, home_word::three_ms:
+                "self.list.swap(ptr::null_mut(), Ordering::Acquire)" =>
+                "{ let head = self.list.load(Ordering::Acquire); self.list.store(ptr::null_mut(), Ordering::Relaxed); head }",
+                "loses who comes in between";
+        }
+        "pub(crate) fn shut(" {
+            shut_free, home_word::shut: "SHUT" => "FREE", "somebody runs in a home that is shut";
+            shut_relaxed, home_word::shut: "Ordering::Release" => "Ordering::Relaxed",
+                "the owner sees an old stack";
+            shut_fence, home_word::shut: "asymmetric::light();" => "", "the owner is lost in the list";
+            shut_without_look, home_word::shut: "self.has_list()" => "false", "the owner is lost in the list";
+        }
+    }
+
+    "sched/biased.rs" {
+        "pub(crate) unsafe fn own<R>(" {
+            owner_fence, biased::owner_and_thief: "asymmetric::light();" => "", "O2: both inside";
+            owner_without_look, biased::owner_and_thief: "self.thief.load(Ordering::Acquire)" => "false",
+                "O3: both inside";
+            owner_look_relaxed, biased::owner_and_thief: "Ordering::Acquire" => "Ordering::Relaxed",
+                "the owner does not see what the thief did";
+            owner_leaves_relaxed, biased::owner_and_thief: "Ordering::Release" => "Ordering::Relaxed",
+                "the thief does not see what the owner did";
+        }
+        "fn wait_for_thief(" {
+            waiting_owner_fence, biased::owner_and_thief: "asymmetric::light();" => "", "both inside";
+            waiting_owner_look_relaxed, biased::owner_and_thief:
+                "self.thief.load(Ordering::Acquire)" => "self.thief.load(Ordering::Relaxed)",
+                "the owner does not see what the thief did";
+            waiting_owner_without_return, biased::owner_and_thief:
+                "if !self.thief.load(Ordering::Acquire) {
+                return;
+            }" => "return;", "another thief may have come: both inside";
+        }
+        "pub(crate) fn steal<R>(" {
+            thief_fence, biased::owner_and_thief: "asymmetric::heavy();" => "", "T2: both inside";
+            thief_without_look, biased::owner_and_thief: "self.busy.load(Ordering::Acquire)" => "false",
+                "T3: both inside";
+            thief_look_relaxed, biased::owner_and_thief:
+                "self.busy.load(Ordering::Acquire)" => "self.busy.load(Ordering::Relaxed)",
+                "the thief does not see what the owner did";
+            thief_by_store, biased::two_thieves:
+                "self.thief.swap(true, Ordering::Acquire)" =>
+                "{ let before = self.thief.load(Ordering::Acquire); self.thief.store(true, Ordering::Relaxed); before }",
+                "T1: two thieves inside";
+            thief_leaves_relaxed, biased::owner_and_thief: "Ordering::Release" => "Ordering::Relaxed",
+                "the owner does not see what the thief did";
+        }
+    }
+
+    "sched/runq.rs" {
+        "pub(crate) fn steal_next(" {
+            next_stolen_twice, biased::run_queue: "queues.next.take()" => "queues.next", "the slot's G comes out twice";
+        }
+        "pub(crate) unsafe fn steal_into(" {
+            stolen_but_noted, biased::run_queue: "self.note(queues);" => "", "the queue never looks empty again";
+        }
+    }
+
+    "sched/lock.rs" {
+        "fn acquire(" {
+            lock_relaxed, lock::spin: "Ordering::Acquire" => "Ordering::Relaxed", "the last holder's work is not seen";
+            lock_by_store, lock::spin:
+                "self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()" =>
+                "(!self.locked.load(Ordering::Acquire) && { self.locked.store(true, Ordering::Relaxed); true })",
+                "two hold it";
+        }
+        "fn lock_slow(" {
+            lock_without_attempt, lock::spin: "self.acquire()" => "true", "two hold it";
+        }
+        "impl<T> Drop for SpinGuard<'_, T>" {
+            unlock_relaxed, lock::spin: "Ordering::Release" => "Ordering::Relaxed",
+                "the next holder does not see the work";
+        }
+    }
+
+    "sched/idle.rs" {
+        "pub(crate) fn notify(" {
+            submit_fence, idle::inject_and_give_up: "asymmetric::light();" => "", "S2: neither sees the other";
+            submit_without_wake, idle::inject_and_give_up: "self.wake_one();" => "", "S3: nobody is woken";
+        }
+        "pub(crate) fn disturb_poller(" {
+            disturb_without_wake, idle::timer: "self.poller.wake();" => "", "the poller sleeps on";
+        }
+        "pub(crate) fn wake_one(" {
+            no_p_undone_unlocked, idle::no_idle_p:
+                "idle.searching.fetch_sub(1, Ordering::AcqRel);
+            return;" => "drop(lists); idle.searching.fetch_sub(1, Ordering::AcqRel); return;",
+                "who sees the next idle P still sees a searcher";
+            no_p_not_undone, idle::no_idle_p:
+                "idle.searching.fetch_sub(1, Ordering::AcqRel);
+            return;" => "return;", "counts as a searcher for ever";
+            no_thread_without_sleepers, idle::no_thread: "!lists.ms.is_empty()" => "false",
+                "who submitted meanwhile has relied on us";
+            no_thread_without_look, idle::no_thread: "self.has_work()" => "false",
+                "who submitted meanwhile has relied on us";
+            no_thread_fence, idle::no_thread: "asymmetric::heavy();" => "", "the look sees nothing, the submitter us";
+        }
+        "pub(crate) fn stop_searching(" {
+            found_fence, idle::last_searcher_and_sleeper: "asymmetric::light();" => "",
+                "F2: misses the idle P, while a submitter relies on us";
+            found_without_look, idle::last_searcher: "m.rt.has_work()" => "false",
+                "F3: who submitted meanwhile has relied on us";
+            found_not_counted, idle::last_searcher:
+                "m.rt.idle.searching.fetch_sub(1, Ordering::AcqRel)" => "m.rt.idle.searching.load(Ordering::Relaxed)",
+                "F1: counts as a searcher for ever";
+        }
+        "pub(crate) fn sleep(" {
+            give_up_fence, idle::inject_and_give_up: "asymmetric::heavy();" => "", "T2: neither sees the other";
+            give_up_without_look, idle::inject_and_give_up: "rt.has_work()" => "false", "T3: nobody comes for the G";
+            give_up_not_stopping, idle::stop_sleeper: "rt.is_stopping()" => "false",
+                "whoever ends the runtime did not find us in the list";
+            give_up_not_counted, idle::last_searcher_and_sleeper: "m.searching.replace(false)" => "m.searching.take() && false", "T1: counts as a searcher for ever";
+            retired_in_list, idle::retire:
+                "lists.ms.remove(at);
+                return false;" => "return false;", "somebody calls it, and nobody comes";
+            poller_for_ever, idle::timer_and_poller: "idle.polling.swap(false, Ordering::Release);" => "",
+                "nobody polls again";
+        }
+        "fn come_back(" {
+            back_not_counted, idle::inject_and_give_up: "idle.searching.fetch_add(1, Ordering::AcqRel);" => "",
+                "it is counted out without having been counted in";
+            back_still_listed, idle::two_timers_polled:
+                "⟦lists.ms.remove(at);⟧
+            drop(lists);" => "", "somebody calls it while it works";
+        }
+        "fn poll(" {
+            poll_fence, idle::timer: "asymmetric::heavy();" => "", "misses the deadline and is not disturbed";
+            poll_without_second_look, idle::timer: "until.min(rt.next_timer())" => "until",
+                "misses a deadline that came before the fence";
+            poll_without_word, idle::timer: "idle.poll_until.store(until, Ordering::Relaxed);" => "",
+                "nobody knows that it must be disturbed";
+        }
+    }
+
+    "sched/find.rs" {
+        "pub(crate) fn glance(" {
+            glance_without_notify, idle::two_timers_found: "rt.notify();" => "", "nobody comes for the second";
+        }
+    }
+
+    "sched/p.rs" {
+        "pub(crate) unsafe fn take_injected(" {
+            batch_without_notify, idle::batch: "rt.notify();" => "",
+                "a searcher missed them on their way from queue to queue";
+        }
+    }
+
+    "sched/m.rs" {
+        "pub(crate) fn sleep(" {
+            asleep_by_store, idle::stop_sleeper:
+                "self.call.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()" =>
+                "{ self.call.store(ASLEEP, Ordering::Release); true }", "overwrites the call";
+            awake_by_store, idle::retire:
+                "self.call.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire).is_err()" =>
+                "{ self.call.store(AWAKE, Ordering::Release); false }", "overwrites the call";
+        }
+        "pub(crate) fn begin_polling(" {
+            polling_by_store, idle::stop_poller:
+                "self.call.compare_exchange(AWAKE, POLLING, Ordering::AcqRel, Ordering::Acquire).is_ok()" =>
+                "{ self.call.store(POLLING, Ordering::Release); true }", "overwrites the call";
+        }
+        "pub(crate) fn end_polling(" {
+            polled_by_store, idle::stop_poller:
+                "self.call.compare_exchange(POLLING, AWAKE, Ordering::AcqRel, Ordering::Acquire).is_ok()" =>
+                "{ self.call.store(AWAKE, Ordering::Release); true }", "overwrites the call";
+        }
+        "pub(crate) fn call(" {
+            call_unpublished, idle::inject_and_give_up: "Ordering::AcqRel" => "Ordering::Acquire",
+                "the M reads what it was given while that is written";
+            call_leaves_sleeper, idle::stop_sleeper: "os::futex::wake(word, 1)" => "()", "the M sleeps on";
+            call_leaves_poller, idle::stop_poller: "rt.poller.wake()" => "()", "the M sleeps on";
+        }
+    }
+
+    "sched/sysmon.rs" {
+        "pub(crate) fn wake(" {
+            sysmon_wake_fence, idle::sysmon_sleeps: "asymmetric::light();" => "", "neither sees the other";
+        }
+        "fn cut_short(" {
+            sysmon_cut_without_word, idle::sysmon_sleeps: "SLEEP.store(AWAKE, Ordering::Release);" => "",
+                "sysmon goes back to sleep";
+            sysmon_cut_without_wake, idle::sysmon_sleeps: "futex::wake(&SLEEP, 1);" => "", "sysmon sleeps on";
+        }
+        "fn sleep(" {
+            sysmon_sleep_fence, idle::sysmon_sleeps: "asymmetric::heavy();" => "", "neither sees the other";
+            sysmon_sleep_without_look, idle::sysmon_sleeps:
+                "runtimes().iter().any(|rt| !rt.0.is_idle())" => "false", "sleeps while a P is busy";
+        }
+    }
+
+    "poll/word.rs" {
+        "pub(crate) fn note_drained(" {
+            drained_too_late, poll_word::drained:
+                "seen.count()" => "{ let _ = seen; self.word.load(Ordering::Relaxed) & COUNT }",
+                "the note covers an edge that came after the read";
+        }
+        "pub(crate) fn is_drained(" {
+            drained_at_the_end, poll_word::drained_end: "seen.0 & ALWAYS == 0" => "true",
+                "waits for an end that was announced";
+        }
+        "pub(crate) fn publish(" {
+            publish_after_edge, poll_word::edge:
+                "if word & COUNT != seen.count() {
+                // An edge came while we wrote; it left the slot to us.
+                // Release: pairs with the Acquire of the next who claims the slot.
+                self.word.fetch_and(!CLAIMED, Ordering::Release);
+                return None;
+            }" => "", "waits for an edge that has come";
+            publish_keeps_slot, poll_word::edge: "self.word.fetch_and(!CLAIMED, Ordering::Release);" => "",
+                "nobody can use the slot again";
+            publish_relaxed, poll_word::edge:
+                "self.word.compare_exchange_weak(word, published, Ordering::Release, Ordering::Acquire)" =>
+                "self.word.compare_exchange_weak(word, published, Ordering::Relaxed, Ordering::Acquire)",
+                "whoever takes the waiter does not see the slot";
+            publish_over_another, poll_word::two_readers:
+                "if word & (WAITING | CLAIMED) != 0 {
+                return self.publish_overflow(seen, waiter);
+            }" => "", "two write the slot";
+        }
+        "fn publish_overflow(" {
+            overflow_after_edge, poll_word::two_readers:
+                "if word & COUNT != seen.count() {
+                overflow.pop();
+                return None;
+            }" => "", "waits for an edge that has come";
+            overflow_without_bit, poll_word::two_readers: "word | OVERFLOW" => "word", "no edge finds it";
+        }
+        "pub(crate) fn retract(" {
+            retract_uncounted, poll_word::retract: "(word & !WAITING).wrapping_add(EDGE)" => "word & !WAITING",
+                "an edge takes halves of two waiters out of the slot";
+        }
+        "pub(crate) fn edge(" {
+            edge_uncounted, poll_word::edge: "(word & !(WAITING | OVERFLOW)).wrapping_add(EDGE)" =>
+                "(word & !(WAITING | OVERFLOW))", "who is about to wait does not notice it";
+            edge_relaxed, poll_word::edge:
+                "self.word.load(Ordering::Acquire)" => "self.word.load(Ordering::Relaxed)",
+                "takes a waiter that it does not see";
+            edge_retry_relaxed, poll_word::edge:
+                "self.word.compare_exchange_weak(word, counted, Ordering::AcqRel, Ordering::Acquire)" =>
+                "self.word.compare_exchange_weak(word, counted, Ordering::AcqRel, Ordering::Relaxed)",
+                "takes a waiter that it does not see";
+            edge_forgets_end, poll_word::drained_end: "counted |= ALWAYS;" => "", "the end is waited for";
+            edge_forgets_overflow, poll_word::two_readers: "word & OVERFLOW != 0" => "false",
+                "the second reader sleeps on";
+        }
+    }
+
+    "channel/blocking.rs" {
+        "unsafe fn send_slow<'a>(" {
+            send_joins_late, channel::rendezvous:
+                "unsafe { self.send_wait(state, wait, value, armed.deadline) }" =>
+                "{ drop(state); let state = self.lock(); unsafe { self.send_wait(state, wait, value, armed.deadline) } }",
+                "a receiver comes between the step and the queue: both wait";
+        }
+        "unsafe fn recv_slow<'a>(" {
+            recv_joins_late, channel::full_ring:
+                "unsafe { self.recv_wait(state, wait, out, armed.deadline) }" =>
+                "{ drop(state); let state = self.lock(); unsafe { self.recv_wait(state, wait, out, armed.deadline) } }",
+                "a message comes between the step and the queue";
+        }
+        "unsafe fn recv_given_up(" {
+            recv_stays_queued, channel::recv_timeout: "unsafe { self.leave(Side::Recv, node) };" => "let _ = node;",
+                "a sender meets a frame that is gone";
+        }
+        "unsafe fn send_given_up(" {
+            send_stays_queued, channel::send_timeout: "unsafe { self.leave(Side::Send, node) };" => "let _ = node;",
+                "a receiver meets a frame that is gone";
+        }
+    }
+
+    "channel/chan.rs" {
+        "pub(crate) unsafe fn join(" {
+            join_without_flag, channel::rendezvous: "self.change_flags(side.waiting(), 0);" => "",
+                "nobody looks for the waiter";
+        }
+        "pub(crate) fn close(" {
+            close_wakes_nobody, channel::close: "self.wake_all();" => "", "who waits sleeps on";
+            close_without_flag, channel::close: "self.change_flags(CLOSED, 0);" => "", "who comes later waits for ever";
+        }
+    }
+
+    "channel/waitq.rs" {
+        "pub(crate) fn pop(" {
+            pop_without_claim, channel::recv_timeout: "node.task.claim()" => "{ node.task.claim(); true }",
+                "passes a message to somebody who waits no more";
+        }
+    }
+
+    "channel/handles.rs" {
+        "impl<T, W: Task> Drop for Leave<T, W>" {
+            left_by_store, channel::close: "chan.handles.left.swap(true, Ordering::AcqRel)" =>
+                "{ let left = chan.handles.left.load(Ordering::Acquire); chan.handles.left.store(true, Ordering::Release); left }",
+                "neither side frees the channel";
+        }
+        "unsafe fn last_receiver(" {
+            messages_left_behind, channel::discard: "chan.discard();" => "", "messages are not dropped";
+        }
+    }
+}

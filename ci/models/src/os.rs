@@ -17,6 +17,13 @@ pub(crate) mod clock {
     }
 }
 
+pub(crate) mod alloc {
+    //! The allocator: what is not freed at the end of an execution fails it.
+
+    pub(crate) use loom::alloc::{Layout, alloc, dealloc};
+    pub(crate) use std::alloc::handle_alloc_error;
+}
+
 pub(crate) mod futex {
     //! Futexes: one queue for all words. Whether a sleep with a deadline is over at once, or
     //! never by itself, is for the model to say; in between it is the same as at once, later.

@@ -193,6 +193,24 @@ pub(super) fn close() {
     assert!(tasks.gs.iter().all(|g| !g.is_let_go()), "readied without a wait");
 }
 
+/// The receiver goes while a message is sent: it is dropped, by whom ever, or given back.
+pub(super) fn discard() {
+    let world = channel(2, 1);
+    let sender = world.spawn(|tasks| {
+        tasks.become_coroutine(1);
+        let _ = tasks.shared.send(0, Until::Done);
+        // SAFETY: the sender's handle.
+        unsafe { Chan::drop_sender(tasks.shared.channel) };
+    });
+    let tasks = world.get();
+    tasks.become_coroutine(0);
+    // SAFETY: the receiver's handle.
+    unsafe { Chan::drop_receiver(tasks.shared.channel) };
+    sender.join().unwrap();
+    let dropped = tasks.shared.contents[0].get() & 0x100 != 0;
+    assert_eq!(u32::from(dropped) + tasks.shared.seen(0), 1, "dropped or given back, not both, not neither");
+}
+
 /// `looks_empty` without the lock: what was sent before is not overlooked.
 pub(super) fn looks_empty() {
     let world = channel(1, 1);

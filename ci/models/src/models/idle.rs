@@ -230,6 +230,56 @@ pub(super) fn timer() {
     worker.join().unwrap();
 }
 
+/// Two timers, one after the other, and one M: it polls again after it has run what the first one
+/// readied.
+pub(super) fn timer_and_poller() {
+    let world = runtime(2, 2, 2);
+    let state = world.get();
+    let tickets = [0, 1].map(|at| state.gs[at].word.arm());
+    let worker = world.spawn(|state| state.work(1, 2));
+    state.become_m(0);
+    for at in 0..2 {
+        // SAFETY: armed just above.
+        timers::arm(500, unsafe { Waiter::of(state.g(at), tickets[at]) });
+        state.gs[at].stay_away();
+    }
+    worker.join().unwrap();
+}
+
+/// An M finds two of its timers due, runs the one and goes on computing: another comes for the
+/// other. `find` or the poller looks at the timers.
+fn two_timers(poller: bool) {
+    let world = runtime(2, 2, 2);
+    let state = world.get();
+    let m = state.become_m(0);
+    for at in 0..2 {
+        let ticket = state.gs[at].word.arm();
+        // SAFETY: armed just above.
+        timers::arm(500, unsafe { Waiter::of(state.g(at), ticket) });
+    }
+    if !poller {
+        state.rt.idle.pretend_poller();
+    }
+    let worker = world.spawn(|state| state.sleep_and_work(1));
+    if poller {
+        let worker = world.spawn(|state| state.sleep_and_work(0));
+        worker.join().unwrap();
+    } else {
+        find::find(m).expect("due").let_go();
+    }
+    worker.join().unwrap();
+    state.gs[0].stay_away();
+    state.gs[1].stay_away();
+}
+
+pub(super) fn two_timers_found() {
+    two_timers(false);
+}
+
+pub(super) fn two_timers_polled() {
+    two_timers(true);
+}
+
 /// The runtime ends while an M goes to sleep, in the poller or on its futex.
 fn stop(poller: bool) {
     let world = runtime(1, 1, 0);

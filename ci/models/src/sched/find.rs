@@ -7,9 +7,6 @@ use crate::os::clock;
 
 real!("find");
 
-/// Timers are looked at by the pollers of the models.
-fn glance(_: &M) {}
-
 pub(crate) fn find(m: &'static M) -> Option<GRef> {
     // SAFETY: it holds the P.
     match unsafe { m.p().pick(m.rt) } {
