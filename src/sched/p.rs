@@ -64,6 +64,8 @@ pub(crate) struct Local {
     /// Chains that were ended.
     slices: u32,
     chain_since: Nanos,
+    /// When the oldest fresh coroutine last had its turn.
+    oldest_since: Nanos,
     /// Coroutine numbers left from the block that was drawn.
     ids: std::ops::Range<u64>,
 }
@@ -87,6 +89,7 @@ impl P {
                 chain: 0,
                 slices: 0,
                 chain_since: 0,
+                oldest_since: 0,
                 ids: 0..0,
             }),
         }
@@ -169,7 +172,22 @@ impl P {
             // SAFETY: `run_due` hands out claimed waiters, each once; this M holds the P.
             unsafe { super::park::ready_claimed(rt, self, waiter) }
         });
-        rt.steal_injected_one()
+        if let Some(g) = rt.steal_injected_one() {
+            return Some(g);
+        }
+        if self.queue.len() < 2 {
+            return None;
+        }
+        // Under young ones that beget younger ones the oldest would never run.
+        // SAFETY: the caller's promise.
+        let local = unsafe { self.local() };
+        let now = clock::now();
+        if now - local.oldest_since < rt.slice_ns {
+            return None;
+        }
+        local.oldest_since = now;
+        // SAFETY: the caller's promise.
+        unsafe { self.queue.pop_oldest() }
     }
 
     /// Takes work from the other Ps' queues: half of the first that has some.
