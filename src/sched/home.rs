@@ -59,7 +59,8 @@
 //! # Sharing
 //!
 //! Up to [`Homes::limit`] homes are made, as coroutines come to live; a program of ten
-//! coroutines makes at most ten. Beyond that coroutines share, the emptiest home first. Sharers
+//! coroutines makes at most ten. Beyond that coroutines share, no home by more than about twice
+//! the average, and those that began one after the other live together (`Homes::share`). Sharers
 //! never run in parallel, and one that computes or blocks delays the others of its home.
 //!
 //! # Fixed homes
@@ -80,10 +81,16 @@ use super::home_word::HomeWord;
 use super::m::M;
 use crate::os;
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+
+/// Threads that are started ahead of the demand at most, for each one that is demanded.
+const AHEAD_MOST: usize = 3;
+/// For how long a thread that is coming is waited for without sleeping: about 200 us.
+const SLEEPER_YIELDS: u32 = 400;
 
 /// A thread's identity that coroutines live in; see the module's essay.
 #[repr(align(128))]
@@ -176,7 +183,7 @@ pub(crate) struct Homes {
     own_empty: Mutex<Vec<&'static Home>>,
     /// Fresh coroutines that found every home worn: sysmon queues them again.
     pub(crate) homeless: Mutex<Vec<GRef>>,
-    sleepers: Mutex<Vec<Sleeper>>,
+    sleepers: Mutex<Sleepers>,
     /// Making a home has failed; share what there is.
     exhausted: AtomicBool,
 }
@@ -191,12 +198,57 @@ struct Sleeper {
 // SAFETY: the home pointer is only carried to `end`.
 unsafe impl Send for Sleeper {}
 
+/// The threads behind the homes.
+#[derive(Default)]
+struct Sleepers {
+    /// Those whose homes are in use.
+    asleep: Vec<Sleeper>,
+    /// Those that were started ahead of the demand, in that order.
+    coming: VecDeque<(Arc<Post>, JoinHandle<()>)>,
+}
+
+impl Sleepers {
+    /// The first thread that has fallen asleep, of those that are coming; waits for it. None if
+    /// none is coming.
+    fn await_one(&mut self) -> Option<(Arc<Post>, JoinHandle<()>)> {
+        // A new thread takes some 50 us; to sleep and be woken for it would take as long again.
+        for _ in 0..SLEEPER_YIELDS {
+            if let Some(at) = self.coming.iter().position(|(post, _)| post.is_asleep()) {
+                return self.coming.remove(at);
+            }
+            if self.coming.is_empty() {
+                return None;
+            }
+            std::thread::yield_now();
+        }
+        let first = self.coming.pop_front()?;
+        while !first.0.is_asleep() {
+            os::futex::wait(&first.0.state, 0, os::clock::NEVER);
+        }
+        Some(first)
+    }
+}
+
 /// Where the home's thread leaves its address and sleeps.
 struct Post {
     thread_pointer: AtomicUsize,
     m_slot: AtomicPtr<*mut u8>,
     /// 0: not there yet; 1: asleep; 2: to end.
     state: AtomicU32,
+}
+
+impl Post {
+    fn is_asleep(&self) -> bool {
+        // Acquire: pairs with the Release in `sleep`.
+        self.state.load(Ordering::Acquire) != 0
+    }
+
+    /// Ends the thread, which sleeps.
+    fn end(&self) {
+        // Release: what was done under the home comes before the destructors.
+        self.state.store(2, Ordering::Release);
+        os::futex::wake(&self.state, 1);
+    }
 }
 
 impl Homes {
@@ -213,32 +265,68 @@ impl Homes {
             empties: AtomicUsize::new(0),
             own_empty: Mutex::new(Vec::new()),
             homeless: Mutex::new(Vec::new()),
-            sleepers: Mutex::new(Vec::new()),
+            sleepers: Mutex::default(),
             exhausted: AtomicBool::new(false),
         }
     }
 
     /// A home for a coroutine that is about to run for the first time, worn by the caller, who
     /// wears `current` (or none) while it asks. `current` is returned if it is to be shared.
-    pub(crate) fn choose(&self, current: Option<&'static Home>, own: bool, random: &mut u64) -> Option<&'static Home> {
+    /// `settling` is the home that the caller's P fills at present; `live` tells how many
+    /// coroutines there are.
+    pub(crate) fn choose(
+        &self,
+        current: Option<&'static Home>,
+        own: bool,
+        settling: &mut Option<&'static Home>,
+        live: impl Fn() -> usize,
+        random: &mut u64,
+    ) -> Option<&'static Home> {
         let empty = if own { self.own_empty.lock().unwrap_or_else(|e| e.into_inner()).pop() } else { self.pop_empty() };
         if empty.is_some() {
             return empty;
         }
         // Relaxed: exactness is not needed; `make` checks again under its lock.
-        let may_make = own || self.made.load(Ordering::Relaxed) < self.limit;
-        if may_make
+        let made = self.made.load(Ordering::Relaxed);
+        if (own || made < self.limit)
             && !self.exhausted.load(Ordering::Relaxed)
-            && let Some(home) = self.make(own)
+            && let Some(home) = self.make(own, |homes| live().saturating_sub(homes + 1))
         {
             return Some(home);
         }
-        self.share(current, random)
+        self.share(current, settling, || live() / made.max(1), random)
     }
 
-    /// The emptiest of a few homes tried at random (two would already do much better than
-    /// one), so that it costs the same however many there are.
-    fn share(&self, current: Option<&'static Home>, random: &mut u64) -> Option<&'static Home> {
+    /// A home to share: the one that is being filled, until twice the average live there; then
+    /// the emptiest of a few tried at random (two would already do much better than one), so
+    /// that it costs the same however many there are.
+    ///
+    /// Coroutines that begin one after the other thus live together. They are the ones that will
+    /// talk to one another most, and a switch within a home is half a switch between two.
+    fn share(
+        &self,
+        current: Option<&'static Home>,
+        settling: &mut Option<&'static Home>,
+        average: impl FnOnce() -> usize,
+        random: &mut u64,
+    ) -> Option<&'static Home> {
+        if let Some(home) = *settling {
+            let worn_by_us = current.is_some_and(|current| ptr::eq(current, home));
+            if home.live() as usize <= 2 * average() && (worn_by_us || home.word.try_wear()) {
+                if !home.private.get() {
+                    return Some(home);
+                }
+                if !worn_by_us {
+                    self.put_back(home);
+                }
+            }
+        }
+        let chosen = self.emptiest(current, random);
+        *settling = chosen;
+        chosen
+    }
+
+    fn emptiest(&self, current: Option<&'static Home>, random: &mut u64) -> Option<&'static Home> {
         // Acquire: pairs with the Release in `make`; the pointers below are there.
         let made = self.made.load(Ordering::Acquire).min(self.all.len());
         if made == 0 {
@@ -311,7 +399,7 @@ impl Homes {
         if !self.worn {
             return Ok(());
         }
-        match self.make(false) {
+        match self.make(false, |_| 0) {
             Some(home) => {
                 self.push_empty(home);
                 Ok(())
@@ -323,35 +411,32 @@ impl Homes {
         }
     }
 
+    /// Makes a home. `wanted` says how many more may be in demand soon: their threads are started
+    /// too, so that they begin while this one is waited for.
     #[cold]
-    fn make(&self, own: bool) -> Option<&'static Home> {
+    fn make(&self, own: bool, wanted: impl FnOnce(usize) -> usize) -> Option<&'static Home> {
         let mut sleepers = self.sleepers.lock().unwrap_or_else(|e| e.into_inner());
+        // Relaxed: written under the lock.
         let made = self.made.load(Ordering::Relaxed);
-        let within = !own && made < self.all.len();
-        if !within && !own {
+        if !own && made >= self.all.len() {
             return None;
         }
-        let post = Arc::new(Post {
-            thread_pointer: AtomicUsize::new(0),
-            m_slot: AtomicPtr::new(ptr::null_mut()),
-            state: AtomicU32::new(0),
-        });
-        let spawned = {
-            let post = post.clone();
-            // The thread must never run a signal handler: block them before it exists.
-            let _blocked = os::trap::SignalsBlocked::new();
-            std::thread::Builder::new().name("gort-home".into()).stack_size(1024 * 1024).spawn(move || sleep(&post))
-        };
-        let Ok(thread) = spawned else {
-            // Out of threads: nothing is lost, coroutines share the homes there are.
-            self.exhausted.store(true, Ordering::Relaxed);
-            return None;
-        };
-        // Acquire: pairs with the Release in `sleep`.
-        while post.state.load(Ordering::Acquire) == 0 {
-            os::futex::wait(&post.state, 0, os::clock::NEVER);
+        if own || !sleepers.coming.iter().any(|(post, _)| post.is_asleep()) {
+            let room = if own { 1 } else { self.all.len() - made - sleepers.coming.len() };
+            let more = if own { 0 } else { wanted(made + sleepers.coming.len()).min(AHEAD_MOST) };
+            for _ in 0..room.min(1 + more) {
+                match start_sleeper() {
+                    Ok(started) => sleepers.coming.push_back(started),
+                    Err(_) => {
+                        // Out of threads: nothing is lost, coroutines share the homes there are.
+                        self.exhausted.store(true, Ordering::Relaxed);
+                        break;
+                    }
+                }
+            }
         }
-        let index = if within { made } else { usize::MAX };
+        let (post, thread) = sleepers.await_one()?;
+        let index = if own { usize::MAX } else { made };
         let home = Box::into_raw(Box::new(Home {
             word: HomeWord::new_worn(),
             thread_pointer: post.thread_pointer.load(Ordering::Relaxed),
@@ -362,14 +447,14 @@ impl Homes {
             fixed_to: ptr::null(),
             index,
         }));
-        if within {
+        if own {
+            self.extra.fetch_add(1, Ordering::Relaxed);
+        } else {
             // Release: pairs with the Acquire in `share`.
             self.all[made].store(home, Ordering::Release);
             self.made.store(made + 1, Ordering::Release);
-        } else {
-            self.extra.fetch_add(1, Ordering::Relaxed);
         }
-        sleepers.push(Sleeper { home, post, thread });
+        sleepers.asleep.push(Sleeper { home, post, thread });
         // SAFETY: just made; freed in `end` only.
         Some(unsafe { &*home })
     }
@@ -379,13 +464,15 @@ impl Homes {
     /// # Safety
     /// No coroutine lives in any of them and no M wears any.
     pub(crate) unsafe fn end(&self) {
-        let sleepers = std::mem::take(&mut *self.sleepers.lock().unwrap_or_else(|e| e.into_inner()));
-        for sleeper in &sleepers {
-            // Release: what was done under the home comes before the destructors.
-            sleeper.post.state.store(2, Ordering::Release);
-            os::futex::wake(&sleeper.post.state, 1);
+        let mut sleepers = std::mem::take(&mut *self.sleepers.lock().unwrap_or_else(|e| e.into_inner()));
+        while let Some((post, thread)) = sleepers.await_one() {
+            post.end();
+            let _ = thread.join();
         }
-        for sleeper in sleepers {
+        for sleeper in &sleepers.asleep {
+            sleeper.post.end();
+        }
+        for sleeper in sleepers.asleep {
             // A thread-local's destructor that panics has printed its message; the thread
             // aborts the process itself then.
             let _ = sleeper.thread.join();
@@ -399,6 +486,22 @@ impl std::fmt::Debug for Home {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Home").field("index", &self.index).field("live", &self.live()).finish_non_exhaustive()
     }
+}
+
+fn start_sleeper() -> std::io::Result<(Arc<Post>, JoinHandle<()>)> {
+    let post = Arc::new(Post {
+        thread_pointer: AtomicUsize::new(0),
+        m_slot: AtomicPtr::new(ptr::null_mut()),
+        state: AtomicU32::new(0),
+    });
+    let for_thread = post.clone();
+    // The thread must never run a signal handler: block them before it exists.
+    let _blocked = os::trap::SignalsBlocked::new();
+    let thread = std::thread::Builder::new()
+        .name("gort-home".into())
+        .stack_size(1024 * 1024)
+        .spawn(move || sleep(&for_thread))?;
+    Ok((post, thread))
 }
 
 /// The life of a home's thread: say where the block is, sleep without touching it, end.

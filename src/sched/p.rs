@@ -56,6 +56,8 @@ pub(crate) struct Local {
     pub(crate) records: GCache,
     /// Empty homes, worn, for the next fresh coroutines that need one.
     pub(crate) spares: Vec<&'static Home>,
+    /// Where coroutines that have to share a home come to live at present.
+    pub(crate) settling: Option<&'static Home>,
     pub(crate) random: u64,
     /// Scratch space for `steal`.
     loot: Vec<GRef>,
@@ -84,6 +86,7 @@ impl P {
                 stacks: stack::Cache::with_hot_class(stack_class),
                 records: GCache::new(),
                 spares: Vec::with_capacity(SPARES_MOST),
+                settling: None,
                 random: 0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95),
                 loot: Vec::new(),
                 chain: 0,
