@@ -174,8 +174,6 @@ pub(crate) struct Homes {
     /// All homes, in the order they were made; the first `made` are not null.
     all: Box<[AtomicPtr<Home>]>,
     made: AtomicUsize,
-    /// Homes made beyond the limit for `own_home`.
-    extra: AtomicUsize,
     /// Homes where nobody lives, in the word's state `WORN`: whoever pops one wears it.
     empty: Mutex<Vec<&'static Home>>,
     empties: AtomicUsize,
@@ -260,7 +258,6 @@ impl Homes {
             spares: (limit / (4 * procs)).min(super::p::SPARES_MOST),
             all: (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
             made: AtomicUsize::new(0),
-            extra: AtomicUsize::new(0),
             empty: Mutex::new(Vec::with_capacity(slots)),
             empties: AtomicUsize::new(0),
             own_empty: Mutex::new(Vec::new()),
@@ -389,9 +386,10 @@ impl Homes {
         self.empties.store(empty.len(), Ordering::Relaxed);
     }
 
-    /// How many homes there are.
+    /// How many homes there are, those included whose threads were started ahead.
     pub(crate) fn count(&self) -> usize {
-        self.made.load(Ordering::Relaxed) + self.extra.load(Ordering::Relaxed)
+        let sleepers = self.sleepers.lock().unwrap_or_else(|e| e.into_inner());
+        sleepers.asleep.len() + sleepers.coming.len()
     }
 
     /// Makes the first home, so that there is one to share if no more can be made.
@@ -447,9 +445,7 @@ impl Homes {
             fixed_to: ptr::null(),
             index,
         }));
-        if own {
-            self.extra.fetch_add(1, Ordering::Relaxed);
-        } else {
+        if !own {
             // Release: pairs with the Acquire in `share`.
             self.all[made].store(home, Ordering::Release);
             self.made.store(made + 1, Ordering::Release);
