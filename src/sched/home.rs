@@ -108,6 +108,9 @@ pub(crate) struct Home {
     pub(crate) shutting: Cell<bool>,
     /// The M whose own home this is, if homes are fixed.
     pub(crate) fixed_to: *const M,
+    /// The M that runs a coroutine of this home, or is about to: checked at every switch.
+    #[cfg(debug_assertions)]
+    wearer: AtomicPtr<M>,
     index: usize,
 }
 
@@ -122,9 +125,39 @@ impl Home {
     #[inline(always)]
     pub(crate) fn enter(&self, m: *const M) {
         debug_assert!(self.fixed_to.is_null());
+        // Relaxed: `word` has ordered this after the last wearer's null.
+        #[cfg(debug_assertions)]
+        if !self.wearer.swap(m.cast_mut(), Ordering::Relaxed).is_null() {
+            os::fatal("a home is put on while another thread wears it");
+        }
         // SAFETY: `m_slot` is the word in the block of the home's thread, which sleeps until
         // `Homes::end`; only the wearer writes or reads it.
         unsafe { *self.m_slot = m.cast_mut().cast() };
+    }
+
+    /// Debug builds: `m` is on a stack of this home, alone and under the home's thread pointer.
+    #[cfg(debug_assertions)]
+    pub(crate) fn check_worn_by(&self, m: *const M) {
+        let alone = if self.fixed_to.is_null() {
+            // SAFETY: homes are worn only where the thread pointer can be read.
+            let here = unsafe { crate::context::thread_pointer() };
+            // Relaxed: the wearer wrote it, and that is to be us.
+            ptr::eq(self.wearer.load(Ordering::Relaxed), m) && here == self.thread_pointer
+        } else {
+            ptr::eq(self.fixed_to, m)
+        };
+        if !alone {
+            os::fatal("a coroutine runs outside its home");
+        }
+    }
+
+    /// Debug builds: `m` has left the stacks of this home and is about to take it off.
+    #[cfg(debug_assertions)]
+    pub(crate) fn check_left_by(&self, m: *const M) {
+        // Relaxed: the wearer wrote it; `word` orders this before the next one's swap.
+        if !ptr::eq(self.wearer.swap(ptr::null_mut(), Ordering::Relaxed), m) {
+            os::fatal("a home is taken off by a thread that does not wear it");
+        }
     }
 
     #[inline(always)]
@@ -158,6 +191,8 @@ impl Home {
             private: Cell::new(false),
             shutting: Cell::new(false),
             fixed_to: m,
+            #[cfg(debug_assertions)]
+            wearer: AtomicPtr::new(ptr::null_mut()),
             index: usize::MAX,
         }
     }
@@ -443,6 +478,8 @@ impl Homes {
             private: Cell::new(own),
             shutting: Cell::new(false),
             fixed_to: ptr::null(),
+            #[cfg(debug_assertions)]
+            wearer: AtomicPtr::new(ptr::null_mut()),
             index,
         }));
         if !own {

@@ -164,7 +164,13 @@ impl M {
     #[inline(always)]
     pub(crate) fn after_switch(&self) {
         if let Some(home) = self.leaving.take() {
+            #[cfg(debug_assertions)]
+            home.check_left_by(self);
             self.leave(home);
+        }
+        #[cfg(debug_assertions)]
+        if let Some(home) = self.worn.get().filter(|_| !self.current.get().is_null()) {
+            home.check_worn_by(self);
         }
         if let Some(g) = self.dead.take() {
             self.bury(g);
