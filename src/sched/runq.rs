@@ -228,6 +228,9 @@ impl RunQueue {
                 let other = if let Some(next) = queues.next.take() {
                     self.has_next.store(false, Ordering::Relaxed);
                     next
+                } else if queues.ready.len() == 1 && queues.fresh.is_empty() {
+                    // Two take turns: one slot does for both.
+                    return Some(std::mem::replace(&mut queues.ready[0], g));
                 } else {
                     queues.pop(false)?
                 };
