@@ -25,7 +25,7 @@ fn limit(resource: libc::__rlimit_resource_t, value: u64) {
 const PROGRAMS: &[Program] = &[
     ("parked", || {
         let runtime = builder(2).build().unwrap();
-        let count = 100_000;
+        let count = common::many_stacks();
         let (parked, go_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let before = status_kib("VmRSS");
         let handles: Vec<_> = (0..count)
