@@ -322,7 +322,7 @@ impl Homes {
         let made = self.made.load(Ordering::Relaxed);
         if (own || made < self.limit)
             && !self.exhausted.load(Ordering::Relaxed)
-            && let Some(home) = self.make(own, |homes| live().saturating_sub(homes + 1))
+            && let Some(home) = self.make(own, |homes| live().saturating_sub(homes))
         {
             return Some(home);
         }
@@ -444,8 +444,8 @@ impl Homes {
         }
     }
 
-    /// Makes a home. `wanted` says how many more may be in demand soon: their threads are started
-    /// too, so that they begin while this one is waited for.
+    /// Makes a home. `wanted` says how many more than the given number may be in demand soon: their
+    /// threads are started too, so that they begin while this one is waited for.
     #[cold]
     fn make(&self, own: bool, wanted: impl FnOnce(usize) -> usize) -> Option<&'static Home> {
         let mut sleepers = self.sleepers.lock().unwrap_or_else(|e| e.into_inner());
@@ -454,10 +454,11 @@ impl Homes {
         if !own && made >= self.all.len() {
             return None;
         }
-        if own || !sleepers.coming.iter().any(|(post, _)| post.is_asleep()) {
-            let room = if own { 1 } else { self.all.len() - made - sleepers.coming.len() };
-            let more = if own { 0 } else { wanted(made + sleepers.coming.len()).min(AHEAD_MOST) };
-            for _ in 0..room.min(1 + more) {
+        if !sleepers.coming.iter().any(|(post, _)| post.is_asleep()) {
+            let homes = made + sleepers.coming.len();
+            let ahead = if own { 0 } else { wanted(homes).min(1 + AHEAD_MOST).min(self.all.len() - homes) };
+            let needed = usize::from(sleepers.coming.is_empty());
+            for _ in 0..ahead.max(needed) {
                 match start_sleeper() {
                     Ok(started) => sleepers.coming.push_back(started),
                     Err(_) => {

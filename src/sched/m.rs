@@ -315,7 +315,13 @@ impl M {
                 Some(home) => home,
                 None => {
                     let current = self.worn.get().filter(|home| !home.shutting.get());
-                    match self.rt.homes.choose(current, alone, &mut local.settling, || self.rt.live() as usize, &mut local.random) {
+                    match self.rt.homes.choose(
+                        current,
+                        alone,
+                        &mut local.settling,
+                        || self.rt.live() as usize,
+                        &mut local.random,
+                    ) {
                         Some(home) => home,
                         None => {
                             // Every home is worn this very moment: sysmon comes back to it.
