@@ -1,9 +1,10 @@
 //! Copies the protocols out of `../../src`, ready to be modelled.
 //!
-//! A copy differs from its original in three ways. Its atomics come from `crate::shim`, which is
+//! A copy differs from its original in four ways. Its atomics come from `crate::shim`, which is
 //! loom here, and its `Cell`s are loom's, which fail when two accesses race. Its inner doc comments are plain comments, because it is pulled in by `include!`.
 //! And every line that a mutation names is there twice: `if crate::broken("name") { the broken
-//! line } else { the line }`, so that one build can run sound or broken in any one way.
+//! line } else { the line }`, so that one build can run sound or broken in any one way. Before
+//! each statement there is a `crate::step`, which notes it for whoever asks (`GORT_STEPS=1`).
 //!
 //! Nothing is copied by hand, so a model cannot drift from the code. When the code has moved
 //! under a mutation or under the world around it, this build fails and says where.
@@ -111,7 +112,7 @@ fn main() {
     }
     let write = |name: &str, text: &str| std::fs::write(out.join(name), text).expect("OUT_DIR can be written");
     for file in WHOLE {
-        write(&file.replace('/', "_"), &texts[file]);
+        write(&file.replace('/', "_"), &with_steps(file, &texts[file]));
     }
     for (name, file, items, methods_of) in PARTS {
         let mut text = String::new();
@@ -121,7 +122,7 @@ fn main() {
         if let Some(of) = methods_of {
             text = format!("impl {of} {{\n{text}}}\n");
         }
-        write(&format!("{name}.rs"), &text);
+        write(&format!("{name}.rs"), &with_steps(file, &text));
     }
 }
 
@@ -131,6 +132,10 @@ fn main() {
 const SUBSTITUTIONS: &[(&str, &str, &str)] = &[
     ("sched/biased.rs", "self.thief.store(false, Ordering::Release);", "self.thief.swap(false, Ordering::Release);"),
     ("sched/idle.rs", "idle.polling.store(false, Ordering::Release);", "idle.polling.swap(false, Ordering::Release);"),
+    // A thief that is kept out comes back from `idle::sleep` anyway: one way round is enough.
+    ("sched/p.rs", "for _ in 0..4 {", "for _ in 0..1 {"),
+    // The spin before the futex is the futex's own check, many times.
+    ("sched/thread_task.rs", "for _ in 0..100 {", "for _ in 0..0 {"),
     // Loom backs off by itself.
     ("sched/lock.rs", "for _ in 0..(1u32 << round.min(8)) {", "{"),
 ];
@@ -177,6 +182,34 @@ fn prepare(file: &str, original: &str) -> String {
         text = text.replacen(&whole, &changed, 1);
     }
     text
+}
+
+/// A note before each statement that begins a line and is known by its first word.
+fn with_steps(file: &str, text: &str) -> String {
+    const FIRST: &[&str] =
+        &["let ", "if ", "while ", "loop ", "for ", "return", "match ", "self.", "m.", "idle.", "rt.", "asymmetric::"];
+    // There is no protocol in it, but `const fn`s, which cannot call.
+    if file == "channel/store.rs" {
+        return text.to_owned();
+    }
+    let mut stepped = String::new();
+    // The line before, without its comment, if a statement may begin after it.
+    let mut before = String::new();
+    for line in text.lines() {
+        let code = line.split("//").next().expect("one").trim();
+        let begins = FIRST.iter().any(|word| code.starts_with(word));
+        let after = before.ends_with(';') || (before.ends_with('{') && !before.contains("match "));
+        if begins && after && !code.starts_with("let ") || (begins && after && code.ends_with(';')) {
+            writeln!(stepped, "crate::step({file:?}, {code:?});").expect("a string");
+        }
+        writeln!(stepped, "{line}").expect("a string");
+        if !code.is_empty() && !code.starts_with('#') {
+            before = code.to_owned();
+        } else if code.starts_with('#') {
+            before.clear();
+        }
+    }
+    stepped
 }
 
 /// The one item of `text` that has `begin` in its first line, to its closing brace or semicolon.

@@ -13,8 +13,14 @@
 //!
 //! S2 and T2 order like SeqCst fences. If S2 comes first, T3 sees the G. If T2 does, S3 sees the
 //! idle P and a count without this M. A searcher that finds work and is the last one wakes
-//! another if there is more (`stop_searching`), so the wakings spread like the work does.
-//! Modelled in `idle_state.rs`; without either fence the model loses a wake-up.
+//! another if there is more (`stop_searching`), so the wakings spread like the work does:
+//!
+//!   Found:   F1 `searching` minus 1; F2 light fence;  F3 if it was the last and a P is idle: heavy fence, look at every queue.
+//!
+//! A submitter that relied on it has read the count from before F1. If it saw the idle P because T2 came
+//! before S2, then T2 comes before F2 too (else S3 would have seen F1), and F3 sees that P. If S2 came first,
+//! whoever gives the P up sees the G.
+//! Modelled in `ci/models`, `idle::*`; without any one of the fences a model loses a wake-up.
 //!
 //! One idle M at most is the *poller*: it waits in the netpoller until the earliest timer of all
 //! Ps. The others sleep on futexes. Whoever arms an earlier timer disturbs the poller
@@ -240,12 +246,15 @@ pub(crate) fn start_searching(m: &M) -> bool {
 #[cold]
 pub(crate) fn stop_searching(m: &M, found: bool) {
     m.searching.set(false);
-    // AcqRel: T1.
+    // F1, and T1 if nothing was found. AcqRel: keeps the count exact with the others.
     let before = m.rt.idle.searching.fetch_sub(1, Ordering::AcqRel);
     debug_assert!(before > 0);
-    // Relaxed: without an idle P there is nobody to wake.
+    // F2, pairs with T2. Without it F3 may miss a P that was given up, while a submitter that comes after
+    // that T2 still sees us in the count: then none of the three would wake anybody.
+    asymmetric::light();
+    // Relaxed: F3, ordered by the fence. Without an idle P there is nobody to wake.
     if found && before == 1 && m.rt.idle.ps.load(Ordering::Relaxed) != 0 {
-        // A submitter may have relied on us: T1 and T2 with a T3 that only looks.
+        // A submitter may have relied on us: a T2 with a T3 that only looks.
         asymmetric::heavy();
         if m.rt.has_work() {
             m.rt.wake_one();

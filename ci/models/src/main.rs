@@ -15,7 +15,8 @@
 //!   gort-models --run MODEL     one model, in this process; GORT_BREAK=MUTATION breaks it
 //!   gort-models --list          names
 //!
-//! To see how a failing model failed: GORT_BREAK=.. LOOM_LOG=trace LOOM_LOCATION=1 .. --run ..
+//! To see how a failing model failed: GORT_STEPS=1 [GORT_BREAK=..] .. --run ..; it prints the
+//! statements of that execution in their order, with the thread that did each.
 
 #![allow(dead_code, unused_imports, reason = "the copies bring more than the models call")]
 
@@ -31,13 +32,33 @@ mod shim;
 use models::MODELS;
 use mutations::{MUTATIONS, Mutation};
 use std::process::{Command, ExitCode, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Whether the line that the mutation `name` breaks is to be broken.
 pub(crate) fn broken(name: &str) -> bool {
     static BROKEN: OnceLock<Option<String>> = OnceLock::new();
     BROKEN.get_or_init(|| std::env::var("GORT_BREAK").ok()).as_deref() == Some(name)
+}
+
+/// The statements of this execution: thread, file, text.
+static STEPS: Mutex<Vec<(String, &str, &str)>> = Mutex::new(Vec::new());
+
+/// Notes the statement that comes next, if anybody wants to know.
+pub(crate) fn step(file: &'static str, code: &'static str) {
+    static WANTED: OnceLock<bool> = OnceLock::new();
+    if *WANTED.get_or_init(|| std::env::var_os("GORT_STEPS").is_some()) {
+        let thread = format!("{:?}", loom::thread::current().id());
+        STEPS.lock().unwrap_or_else(|e| e.into_inner()).push((thread, file, code));
+    }
+}
+
+/// The last of them.
+fn print_steps() {
+    let steps = std::mem::take(&mut *STEPS.lock().unwrap_or_else(|e| e.into_inner()));
+    for (thread, file, code) in &steps[steps.len().saturating_sub(1_000)..] {
+        eprintln!("{thread} {file}: {code}");
+    }
 }
 
 fn main() -> ExitCode {
@@ -52,8 +73,14 @@ fn main() -> ExitCode {
             }
             let count = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
             let counter = count.clone();
+            let hook = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |info| {
+                print_steps();
+                hook(info);
+            }));
             builder.check(move || {
                 counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                STEPS.lock().unwrap_or_else(|e| e.into_inner()).clear();
                 model();
             });
             println!("{}", count.load(std::sync::atomic::Ordering::Relaxed));

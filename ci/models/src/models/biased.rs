@@ -4,7 +4,7 @@
 use super::World;
 use crate::sched::biased::Biased;
 use crate::sched::g::{G, GRef};
-use crate::sched::lock::Spin;
+use crate::sched::real_lock::Spin;
 use crate::sched::runq::{RunQueue, Steal};
 use loom::cell::Cell;
 use std::cell::RefCell;

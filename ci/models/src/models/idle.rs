@@ -43,6 +43,18 @@ fn runtime(procs: usize, held: usize, gs: usize) -> World<World0> {
     world
 }
 
+/// An M came back from its sleep because it had seen work, which may be gone, or out of its reach
+/// while the owner of the queue stands inside the queue's lock. In earnest that passes. The
+/// checker would let two such Ms take turns for ever and never let the owner go on, which proves
+/// nothing. So after some rounds it explores no further and lets everybody have his turn.
+fn in_vain(rounds: &mut u32) {
+    *rounds += 1;
+    if *rounds > 2 {
+        loom::skip_branch();
+    }
+    loom::thread::yield_now();
+}
+
 impl World0 {
     /// As `runtime.rs` does it.
     fn stop(&self) {
@@ -64,9 +76,10 @@ impl World0 {
     /// A worker that has just found nothing; runs one G.
     fn sleep_and_work(&'static self, at: usize) {
         let m = self.become_m(at);
+        let mut rounds = 0;
         loop {
             assert!(idle::sleep(m), "nobody ends it");
-            loom::thread::yield_now();
+            in_vain(&mut rounds);
             if let Some(g) = find::find(m) {
                 return g.let_go();
             }
@@ -76,7 +89,7 @@ impl World0 {
     /// The life of a worker: it runs `most` Gs, then computes for ever; or until the end.
     fn work(&'static self, at: usize, most: usize) {
         let m = self.become_m(at);
-        let mut ran = 0;
+        let (mut ran, mut rounds) = (0, 0);
         loop {
             let found = if m.p.get().is_some() { find::find(m) } else { None };
             match found {
@@ -93,8 +106,7 @@ impl World0 {
                     if !idle::sleep(m) {
                         return;
                     }
-                    // It has seen work. That may be old news, but not for ever.
-                    loom::thread::yield_now();
+                    in_vain(&mut rounds);
                 }
             }
         }
@@ -144,21 +156,20 @@ pub(super) fn last_searcher() {
     assert_eq!(state.rt.started.lock().unwrap().len(), 1, "nobody comes for the second G");
 }
 
-/// The same while the P becomes idle, by an M that gives it up.
+/// The last searcher has found something, while another M gives up its P and a G is submitted: the
+/// submitter may see the P idle and the searcher still counted, and leave it to them.
 pub(super) fn last_searcher_and_sleeper() {
-    let world = runtime(3, 3, 2);
+    let world = runtime(2, 2, 2);
     let state = world.get();
-    state.rt.idle.searching.fetch_add(1, Ordering::Relaxed);
-    state.ms[1].get().expect("made").searching.set(true);
     state.rt.idle.pretend_poller();
+    state.rt.idle.searching.fetch_add(1, Ordering::Relaxed);
+    let m = state.ms[1].get().expect("made");
+    m.searching.set(true);
+    // SAFETY: nobody else is there yet.
+    unsafe { m.p().queue.push_ready(state.g(0)) };
     let searcher = world.spawn(|state| state.work(1, 1));
-    let sleeper = world.spawn(|state| state.sleep_and_work(2));
-    let m = state.become_m(0);
-    for at in 0..2 {
-        // SAFETY: this M holds the P.
-        unsafe { m.p().queue.push_ready(state.g(at)) };
-        state.rt.notify();
-    }
+    let sleeper = world.spawn(|state| state.sleep_and_work(0));
+    state.rt.inject(state.g(1));
     searcher.join().unwrap();
     sleeper.join().unwrap();
 }

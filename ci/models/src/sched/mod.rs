@@ -36,7 +36,8 @@ pub(crate) mod idle {
 pub(crate) mod join {
     real!("sched_join");
 }
-pub(crate) mod lock {
+pub(crate) mod lock;
+pub(crate) mod real_lock {
     real!("sched_lock");
 }
 pub(crate) mod runq {
