@@ -96,12 +96,13 @@ fn ten_coroutines_make_at_most_ten_homes() {
 
 #[test]
 fn homes_are_used_again() {
-    // One coroutine at a time needs one home, plus what the Ps keep at hand.
+    // A coroutine may still be on its way out when the next one begins: two at a time, and each P
+    // may have kept two homes at hand.
     with_each_procs(|runtime| {
         for _ in 0..500 {
             runtime.spawn(gort::yield_now).join().unwrap();
         }
-        assert!(runtime.homes() <= 1 + runtime.procs(), "{} homes", runtime.homes());
+        assert!(runtime.homes() <= 2 * runtime.procs(), "{} homes", runtime.homes());
     });
 }
 
