@@ -258,8 +258,7 @@ impl M {
     fn prepare_fresh(&'static self, g: GRef) -> Option<(*const Context, usize)> {
         let worn = self.worn.get();
         // SAFETY: this M holds the P.
-        let local = unsafe { self.p().local() };
-        let stack = match local.stacks.get(&self.rt.stacks, g.class.get()) {
+        let stack = match unsafe { self.p().local() }.stacks.get(&self.rt.stacks, g.class.get()) {
             Ok(stack) => stack,
             Err(error) => {
                 self.rt.no_stack(g, error);
@@ -269,7 +268,8 @@ impl M {
         let home = match self.home_for(g) {
             Chosen::Worn(home) => home,
             Chosen::GivenAway => {
-                local.stacks.put(&self.rt.stacks, stack);
+                // SAFETY: this M holds the P.
+                unsafe { self.p().local() }.stacks.put(&self.rt.stacks, stack);
                 return None;
             }
         };

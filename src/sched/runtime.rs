@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Homes that a runtime makes at most, unless told otherwise.
 const HOMES: usize = 256;
+/// As many threads as Linux can number (`PID_MAX_LIMIT`, pid_max in proc_sys_kernel(5)).
+const MOST_THREADS: usize = 1 << 22;
 /// Threads that a runtime makes at most to run coroutines.
 const THREADS: usize = 512;
 /// How long the drop of a runtime waits while no coroutine ends.
@@ -728,7 +730,8 @@ impl RuntimeBuilder {
     /// ```
     ///
     /// # Errors
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `procs`, `homes` or `threads` is 0, or
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `procs`, `homes` or `threads` is 0, `procs` or
+    ///   `homes` more than the 4,194,304 threads that Linux can have, or
     ///   the stack size is over 1 GiB, or `GORT_PROCS` is not a number from 1 up.
     /// - [`WouldBlock`](io::ErrorKind::WouldBlock): no thread can be started for the first home or
     ///   for the monitor.
@@ -752,6 +755,9 @@ impl RuntimeBuilder {
         };
         if procs == 0 || self.homes == 0 || self.threads == 0 {
             return Err(invalid("gort: procs, homes and threads must be at least 1".into()));
+        }
+        if procs > MOST_THREADS || self.homes > MOST_THREADS {
+            return Err(invalid(format!("gort: Linux has {MOST_THREADS} threads at most, so no more procs or homes")));
         }
         let stack_class = Class::of(self.stack_size).ok_or_else(|| {
             invalid(format!("gort: a stack of {} bytes was asked for; the most is 1 GiB", self.stack_size))
