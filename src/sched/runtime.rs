@@ -518,8 +518,10 @@ impl Drop for Runtime {
         if M::current().is_some_and(|m| ptr::eq(m.rt, shared)) {
             // One of its own coroutines holds the last handle: it cannot wait for itself.
             let address = Address(self.shared);
-            let ended = thread::Builder::new().name("gort-end".into()).spawn(move || end(address));
-            drop(ended);
+            if let Err(error) = thread::Builder::new().name("gort-end".into()).spawn(move || end(address)) {
+                // Nothing may wait here, and a drop returns no error: its coroutines go on.
+                eprintln!("gort: runtime `{}` goes on after its drop: no thread to end it: {error}", shared.name);
+            }
             return;
         }
         // A cancelled coroutine (of another runtime) still ends this one properly.
