@@ -20,8 +20,9 @@ have() {
 
 if have fmt rustfmt; then
     cargo fmt --check || wrong "run cargo fmt"
-    cargo fmt --check --manifest-path benches/Cargo.toml || wrong "run cargo fmt in benches"
-    cargo fmt --check --manifest-path ci/models/Cargo.toml || wrong "run cargo fmt in ci/models"
+    for package in benches ci/models ci/soundness; do
+        cargo fmt --check --manifest-path "$package/Cargo.toml" || wrong "run cargo fmt in $package"
+    done
 fi
 if have clippy clippy; then
     cargo clippy --all-targets -- -D warnings || wrong "clippy has complaints"

@@ -66,8 +66,8 @@ where
     };
     // SAFETY: the record is ours; the caller vouches for lifetimes.
     unsafe { g.fill::<F, T>(f) };
-    // Relaxed: the record is published by the queue.
-    g.state.store((2 * g::REF) | g::HANDLE, Ordering::Relaxed);
+    // Release: pairs with the Acquire in `try_retain`. What follows is published by the queue.
+    g.state.store((2 * g::REF) | g::HANDLE, Ordering::Release);
     g.token.store(0, Ordering::Relaxed);
     g.cancel.store(false, Ordering::Relaxed);
     g.reason.store(0, Ordering::Relaxed);

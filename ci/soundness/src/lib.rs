@@ -20,9 +20,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Runs everything with the library of thread-locals at `library`. Returns the line of figures;
+/// Runs everything, with the library of thread-locals at `library` if there is one. Returns the line of figures;
 /// panics if a promise is broken.
-pub fn run(library: &Path) -> String {
+pub fn run(library: Option<&Path>) -> String {
     let start = Instant::now();
     let all = Load {
         procs: 8,
@@ -31,7 +31,7 @@ pub fn run(library: &Path) -> String {
         rounds: 200 * common::factor(),
         heavy: false,
         signals: false,
-        library: Some(library.to_owned()),
+        library: library.map(Path::to_owned),
         seed: common::seed(),
     };
     let heavy = Load { heavy: true, homes: 16, coroutines: 24, rounds: 60 * common::factor(), ..all.clone() };
@@ -74,7 +74,7 @@ pub fn run(library: &Path) -> String {
 pub unsafe extern "C" fn gort_soundness(library: *const c_char) -> c_int {
     // SAFETY: the caller's promise.
     let library = unsafe { CStr::from_ptr(library) }.to_str().map(Path::new);
-    match std::panic::catch_unwind(|| run(library.expect("a path"))) {
+    match std::panic::catch_unwind(|| run(Some(library.expect("a path")))) {
         Ok(line) => {
             println!("{line}");
             0
