@@ -362,7 +362,13 @@ impl Runtime {
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        let _waits = deadlock::Waits::new();
+        // Ends with the coroutine, not with the wait for it: a thread that has been woken but has no
+        // CPU yet waits no longer.
+        let waits = deadlock::Waits::new();
+        let f = move || {
+            let _waits = waits;
+            f()
+        };
         let site = std::panic::Location::caller();
         let plan = super::spawn::Plan { name: Some("main".into()), class: None, own_home: false, local: false, site };
         // SAFETY: this call does not return, by value or by unwinding, before the coroutine
