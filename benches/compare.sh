@@ -14,7 +14,9 @@ fi
 names=("$@")
 [ "${#names[@]}" -gt 0 ] || names=(switch spawn pingpong channel steal echo timers)
 
-target=${CARGO_TARGET_DIR:-target}
+# Absolute, because criterion takes it from another folder than cargo does.
+target=$(realpath -m "${CARGO_TARGET_DIR:-benches/target}")
+export CARGO_TARGET_DIR=$target
 if [ "$run" = 1 ]; then
     args=()
     for name in "${names[@]}"; do
@@ -22,7 +24,7 @@ if [ "$run" = 1 ]; then
     done
     # Only this run's figures are to be in the table.
     rm -rf "$target/criterion"
-    cargo bench "${args[@]}" -- --noplot >&2
+    cargo bench --manifest-path benches/Cargo.toml "${args[@]}" -- --noplot >&2
 fi
 
 exec python3 - "$target/criterion" <<'PYTHON'

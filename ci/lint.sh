@@ -20,13 +20,17 @@ have() {
 
 if have fmt rustfmt; then
     cargo fmt --check || wrong "run cargo fmt"
-    cargo fmt --check --manifest-path ci/models/Cargo.toml || wrong "run cargo fmt in ci/models"
+    for package in benches ci/models ci/soundness; do
+        cargo fmt --check --manifest-path "$package/Cargo.toml" || wrong "run cargo fmt in $package"
+    done
 fi
 if have clippy clippy; then
     cargo clippy --all-targets -- -D warnings || wrong "clippy has complaints"
+    cargo clippy --manifest-path benches/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/benches" \
+        --all-targets -- -D warnings || wrong "clippy has complaints about benches"
 fi
 if command -v shellcheck >/dev/null; then
-    shellcheck .ci/run ci/*.sh || wrong "shellcheck has complaints"
+    shellcheck .ci/run ci/*.sh benches/*.sh || wrong "shellcheck has complaints"
 else
     echo "lint.sh: shellcheck is not installed: scripts are not checked"
 fi

@@ -9,10 +9,6 @@
 /// | `go!(builder, f)` | as a [`Builder`](crate::Builder) says |
 /// | `go!(in rt, f)` | on the [`Runtime`](crate::Runtime) `rt`, from anywhere |
 ///
-/// # Panics
-/// As [`Builder::spawn`](crate::Builder::spawn) returns an error: outside a runtime, after
-/// shutdown, out of memory.
-///
 /// # Examples
 /// ```
 /// use gort::{go, Builder};
@@ -26,6 +22,13 @@
 /// let rt = gort::Runtime::new().unwrap();
 /// assert_eq!(go!(in rt, || 24).join().unwrap(), 24);
 /// ```
+///
+/// # Panics
+/// Where [`Builder::spawn`](crate::Builder::spawn) returns an error: outside a runtime (other than
+/// with `in`), after shutdown, out of memory.
+///
+/// # Scheduling
+/// As [`spawn`](crate::spawn): does not park.
 #[macro_export]
 macro_rules! go {
     (in $rt:expr, $f:expr $(,)?) => {
@@ -42,7 +45,7 @@ macro_rules! go {
 /// Starts a coroutine that lives in the caller's home, so that its closure need not be `Send`.
 ///
 /// The forms are those of [`go!`](crate::go), without `in`. See
-/// [`spawn_local`](crate::spawn_local).
+/// [`spawn_local`](crate::spawn_local), also for whom a destructor must not wait.
 ///
 /// # Examples
 /// ```
@@ -51,6 +54,13 @@ macro_rules! go {
 ///     assert_eq!(gort::go_local!(move || *local).join().unwrap(), 5);
 /// });
 /// ```
+///
+/// # Panics
+/// Where [`Builder::spawn_local`](crate::Builder::spawn_local) returns an error: outside a
+/// runtime, after shutdown, out of memory.
+///
+/// # Scheduling
+/// As [`spawn_local`](crate::spawn_local): does not park.
 #[macro_export]
 macro_rules! go_local {
     ($f:expr $(,)?) => {

@@ -1143,7 +1143,7 @@ fn a_capacity_beyond_memory_panics() {
 
 #[test]
 fn a_hundred_thousand_can_wait() {
-    let count = 100_000;
+    let count = common::many_stacks();
     builder(2).build().unwrap().run(move || {
         let (s, r) = bounded::<usize>(0);
         let started = Arc::new(AtomicUsize::new(0));

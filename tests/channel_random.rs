@@ -330,10 +330,11 @@ fn random_programs_lose_nothing() {
     eprintln!("{done} programs");
 }
 
-/// Sums over all messages that nobody received.
+/// Sums over all messages that nobody received: how many, and of their [`mark`]s.
 static LOST: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
-/// A message that is noted if it is dropped unseen.
+/// A message that is noted if it is dropped unseen: its sender's index above the lowest 40 bits, and
+/// the how-manieth it is of that sender in them.
 struct Parcel(u64);
 
 impl Parcel {
@@ -344,14 +345,23 @@ impl Parcel {
     }
 }
 
+/// What a message adds to a sum. As good as random, so that sums are the same if the messages are:
+/// one lost and another doubled do not cancel out.
+fn mark(number: u64) -> u64 {
+    let mut mark = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mark = (mark ^ (mark >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mark = (mark ^ (mark >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mark ^ (mark >> 31)
+}
+
 impl Drop for Parcel {
     fn drop(&mut self) {
         LOST[0].fetch_add(1, Relaxed);
-        LOST[1].fetch_add(self.0, Relaxed);
+        LOST[1].fetch_add(mark(self.0), Relaxed);
     }
 }
 
-/// How many messages, and the sum of their numbers.
+/// How many messages, and the sum of their marks.
 type Account = [u64; 2];
 
 fn add(into: &mut Account, other: Account) {
@@ -359,7 +369,8 @@ fn add(into: &mut Account, other: Account) {
 }
 
 /// One channel's life: tasks of both kinds on both sides, of which any may leave at any time.
-/// Returns what was sent; what was received or lost is the same, or it panics.
+/// Returns what was sent; what was received or lost is the same, and each receiver had each sender's
+/// messages in order, or it panics.
 fn epoch(seed: u64) -> (Account, String) {
     let mut random = Random::new(seed);
     let cap = match random.below(8) {
@@ -374,6 +385,8 @@ fn epoch(seed: u64) -> (Account, String) {
     let procs = 1 + random.below(4) as usize;
     // Threads that wait for one another for each message take microseconds.
     let most = if percent_threads > 0 && cap.is_some_and(|cap| cap < 16) { 20_000 } else { 1_000_000 };
+    // Often far fewer, so that many channels come to their end.
+    let most = most / [1, 10, 100, 1000][random.below(4) as usize];
     LOST.iter().for_each(|sum| sum.store(0, SeqCst));
     let (senders, receivers) = (1 + random.below(8), 1 + random.below(8));
     let what = format!("cap {cap:?}, {senders} to {receivers}, {percent_threads} % threads, {procs} procs");
@@ -389,10 +402,10 @@ fn epoch(seed: u64) -> (Account, String) {
                 let mut account = [0; 2];
                 if side == 0 {
                     drop(r);
-                    for _ in 0..leaves_at.min(most) {
-                        let number = random.below(1 << 60);
+                    for number in 0..leaves_at.min(most) {
+                        let number = index << 40 | number;
                         match s.send(Parcel(number)) {
-                            Ok(()) => add(&mut account, [1, number]),
+                            Ok(()) => add(&mut account, [1, mark(number)]),
                             Err(error) => {
                                 error.into_inner().open();
                                 break;
@@ -401,9 +414,15 @@ fn epoch(seed: u64) -> (Account, String) {
                     }
                 } else {
                     drop(s);
+                    // The least that may come next of each sender.
+                    let mut next = [0; 8];
                     while account[0] < leaves_at {
                         let Ok(parcel) = r.recv() else { break };
-                        add(&mut account, [1, parcel.open()]);
+                        let number = parcel.open();
+                        let (sender, nth) = ((number >> 40) as usize, number & ((1 << 40) - 1));
+                        assert!(nth >= next[sender], "sender {sender}'s {nth} came after {}", next[sender] - 1);
+                        next[sender] = nth + 1;
+                        add(&mut account, [1, mark(number)]);
                     }
                 }
                 account
@@ -439,6 +458,7 @@ fn epoch(seed: u64) -> (Account, String) {
 #[ignore = "takes minutes"]
 fn long_stress() {
     let first = variable("GORT_TEST_SEED").unwrap_or_else(common::seed);
+    eprintln!("GORT_TEST_SEED={first}");
     let messages = variable("GORT_STRESS_MESSAGES").unwrap_or(100_000_000);
     let watchdog = Watchdog::new();
     let (start, mut said) = (Instant::now(), Instant::now());

@@ -11,10 +11,12 @@ use common::{Random, builder, compute, gettid, seed, wait_until, with_each_procs
 use gort::{Builder, go, go_local};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 fn load() -> Load {
@@ -25,6 +27,7 @@ fn load() -> Load {
         rounds: 100 * common::factor(),
         heavy: false,
         signals: false,
+        library: Some(library_with_thread_locals().clone()),
         seed: seed(),
     }
 }
@@ -93,32 +96,33 @@ fn ten_coroutines_make_at_most_ten_homes() {
 
 #[test]
 fn homes_are_used_again() {
-    // One coroutine at a time needs one home, plus what the Ps keep at hand.
+    // A coroutine may still be on its way out when the next one begins: two at a time, and each P
+    // may have kept two homes at hand.
     with_each_procs(|runtime| {
         for _ in 0..500 {
             runtime.spawn(gort::yield_now).join().unwrap();
         }
-        assert!(runtime.homes() <= 1 + runtime.procs(), "{} homes", runtime.homes());
+        assert!(runtime.homes() <= 2 * runtime.procs(), "{} homes", runtime.homes());
     });
 }
 
 #[test]
 fn a_home_is_one_identity_and_a_new_one_is_not_shared_while_few_live() {
     let runtime = builder(2).build().unwrap();
-    let go_on = Arc::new(AtomicBool::new(false));
+    let (go_on, there) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let handles: Vec<_> = (0..20)
         .map(|_| {
-            let go_on = go_on.clone();
+            let (go_on, there) = (go_on.clone(), there.clone());
             runtime.spawn(move || {
                 let id = std::thread::current().id();
+                there.fetch_add(1, SeqCst);
                 wait_until("all are there", || go_on.load(SeqCst));
                 assert_eq!(std::thread::current().id(), id);
                 id
             })
         })
         .collect();
-    wait_until("all live", || runtime.live() == 20);
-    std::thread::sleep(Duration::from_millis(20));
+    wait_until("all have begun", || there.load(SeqCst) == 20);
     go_on.store(true, SeqCst);
     let ids: HashSet<_> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
     if runtime.coroutines_move() {
@@ -518,7 +522,7 @@ fn the_kernel_thread_s_errno_is_the_home_s() {
 #[test]
 fn a_library_with_thread_locals_may_be_loaded_inside() {
     // The library is loaded, used across parks, and unloaded, under one home after the other.
-    let library = library_with_thread_locals();
+    let library = CString::new(library_with_thread_locals().to_str().unwrap()).unwrap();
     for procs in common::PROCS {
         let runtime = builder(procs).homes(4).build().unwrap();
         let handles: Vec<_> = (0..16)
@@ -552,15 +556,18 @@ fn a_library_with_thread_locals_may_be_loaded_inside() {
     }
 }
 
-/// Compiles `programs/thread_locals.rs` into a shared library; its path.
-fn library_with_thread_locals() -> std::ffi::CString {
-    let to = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("thread_locals-{}.so", std::process::id()));
-    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/thread_locals.rs");
-    let status = std::process::Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
-        .args(["--edition", "2024", "--crate-type", "cdylib", "-O", "-o"])
-        .args([&to, &from])
-        .status()
-        .expect("rustc is there");
-    assert!(status.success());
-    std::ffi::CString::new(to.to_str().unwrap()).unwrap()
+/// The path of a shared library compiled from `programs/thread_locals.rs`.
+fn library_with_thread_locals() -> &'static PathBuf {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let to = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("thread_locals-{}.so", std::process::id()));
+        let from = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/programs/thread_locals.rs");
+        let status = std::process::Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
+            .args(["--edition", "2024", "--crate-type", "cdylib", "-O", "-o"])
+            .args([&to, &from])
+            .status()
+            .expect("rustc is there");
+        assert!(status.success());
+        to
+    })
 }

@@ -6,7 +6,7 @@ mod harness;
 
 use common::{builder, cpu_time, status_kib, threads, wait_until};
 use gort::{Builder, go};
-use harness::{Check, Program, run};
+use harness::{Check, Program, run, run_with};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -25,7 +25,7 @@ fn limit(resource: libc::__rlimit_resource_t, value: u64) {
 const PROGRAMS: &[Program] = &[
     ("parked", || {
         let runtime = builder(2).build().unwrap();
-        let count = 100_000;
+        let count = common::many_stacks();
         let (parked, go_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let before = status_kib("VmRSS");
         let handles: Vec<_> = (0..count)
@@ -78,25 +78,48 @@ const PROGRAMS: &[Program] = &[
         });
     }),
     ("homes", || {
-        // The homes' own cost: the same coroutines in one home and in 256.
-        let measure = |homes| {
-            let runtime = builder(2).homes(homes).build().unwrap();
-            let (parked, before) = (Arc::new(AtomicUsize::new(0)), status_kib("VmRSS"));
-            for _ in 0..1000 {
-                let parked = parked.clone();
-                drop(runtime.spawn(move || {
-                    parked.fetch_add(1, SeqCst);
-                    gort::park();
-                }));
-            }
-            wait_until("all are parked", || parked.load(SeqCst) == 1000);
-            let used = status_kib("VmRSS") - before;
-            eprintln!("{} homes: {used} KiB", runtime.homes());
-            used
-        };
-        let one = measure(1);
-        let many = measure(256);
-        assert!(many < one + 5000, "256 homes take {} KiB", many - one);
+        // As many as GORT_TEST_HOMES says, if so many coroutines live that each is used. Each of them
+        // allocates, so that the allocator has what it keeps for a thread.
+        let homes = std::env::var("GORT_TEST_HOMES").unwrap().parse().unwrap();
+        let runtime = builder(2).homes(homes).build().unwrap();
+        let parked = Arc::new(AtomicUsize::new(0));
+        for _ in 0..1000 {
+            let parked = parked.clone();
+            drop(runtime.spawn(move || {
+                let kept = vec![1u8; 100];
+                parked.fetch_add(1, SeqCst);
+                gort::park();
+                drop(kept);
+            }));
+        }
+        wait_until("all are parked", || parked.load(SeqCst) == 1000);
+        assert!(!runtime.coroutines_move() || runtime.homes() == homes, "{} homes", runtime.homes());
+        println!("{}", status_kib("VmRSS"));
+    }),
+    ("ten", || {
+        // The one in main and nine others, all at once: ten homes at most, and a thread behind each.
+        gort::run(|| {
+            let (live, go_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+            let handles: Vec<_> = (0..9)
+                .map(|_| {
+                    let (live, go_on) = (live.clone(), go_on.clone());
+                    go!(move || {
+                        live.fetch_add(1, SeqCst);
+                        wait_until("all live", || go_on.load(SeqCst));
+                    })
+                })
+                .collect();
+            wait_until("all live", || live.load(SeqCst) == 9);
+            go_on.store(true, SeqCst);
+            handles.into_iter().for_each(|handle| handle.join().unwrap());
+            let named = |task: std::io::Result<std::fs::DirEntry>| {
+                std::fs::read_to_string(task.unwrap().path().join("comm")).is_ok_and(|name| name == "gort-home\n")
+            };
+            let homes =
+                std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| named(task).then_some(())).count();
+            eprintln!("{homes} homes for ten coroutines");
+            assert!(homes <= 10, "{homes} homes");
+        });
     }),
     ("idle", || {
         let runtime = builder(2).build().unwrap();
@@ -232,7 +255,20 @@ fn maps() -> usize {
 const CHECKS: &[Check] = &[
     ("a_hundred_thousand_parked", || well("parked")),
     ("a_million_fresh", || well("fresh")),
-    ("the_cost_of_homes", || well("homes")),
+    ("the_cost_of_homes", || {
+        // The same coroutines in one home and in 256, in processes of their own.
+        let rss = |homes| {
+            let ended = run_with("homes", |command| {
+                command.env("GORT_TEST_HOMES", homes);
+            });
+            ended.is_well();
+            ended.stdout.trim().parse::<u64>().unwrap()
+        };
+        let (one, many) = (rss("1"), rss("256"));
+        println!("{one} KiB with one home, {many} KiB with 256");
+        assert!((many.saturating_sub(one)) * 1024 < 5_000_000, "256 homes take {} KiB", many - one);
+    }),
+    ("ten_coroutines_make_at_most_ten_homes", || well("ten")),
     ("an_idle_runtime_uses_no_cpu", || well("idle")),
     ("a_thousand_runtimes_leave_nothing", || well("many_runtimes")),
     ("out_of_address_space", || well("address_space")),

@@ -23,6 +23,8 @@ fn settings_that_make_no_sense_are_refused() {
         Runtime::builder().procs(0),
         Runtime::builder().homes(0),
         Runtime::builder().threads(0),
+        Runtime::builder().procs(usize::MAX),
+        Runtime::builder().homes(usize::MAX),
         Runtime::builder().stack_size((1 << 30) + 1),
     ] {
         assert_eq!(builder.build().unwrap_err().kind(), ErrorKind::InvalidInput);

@@ -2,8 +2,8 @@
 //!
 //! Build and run:
 //! ```text
-//! cargo build --profile compare --example compare
-//! target/compare/examples/compare switch
+//! cargo build --manifest-path benches/Cargo.toml --profile compare --bin compare
+//! benches/target/compare/compare switch
 //! ```
 //! Prints `workload[.metric]<TAB>value<TAB>unit` lines, or `workload<TAB>FAIL<TAB>reason` and exits
 //! with 1. `PROCS` is the number of Ps (default 2), `TASKS` the number of coroutines in `sleep_mem`

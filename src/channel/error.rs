@@ -11,11 +11,34 @@ use std::fmt;
 
 /// The message could not be sent because the channel is disconnected. Returned by
 /// [`Sender::send`](super::Sender::send); it holds the message.
+///
+/// # Examples
+///
+/// ```
+/// use gort::channel::{SendError, unbounded};
+///
+/// let (sender, receiver) = unbounded();
+/// drop(receiver);
+/// assert_eq!(sender.send(1), Err(SendError(1)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
 /// The message was not sent at once. Returned by [`Sender::try_send`](super::Sender::try_send);
 /// it holds the message.
+///
+/// # Examples
+///
+/// ```
+/// use gort::channel::{TrySendError, bounded};
+///
+/// let (sender, _receiver) = bounded(1);
+/// sender.send(1).unwrap();
+/// match sender.try_send(2) {
+///     Err(TrySendError::Full(message)) => assert_eq!(message, 2),
+///     other => unreachable!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
     /// The channel is full; or, for capacity zero, no receiver is waiting.
@@ -27,6 +50,20 @@ pub enum TrySendError<T> {
 /// The message was not sent in time. Returned by
 /// [`Sender::send_timeout`](super::Sender::send_timeout) and
 /// [`Sender::send_deadline`](super::Sender::send_deadline); it holds the message.
+///
+/// # Examples
+///
+/// ```
+/// use gort::channel::{SendTimeoutError, bounded};
+/// use std::time::Duration;
+///
+/// let (sender, receiver) = bounded(0);
+/// let late = sender.send_timeout(1, Duration::from_millis(1));
+/// assert_eq!(late, Err(SendTimeoutError::Timeout(1)));
+/// drop(receiver);
+/// let never = sender.send_timeout(1, Duration::from_secs(60));
+/// assert_eq!(never, Err(SendTimeoutError::Disconnected(1)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SendTimeoutError<T> {
     /// The channel stayed full until the time had passed; or, for capacity zero, no receiver came.
@@ -37,10 +74,31 @@ pub enum SendTimeoutError<T> {
 
 /// The channel is empty and disconnected: no message will ever come. Returned by
 /// [`Receiver::recv`](super::Receiver::recv).
+///
+/// # Examples
+///
+/// ```
+/// use gort::channel::{RecvError, unbounded};
+///
+/// let (sender, receiver) = unbounded::<u8>();
+/// drop(sender);
+/// assert_eq!(receiver.recv(), Err(RecvError));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecvError;
 
 /// No message was there. Returned by [`Receiver::try_recv`](super::Receiver::try_recv).
+///
+/// # Examples
+///
+/// ```
+/// use gort::channel::{TryRecvError, unbounded};
+///
+/// let (sender, receiver) = unbounded::<u8>();
+/// assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+/// drop(sender);
+/// assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TryRecvError {
     /// The channel is empty; or, for capacity zero, no sender is waiting.
@@ -51,6 +109,20 @@ pub enum TryRecvError {
 
 /// No message came in time. Returned by [`Receiver::recv_timeout`](super::Receiver::recv_timeout)
 /// and [`Receiver::recv_deadline`](super::Receiver::recv_deadline).
+///
+/// # Examples
+///
+/// ```
+/// use gort::channel::{RecvTimeoutError, unbounded};
+/// use std::time::Duration;
+///
+/// let (sender, receiver) = unbounded::<u8>();
+/// let late = receiver.recv_timeout(Duration::from_millis(1));
+/// assert_eq!(late, Err(RecvTimeoutError::Timeout));
+/// drop(sender);
+/// let never = receiver.recv_timeout(Duration::from_secs(60));
+/// assert_eq!(never, Err(RecvTimeoutError::Disconnected));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecvTimeoutError {
     /// The channel stayed empty until the time had passed; or, for capacity zero, no sender came.
@@ -92,11 +164,26 @@ impl<T> TrySendError<T> {
     }
 
     /// True if the channel was full.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, _receiver) = gort::channel::bounded(0);
+    /// assert!(sender.try_send(1).unwrap_err().is_full());
+    /// ```
     pub fn is_full(&self) -> bool {
         matches!(self, TrySendError::Full(_))
     }
 
     /// True if the channel is disconnected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = gort::channel::bounded(1);
+    /// drop(receiver);
+    /// assert!(sender.try_send(1).unwrap_err().is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TrySendError::Disconnected(_))
     }
@@ -122,11 +209,30 @@ impl<T> SendTimeoutError<T> {
     }
 
     /// True if the time had passed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (sender, _receiver) = gort::channel::bounded(0);
+    /// assert!(sender.send_timeout(1, Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// ```
     pub fn is_timeout(&self) -> bool {
         matches!(self, SendTimeoutError::Timeout(_))
     }
 
     /// True if the channel is disconnected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = gort::channel::bounded(1);
+    /// drop(receiver);
+    /// assert!(sender.send_timeout(1, Duration::from_millis(1)).unwrap_err().is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, SendTimeoutError::Disconnected(_))
     }
@@ -134,11 +240,26 @@ impl<T> SendTimeoutError<T> {
 
 impl TryRecvError {
     /// True if the channel was empty but may still bring messages.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (_sender, receiver) = gort::channel::unbounded::<u8>();
+    /// assert!(receiver.try_recv().unwrap_err().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         matches!(self, TryRecvError::Empty)
     }
 
     /// True if the channel is empty and disconnected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = gort::channel::unbounded::<u8>();
+    /// drop(sender);
+    /// assert!(receiver.try_recv().unwrap_err().is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TryRecvError::Disconnected)
     }
@@ -146,11 +267,30 @@ impl TryRecvError {
 
 impl RecvTimeoutError {
     /// True if the time had passed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (_sender, receiver) = gort::channel::unbounded::<u8>();
+    /// assert!(receiver.recv_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// ```
     pub fn is_timeout(&self) -> bool {
         matches!(self, RecvTimeoutError::Timeout)
     }
 
     /// True if the channel is empty and disconnected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (sender, receiver) = gort::channel::unbounded::<u8>();
+    /// drop(sender);
+    /// assert!(receiver.recv_timeout(Duration::from_millis(1)).unwrap_err().is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, RecvTimeoutError::Disconnected)
     }

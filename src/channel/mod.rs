@@ -44,9 +44,10 @@
 //! # Scheduling
 //!
 //! A coroutine that has to wait parks: its thread runs others meanwhile. A plain thread
-//! blocks. Every operation, also one that does not wait, is a point where a coroutine that has used up its
-//! time slice lets others run, and where a cancelled one may unwind: a send
-//! that was cancelled has not sent, a receive has taken nothing.
+//! blocks. Every send and receive, also one that does not wait, is a point where a coroutine that has
+//! used up its time slice lets others run, and where a cancelled one may unwind: a send that was
+//! cancelled has not sent (its message is dropped), a receive has taken nothing. All other methods
+//! return at once.
 
 mod blocking;
 mod chan;

@@ -69,7 +69,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// If the channel is empty: disconnected too, or not.
+    /// [`TryRecvError::Empty`] if the channel is empty, [`TryRecvError::Disconnected`] if it is
+    /// disconnected as well.
     ///
     /// # Scheduling
     ///
@@ -101,7 +102,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// If the channel is empty and disconnected, or becomes so meanwhile.
+    /// [`RecvError`] if the channel is empty and disconnected, or becomes so meanwhile.
     ///
     /// # Scheduling
     ///
@@ -127,7 +128,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// If the time has passed, or the channel is empty and disconnected or becomes so meanwhile.
+    /// [`RecvTimeoutError::Timeout`] if the time has passed, [`RecvTimeoutError::Disconnected`] if
+    /// the channel is empty and disconnected or becomes so meanwhile.
     ///
     /// # Scheduling
     ///
@@ -195,22 +197,58 @@ impl<T> Receiver<T> {
     }
 
     /// True if the channel holds no message. A channel of capacity zero is always empty.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = gort::channel::unbounded();
+    /// assert!(sender.is_empty() && receiver.is_empty());
+    /// sender.send(1).unwrap();
+    /// assert!(!sender.is_empty() && !receiver.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.chan().len() == 0
     }
 
     /// True if the channel holds as many messages as it can. A channel of capacity zero is
     /// always full.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = gort::channel::bounded(1);
+    /// assert!(!sender.is_full() && !receiver.is_full());
+    /// sender.send(1).unwrap();
+    /// assert!(sender.is_full() && receiver.is_full());
+    /// ```
     pub fn is_full(&self) -> bool {
         self.chan().is_full()
     }
 
     /// The number of messages in the channel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = gort::channel::unbounded();
+    /// sender.send(1).unwrap();
+    /// assert_eq!((sender.len(), receiver.len()), (1, 1));
+    /// ```
     pub fn len(&self) -> usize {
         self.chan().len()
     }
 
     /// The number of messages that the channel can hold; None if it is unbounded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::channel::{bounded, unbounded};
+    ///
+    /// let (sender, receiver) = bounded::<u8>(16);
+    /// assert_eq!((sender.capacity(), receiver.capacity()), (Some(16), Some(16)));
+    /// assert_eq!(unbounded::<u8>().0.capacity(), None);
+    /// ```
     pub fn capacity(&self) -> Option<usize> {
         self.chan().capacity()
     }
@@ -228,6 +266,10 @@ impl<T> Receiver<T> {
     /// });
     /// assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2]);
     /// ```
+    ///
+    /// # Scheduling
+    ///
+    /// `next` parks the coroutine, or blocks the thread, as [`Self::recv`] does.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
     }
@@ -243,6 +285,10 @@ impl<T> Receiver<T> {
     /// sender.send(2).unwrap();
     /// assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 2]);
     /// ```
+    ///
+    /// # Scheduling
+    ///
+    /// `next` never parks or blocks, like [`Self::try_recv`].
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }

@@ -79,7 +79,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// If the channel is full or disconnected; the error holds the message.
+    /// [`TrySendError::Full`] or [`TrySendError::Disconnected`], with the message.
     ///
     /// # Scheduling
     ///
@@ -119,7 +119,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// If the channel is disconnected, or becomes so meanwhile; the error holds the message.
+    /// [`SendError`], with the message, if the channel is disconnected or becomes so meanwhile.
     ///
     /// # Scheduling
     ///
@@ -145,8 +145,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// If the time has passed, or the channel is disconnected or becomes so meanwhile; the error
-    /// holds the message.
+    /// [`SendTimeoutError::Timeout`] if the time has passed, [`SendTimeoutError::Disconnected`] if
+    /// the channel is disconnected or becomes so meanwhile; both with the message.
     ///
     /// # Scheduling
     ///
@@ -216,22 +216,58 @@ impl<T> Sender<T> {
     }
 
     /// True if the channel holds no message. A channel of capacity zero is always empty.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = gort::channel::unbounded();
+    /// assert!(sender.is_empty() && receiver.is_empty());
+    /// sender.send(1).unwrap();
+    /// assert!(!sender.is_empty() && !receiver.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.chan().len() == 0
     }
 
     /// True if the channel holds as many messages as it can. A channel of capacity zero is
     /// always full.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = gort::channel::bounded(1);
+    /// assert!(!sender.is_full() && !receiver.is_full());
+    /// sender.send(1).unwrap();
+    /// assert!(sender.is_full() && receiver.is_full());
+    /// ```
     pub fn is_full(&self) -> bool {
         self.chan().is_full()
     }
 
     /// The number of messages in the channel.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = gort::channel::unbounded();
+    /// sender.send(1).unwrap();
+    /// assert_eq!((sender.len(), receiver.len()), (1, 1));
+    /// ```
     pub fn len(&self) -> usize {
         self.chan().len()
     }
 
     /// The number of messages that the channel can hold; None if it is unbounded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::channel::{bounded, unbounded};
+    ///
+    /// let (sender, receiver) = bounded::<u8>(16);
+    /// assert_eq!((sender.capacity(), receiver.capacity()), (Some(16), Some(16)));
+    /// assert_eq!(unbounded::<u8>().0.capacity(), None);
+    /// ```
     pub fn capacity(&self) -> Option<usize> {
         self.chan().capacity()
     }

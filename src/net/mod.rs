@@ -21,7 +21,8 @@
 //!
 //! Where an operation takes [`ToSocketAddrs`], an address or a text that is one ("127.0.0.1:80")
 //! costs nothing. A host name is looked up by the system's resolver, which blocks the calling
-//! thread for the time being; the runtime notices and goes on with other threads.
+//! thread for the time being: the coroutine keeps its P meanwhile, and those of its home wait.
+//! Others run on the other Ps.
 //!
 //! # Errors
 //!
@@ -29,10 +30,18 @@
 //! fail because the descriptor cannot be added to epoll (no memory, or the user's limit
 //! `/proc/sys/fs/epoll/max_user_watches`).
 //!
+//! # Runtimes and sockets
+//!
+//! A socket belongs to no runtime. The first operation that has to wait adds it to the netpoller (an
+//! epoll descriptor) of its caller's runtime. It stays there until it is dropped, and keeps that
+//! netpoller open even if the runtime is dropped before.
+//!
 //! # Scheduling
 //!
-//! Reading, writing, accepting and connecting may park the coroutine and are points where it
-//! may be preempted or cancelled. All other methods return at once.
+//! Reading, writing, accepting and connecting may park the coroutine (on a plain thread: block
+//! it). They are points where a coroutine that has used up its time slice lets others run, and where
+//! a cancelled one may unwind. All other methods return at once, but for the look-up of a host
+//! name, and for a close after [`TcpStream::set_linger`] with a time.
 
 mod addr;
 mod block;

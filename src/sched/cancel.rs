@@ -67,7 +67,8 @@ pub(crate) fn unwind() -> ! {
 /// Runs `f` without being cancelled: a [`cancel`](crate::JoinHandle::cancel) that comes
 /// meanwhile takes effect at the first parking call after it.
 ///
-/// On a plain thread it just runs `f`.
+/// Shields may be nested. One protects the coroutine that calls it, not those that `f` spawns. On a
+/// plain thread it just runs `f`.
 ///
 /// # Examples
 /// ```
@@ -80,6 +81,9 @@ pub(crate) fn unwind() -> ! {
 ///     let _ = handle.join();
 /// });
 /// ```
+///
+/// # Scheduling
+/// Does not park by itself. What `f` calls parks as ever.
 pub fn shield<T>(f: impl FnOnce() -> T) -> T {
     struct Unshield(Option<GRef>);
     impl Drop for Unshield {

@@ -32,7 +32,7 @@ use std::mem::{MaybeUninit, align_of, size_of};
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
 /// The coroutine has ended and its outcome is in `payload`.
 pub(crate) const COMPLETE: u64 = 1;
@@ -86,7 +86,7 @@ pub(crate) struct G {
     pub(crate) id: Cell<u64>,
     name: Cell<Option<Box<Box<str>>>>,
     pub(crate) site: Cell<&'static Location<'static>>,
-    pub(crate) runtime: Cell<*const Shared>,
+    pub(crate) runtime: RuntimePtr,
     run: Cell<unsafe fn(*mut G, Op)>,
     /// The token of `park` and `unpark`.
     pub(crate) token: AtomicU64,
@@ -105,6 +105,25 @@ pub(crate) struct G {
     /// Depth of `shield`. Written by the coroutine before it arms its word.
     pub(crate) shield: AtomicU16,
     payload: UnsafeCell<Payload>,
+}
+
+/// Which runtime a coroutine belongs to. An atomic because `for_each_alive` looks at records that may
+/// become another's at that moment; what it sees is then checked again.
+pub(crate) struct RuntimePtr(AtomicPtr<Shared>);
+
+impl RuntimePtr {
+    #[inline(always)]
+    pub(crate) fn get(&self) -> *const Shared {
+        // Relaxed: whoever owns the G has it from whoever wrote this; others check again.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Called by whoever spawns the coroutine.
+    #[inline(always)]
+    pub(crate) fn set(&self, runtime: *const Shared) {
+        // Relaxed: published with the record.
+        self.0.store(runtime.cast_mut(), Ordering::Relaxed);
+    }
 }
 
 /// Room for a closure or a result.
@@ -283,7 +302,8 @@ impl G {
 
     /// Adds a reference, if there is one; for those who have none.
     fn try_retain(&self) -> bool {
-        // Acquire: what the reference keeps is seen as of now or later.
+        // Acquire: pairs with the Release in `spawn`: what the reference keeps is seen as of now or
+        // later, above all that the record's earlier coroutine is not `alive`.
         self.state
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, |state| (state >= REF).then_some(state + REF))
             .is_ok()
@@ -385,7 +405,7 @@ pub(crate) fn grow(mut each: impl FnMut(GRef)) -> std::io::Result<()> {
                 id: Cell::new(0),
                 name: Cell::new(None),
                 site: Cell::new(Location::caller()),
-                runtime: Cell::new(ptr::null()),
+                runtime: RuntimePtr(AtomicPtr::new(ptr::null_mut())),
                 run: Cell::new(never),
                 token: AtomicU64::new(0),
                 cancel: AtomicBool::new(false),

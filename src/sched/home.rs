@@ -59,7 +59,8 @@
 //! # Sharing
 //!
 //! Up to [`Homes::limit`] homes are made, as coroutines come to live; a program of ten
-//! coroutines makes at most ten. Beyond that coroutines share, the emptiest home first. Sharers
+//! coroutines makes at most ten. Beyond that coroutines share, no home by more than about twice
+//! the average, and those that began one after the other live together (`Homes::share`). Sharers
 //! never run in parallel, and one that computes or blocks delays the others of its home.
 //!
 //! # Fixed homes
@@ -80,10 +81,16 @@ use super::home_word::HomeWord;
 use super::m::M;
 use crate::os;
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+
+/// Threads that are started ahead of the demand at most, for each one that is demanded.
+const AHEAD_MOST: usize = 3;
+/// For how long a thread that is coming is waited for without sleeping: about 200 us.
+const SLEEPER_YIELDS: u32 = 400;
 
 /// A thread's identity that coroutines live in; see the module's essay.
 #[repr(align(128))]
@@ -101,6 +108,9 @@ pub(crate) struct Home {
     pub(crate) shutting: Cell<bool>,
     /// The M whose own home this is, if homes are fixed.
     pub(crate) fixed_to: *const M,
+    /// The M that runs a coroutine of this home, or is about to: checked at every switch.
+    #[cfg(debug_assertions)]
+    wearer: AtomicPtr<M>,
     index: usize,
 }
 
@@ -115,9 +125,39 @@ impl Home {
     #[inline(always)]
     pub(crate) fn enter(&self, m: *const M) {
         debug_assert!(self.fixed_to.is_null());
+        // Relaxed: `word` has ordered this after the last wearer's null.
+        #[cfg(debug_assertions)]
+        if !self.wearer.swap(m.cast_mut(), Ordering::Relaxed).is_null() {
+            os::fatal("a home is put on while another thread wears it");
+        }
         // SAFETY: `m_slot` is the word in the block of the home's thread, which sleeps until
         // `Homes::end`; only the wearer writes or reads it.
         unsafe { *self.m_slot = m.cast_mut().cast() };
+    }
+
+    /// Debug builds: `m` is on a stack of this home, alone and under the home's thread pointer.
+    #[cfg(debug_assertions)]
+    pub(crate) fn check_worn_by(&self, m: *const M) {
+        let alone = if self.fixed_to.is_null() {
+            // SAFETY: homes are worn only where the thread pointer can be read.
+            let here = unsafe { crate::context::thread_pointer() };
+            // Relaxed: the wearer wrote it, and that is to be us.
+            ptr::eq(self.wearer.load(Ordering::Relaxed), m) && here == self.thread_pointer
+        } else {
+            ptr::eq(self.fixed_to, m)
+        };
+        if !alone {
+            os::fatal("a coroutine runs outside its home");
+        }
+    }
+
+    /// Debug builds: `m` has left the stacks of this home and is about to take it off.
+    #[cfg(debug_assertions)]
+    pub(crate) fn check_left_by(&self, m: *const M) {
+        // Relaxed: the wearer wrote it; `word` orders this before the next one's swap.
+        if !ptr::eq(self.wearer.swap(ptr::null_mut(), Ordering::Relaxed), m) {
+            os::fatal("a home is taken off by a thread that does not wear it");
+        }
     }
 
     #[inline(always)]
@@ -151,6 +191,8 @@ impl Home {
             private: Cell::new(false),
             shutting: Cell::new(false),
             fixed_to: m,
+            #[cfg(debug_assertions)]
+            wearer: AtomicPtr::new(ptr::null_mut()),
             index: usize::MAX,
         }
     }
@@ -167,8 +209,6 @@ pub(crate) struct Homes {
     /// All homes, in the order they were made; the first `made` are not null.
     all: Box<[AtomicPtr<Home>]>,
     made: AtomicUsize,
-    /// Homes made beyond the limit for `own_home`.
-    extra: AtomicUsize,
     /// Homes where nobody lives, in the word's state `WORN`: whoever pops one wears it.
     empty: Mutex<Vec<&'static Home>>,
     empties: AtomicUsize,
@@ -176,7 +216,7 @@ pub(crate) struct Homes {
     own_empty: Mutex<Vec<&'static Home>>,
     /// Fresh coroutines that found every home worn: sysmon queues them again.
     pub(crate) homeless: Mutex<Vec<GRef>>,
-    sleepers: Mutex<Vec<Sleeper>>,
+    sleepers: Mutex<Sleepers>,
     /// Making a home has failed; share what there is.
     exhausted: AtomicBool,
 }
@@ -191,12 +231,57 @@ struct Sleeper {
 // SAFETY: the home pointer is only carried to `end`.
 unsafe impl Send for Sleeper {}
 
+/// The threads behind the homes.
+#[derive(Default)]
+struct Sleepers {
+    /// Those whose homes are in use.
+    asleep: Vec<Sleeper>,
+    /// Those that were started ahead of the demand, in that order.
+    coming: VecDeque<(Arc<Post>, JoinHandle<()>)>,
+}
+
+impl Sleepers {
+    /// The first thread that has fallen asleep, of those that are coming; waits for it. None if
+    /// none is coming.
+    fn await_one(&mut self) -> Option<(Arc<Post>, JoinHandle<()>)> {
+        // A new thread takes some 50 us; to sleep and be woken for it would take as long again.
+        for _ in 0..SLEEPER_YIELDS {
+            if let Some(at) = self.coming.iter().position(|(post, _)| post.is_asleep()) {
+                return self.coming.remove(at);
+            }
+            if self.coming.is_empty() {
+                return None;
+            }
+            std::thread::yield_now();
+        }
+        let first = self.coming.pop_front()?;
+        while !first.0.is_asleep() {
+            os::futex::wait(&first.0.state, 0, os::clock::NEVER);
+        }
+        Some(first)
+    }
+}
+
 /// Where the home's thread leaves its address and sleeps.
 struct Post {
     thread_pointer: AtomicUsize,
     m_slot: AtomicPtr<*mut u8>,
     /// 0: not there yet; 1: asleep; 2: to end.
     state: AtomicU32,
+}
+
+impl Post {
+    fn is_asleep(&self) -> bool {
+        // Acquire: pairs with the Release in `sleep`.
+        self.state.load(Ordering::Acquire) != 0
+    }
+
+    /// Ends the thread, which sleeps.
+    fn end(&self) {
+        // Release: what was done under the home comes before the destructors.
+        self.state.store(2, Ordering::Release);
+        os::futex::wake(&self.state, 1);
+    }
 }
 
 impl Homes {
@@ -208,37 +293,72 @@ impl Homes {
             spares: (limit / (4 * procs)).min(super::p::SPARES_MOST),
             all: (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
             made: AtomicUsize::new(0),
-            extra: AtomicUsize::new(0),
             empty: Mutex::new(Vec::with_capacity(slots)),
             empties: AtomicUsize::new(0),
             own_empty: Mutex::new(Vec::new()),
             homeless: Mutex::new(Vec::new()),
-            sleepers: Mutex::new(Vec::new()),
+            sleepers: Mutex::default(),
             exhausted: AtomicBool::new(false),
         }
     }
 
     /// A home for a coroutine that is about to run for the first time, worn by the caller, who
     /// wears `current` (or none) while it asks. `current` is returned if it is to be shared.
-    pub(crate) fn choose(&self, current: Option<&'static Home>, own: bool, random: &mut u64) -> Option<&'static Home> {
+    /// `settling` is the home that the caller's P fills at present; `live` tells how many
+    /// coroutines there are.
+    pub(crate) fn choose(
+        &self,
+        current: Option<&'static Home>,
+        own: bool,
+        settling: &mut Option<&'static Home>,
+        live: impl Fn() -> usize,
+        random: &mut u64,
+    ) -> Option<&'static Home> {
         let empty = if own { self.own_empty.lock().unwrap_or_else(|e| e.into_inner()).pop() } else { self.pop_empty() };
         if empty.is_some() {
             return empty;
         }
         // Relaxed: exactness is not needed; `make` checks again under its lock.
-        let may_make = own || self.made.load(Ordering::Relaxed) < self.limit;
-        if may_make
+        let made = self.made.load(Ordering::Relaxed);
+        if (own || made < self.limit)
             && !self.exhausted.load(Ordering::Relaxed)
-            && let Some(home) = self.make(own)
+            && let Some(home) = self.make(own, |homes| live().saturating_sub(homes))
         {
             return Some(home);
         }
-        self.share(current, random)
+        self.share(current, settling, || live() / made.max(1), random)
     }
 
-    /// The emptiest of a few homes tried at random (two would already do much better than
-    /// one), so that it costs the same however many there are.
-    fn share(&self, current: Option<&'static Home>, random: &mut u64) -> Option<&'static Home> {
+    /// A home to share: the one that is being filled, until twice the average live there; then
+    /// the emptiest of a few tried at random (two would already do much better than one), so
+    /// that it costs the same however many there are.
+    ///
+    /// Coroutines that begin one after the other thus live together. They are the ones that will
+    /// talk to one another most, and a switch within a home is half a switch between two.
+    fn share(
+        &self,
+        current: Option<&'static Home>,
+        settling: &mut Option<&'static Home>,
+        average: impl FnOnce() -> usize,
+        random: &mut u64,
+    ) -> Option<&'static Home> {
+        if let Some(home) = *settling {
+            let worn_by_us = current.is_some_and(|current| ptr::eq(current, home));
+            if home.live() as usize <= 2 * average() && (worn_by_us || home.word.try_wear()) {
+                if !home.private.get() {
+                    return Some(home);
+                }
+                if !worn_by_us {
+                    self.put_back(home);
+                }
+            }
+        }
+        let chosen = self.emptiest(current, random);
+        *settling = chosen;
+        chosen
+    }
+
+    fn emptiest(&self, current: Option<&'static Home>, random: &mut u64) -> Option<&'static Home> {
         // Acquire: pairs with the Release in `make`; the pointers below are there.
         let made = self.made.load(Ordering::Acquire).min(self.all.len());
         if made == 0 {
@@ -301,9 +421,10 @@ impl Homes {
         self.empties.store(empty.len(), Ordering::Relaxed);
     }
 
-    /// How many homes there are.
+    /// How many homes there are, those included whose threads were started ahead.
     pub(crate) fn count(&self) -> usize {
-        self.made.load(Ordering::Relaxed) + self.extra.load(Ordering::Relaxed)
+        let sleepers = self.sleepers.lock().unwrap_or_else(|e| e.into_inner());
+        sleepers.asleep.len() + sleepers.coming.len()
     }
 
     /// Makes the first home, so that there is one to share if no more can be made.
@@ -311,7 +432,7 @@ impl Homes {
         if !self.worn {
             return Ok(());
         }
-        match self.make(false) {
+        match self.make(false, |_| 0) {
             Some(home) => {
                 self.push_empty(home);
                 Ok(())
@@ -323,35 +444,33 @@ impl Homes {
         }
     }
 
+    /// Makes a home. `wanted` says how many more than the given number may be in demand soon: their
+    /// threads are started too, so that they begin while this one is waited for.
     #[cold]
-    fn make(&self, own: bool) -> Option<&'static Home> {
+    fn make(&self, own: bool, wanted: impl FnOnce(usize) -> usize) -> Option<&'static Home> {
         let mut sleepers = self.sleepers.lock().unwrap_or_else(|e| e.into_inner());
+        // Relaxed: written under the lock.
         let made = self.made.load(Ordering::Relaxed);
-        let within = !own && made < self.all.len();
-        if !within && !own {
+        if !own && made >= self.all.len() {
             return None;
         }
-        let post = Arc::new(Post {
-            thread_pointer: AtomicUsize::new(0),
-            m_slot: AtomicPtr::new(ptr::null_mut()),
-            state: AtomicU32::new(0),
-        });
-        let spawned = {
-            let post = post.clone();
-            // The thread must never run a signal handler: block them before it exists.
-            let _blocked = os::trap::SignalsBlocked::new();
-            std::thread::Builder::new().name("gort-home".into()).stack_size(1024 * 1024).spawn(move || sleep(&post))
-        };
-        let Ok(thread) = spawned else {
-            // Out of threads: nothing is lost, coroutines share the homes there are.
-            self.exhausted.store(true, Ordering::Relaxed);
-            return None;
-        };
-        // Acquire: pairs with the Release in `sleep`.
-        while post.state.load(Ordering::Acquire) == 0 {
-            os::futex::wait(&post.state, 0, os::clock::NEVER);
+        if !sleepers.coming.iter().any(|(post, _)| post.is_asleep()) {
+            let homes = made + sleepers.coming.len();
+            let ahead = if own { 0 } else { wanted(homes).min(1 + AHEAD_MOST).min(self.all.len() - homes) };
+            let needed = usize::from(sleepers.coming.is_empty());
+            for _ in 0..ahead.max(needed) {
+                match start_sleeper() {
+                    Ok(started) => sleepers.coming.push_back(started),
+                    Err(_) => {
+                        // Out of threads: nothing is lost, coroutines share the homes there are.
+                        self.exhausted.store(true, Ordering::Relaxed);
+                        break;
+                    }
+                }
+            }
         }
-        let index = if within { made } else { usize::MAX };
+        let (post, thread) = sleepers.await_one()?;
+        let index = if own { usize::MAX } else { made };
         let home = Box::into_raw(Box::new(Home {
             word: HomeWord::new_worn(),
             thread_pointer: post.thread_pointer.load(Ordering::Relaxed),
@@ -360,16 +479,16 @@ impl Homes {
             private: Cell::new(own),
             shutting: Cell::new(false),
             fixed_to: ptr::null(),
+            #[cfg(debug_assertions)]
+            wearer: AtomicPtr::new(ptr::null_mut()),
             index,
         }));
-        if within {
+        if !own {
             // Release: pairs with the Acquire in `share`.
             self.all[made].store(home, Ordering::Release);
             self.made.store(made + 1, Ordering::Release);
-        } else {
-            self.extra.fetch_add(1, Ordering::Relaxed);
         }
-        sleepers.push(Sleeper { home, post, thread });
+        sleepers.asleep.push(Sleeper { home, post, thread });
         // SAFETY: just made; freed in `end` only.
         Some(unsafe { &*home })
     }
@@ -379,13 +498,15 @@ impl Homes {
     /// # Safety
     /// No coroutine lives in any of them and no M wears any.
     pub(crate) unsafe fn end(&self) {
-        let sleepers = std::mem::take(&mut *self.sleepers.lock().unwrap_or_else(|e| e.into_inner()));
-        for sleeper in &sleepers {
-            // Release: what was done under the home comes before the destructors.
-            sleeper.post.state.store(2, Ordering::Release);
-            os::futex::wake(&sleeper.post.state, 1);
+        let mut sleepers = std::mem::take(&mut *self.sleepers.lock().unwrap_or_else(|e| e.into_inner()));
+        while let Some((post, thread)) = sleepers.await_one() {
+            post.end();
+            let _ = thread.join();
         }
-        for sleeper in sleepers {
+        for sleeper in &sleepers.asleep {
+            sleeper.post.end();
+        }
+        for sleeper in sleepers.asleep {
             // A thread-local's destructor that panics has printed its message; the thread
             // aborts the process itself then.
             let _ = sleeper.thread.join();
@@ -399,6 +520,22 @@ impl std::fmt::Debug for Home {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Home").field("index", &self.index).field("live", &self.live()).finish_non_exhaustive()
     }
+}
+
+fn start_sleeper() -> std::io::Result<(Arc<Post>, JoinHandle<()>)> {
+    let post = Arc::new(Post {
+        thread_pointer: AtomicUsize::new(0),
+        m_slot: AtomicPtr::new(ptr::null_mut()),
+        state: AtomicU32::new(0),
+    });
+    let for_thread = post.clone();
+    // The thread must never run a signal handler: block them before it exists.
+    let _blocked = os::trap::SignalsBlocked::new();
+    let thread = std::thread::Builder::new()
+        .name("gort-home".into())
+        .stack_size(1024 * 1024)
+        .spawn(move || sleep(&for_thread))?;
+    Ok((post, thread))
 }
 
 /// The life of a home's thread: say where the block is, sleep without touching it, end.

@@ -13,6 +13,23 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Why a coroutine has no value.
+///
+/// The panic hook has run by the time a [`Self::Panicked`] is seen. The message that std's hook prints
+/// names the thread that the coroutine lived on, its home's (`gort-home`), and not the coroutine.
+///
+/// # Examples
+/// ```
+/// use gort::JoinError;
+/// gort::run(|| {
+///     match gort::go!(|| if true { panic!("out of cheese") }).join() {
+///         Err(JoinError::Panicked(payload)) => assert_eq!(payload.downcast_ref(), Some(&"out of cheese")),
+///         other => unreachable!("{other:?}"),
+///     }
+///     let handle = gort::go!(gort::park);
+///     handle.cancel();
+///     assert!(matches!(handle.join(), Err(JoinError::Cancelled)));
+/// });
+/// ```
 pub enum JoinError {
     /// It panicked; this is the panic's payload.
     Panicked(Box<dyn Any + Send + 'static>),
@@ -23,6 +40,15 @@ pub enum JoinError {
 impl JoinError {
     /// The payload, if it panicked; to go on panicking with
     /// [`resume_unwind`](std::panic::resume_unwind).
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let error = gort::go!(|| if true { panic!("no") }).join().unwrap_err();
+    ///     let payload = error.into_panic().expect("it panicked");
+    ///     assert_eq!(payload.downcast_ref(), Some(&"no"));
+    /// });
+    /// ```
     pub fn into_panic(self) -> Option<Box<dyn Any + Send + 'static>> {
         match self {
             JoinError::Panicked(payload) => Some(payload),
@@ -31,11 +57,29 @@ impl JoinError {
     }
 
     /// Whether it panicked.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let error = gort::go!(|| if true { panic!("no") }).join().unwrap_err();
+    ///     assert!(error.is_panic());
+    ///     assert_eq!(error.to_string(), "the coroutine panicked: no");
+    /// });
+    /// ```
     pub fn is_panic(&self) -> bool {
         matches!(self, JoinError::Panicked(_))
     }
 
     /// Whether it was cancelled.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let handle = gort::go!(gort::park);
+    ///     handle.cancel();
+    ///     assert!(handle.join().unwrap_err().is_cancelled());
+    /// });
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         matches!(self, JoinError::Cancelled)
     }
@@ -76,6 +120,8 @@ impl From<JoinError> for io::Error {
 
 /// The right to a coroutine's result. Dropping it lets the coroutine go on by itself.
 ///
+/// If the coroutine has ended, dropping the handle drops the result.
+///
 /// # Examples
 /// ```
 /// gort::run(|| {
@@ -105,12 +151,29 @@ impl<T> JoinHandle<T> {
 
     /// Waits for the coroutine's end and returns its value.
     ///
+    /// If the caller is cancelled while it waits, the coroutine goes on by itself.
+    ///
+    /// A coroutine that unwinds, because it panics or was cancelled, has its home to itself until it
+    /// is done. So a destructor that runs then must not wait for a coroutine of the same home, by this
+    /// or by other means: neither would ever go on. Of the same home are those made by
+    /// [`go_local!`](crate::go_local), and any two if there are more coroutines than
+    /// [homes](crate::RuntimeBuilder::homes).
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let handle = gort::go!(|| 6 * 7);
+    ///     assert_eq!(handle.join().unwrap(), 42);
+    /// });
+    /// ```
+    ///
     /// # Errors
     /// [`JoinError::Panicked`] with the payload if it panicked, [`JoinError::Cancelled`] if it
     /// was cancelled.
     ///
     /// # Scheduling
-    /// Parks the coroutine that calls it; blocks a plain thread.
+    /// Parks the coroutine that calls it, unless the other has ended; may be cancelled. Blocks a
+    /// plain thread.
     pub fn join(self) -> Result<T, JoinError> {
         super::checkpoint();
         let ended = self.wait(NEVER);
@@ -120,8 +183,20 @@ impl<T> JoinHandle<T> {
 
     /// Like [`Self::join`], but gives up after `timeout` and returns the handle.
     ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// gort::run(|| {
+    ///     let handle = gort::go!(gort::park);
+    ///     let handle = handle.join_timeout(Duration::from_millis(1)).expect_err("it is parked");
+    ///     handle.coroutine().unpark();
+    ///     assert!(handle.join_timeout(Duration::from_secs(60)).expect("it has ended").is_ok());
+    /// });
+    /// ```
+    ///
     /// # Errors
-    /// The outer error is the handle, when the time is over.
+    /// The outer error is the [`JoinHandle`], when the time is over. The inner one is that of
+    /// [`Self::join`].
     ///
     /// # Scheduling
     /// As [`Self::join`].
@@ -131,8 +206,19 @@ impl<T> JoinHandle<T> {
 
     /// Like [`Self::join`], but gives up at `deadline` and returns the handle.
     ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// gort::run(|| {
+    ///     let deadline = Instant::now() + Duration::from_secs(60);
+    ///     let handles = [1, 2, 3].map(|n| gort::go!(move || n));
+    ///     let sum: i32 = handles.into_iter().map(|h| h.join_deadline(deadline).unwrap().unwrap()).sum();
+    ///     assert_eq!(sum, 6);
+    /// });
+    /// ```
+    ///
     /// # Errors
-    /// The outer error is the handle, when the time is over.
+    /// As [`Self::join_timeout`].
     ///
     /// # Scheduling
     /// As [`Self::join`].
@@ -146,15 +232,36 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the coroutine has ended, so that `join` would return at once.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let handle = gort::go!(|| ());
+    ///     while !handle.is_finished() {
+    ///         gort::yield_now();
+    ///     }
+    ///     handle.join().unwrap();
+    /// });
+    /// ```
+    ///
+    /// # Scheduling
+    /// Returns at once. A loop around it must [yield](crate::yield_now), or the coroutine may not
+    /// get to run.
     pub fn is_finished(&self) -> bool {
         // Acquire: pairs with the Release of COMPLETE.
         self.g.state.load(Ordering::Acquire) & g::COMPLETE != 0
     }
 
     /// Asks the coroutine to end: its current or next parking call unwinds it, so that its
-    /// destructors run. It goes on undisturbed while it is panicking or inside
-    /// [`shield`](crate::shield), and for as long as it does not park. If it has not run yet it
-    /// never will.
+    /// destructors run.
+    ///
+    /// It goes on undisturbed while it is panicking or inside [`shield`](crate::shield), and for as
+    /// long as it does not park. If it has not run yet it never will. If it catches the unwinding,
+    /// its next parking call unwinds again; if it returns a value all the same, that is what `join`
+    /// gives. The panic hook is not called.
+    ///
+    /// Its destructors may park. But while it unwinds it has its home to itself: see
+    /// [`Self::join`] for whom they must not wait.
     ///
     /// This is the strong means; a coroutine that should end in its own good time is better told
     /// so by a channel.
@@ -168,21 +275,51 @@ impl<T> JoinHandle<T> {
     ///     assert!(handle.join().unwrap_err().is_cancelled());
     /// });
     /// ```
+    ///
+    /// # Scheduling
+    /// Returns at once, from anywhere; it does not wait for the coroutine's end. That is what
+    /// [`Self::join`] is for.
     pub fn cancel(&self) {
         cancel::cancel(self.g);
     }
 
     /// The coroutine's number, unique in the process.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let handle = gort::go!(|| gort::current().id());
+    ///     let id = handle.id();
+    ///     assert_eq!(handle.join().unwrap(), id);
+    /// });
+    /// ```
     pub fn id(&self) -> Id {
         Id(self.g.id.get())
     }
 
-    /// The name it was given.
+    /// The name it was given; None if it was given none.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     assert_eq!(gort::go!("reader", || ()).name(), Some("reader"));
+    ///     assert_eq!(gort::go!(|| ()).name(), None);
+    /// });
+    /// ```
     pub fn name(&self) -> Option<&str> {
         self.g.name()
     }
 
     /// The coroutine itself, to unpark it.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let handle = gort::go!(gort::park);
+    ///     handle.coroutine().unpark();
+    ///     handle.join().unwrap();
+    /// });
+    /// ```
     pub fn coroutine(&self) -> Coroutine {
         self.g.retain();
         Coroutine { g: self.g }
@@ -292,11 +429,29 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// A coroutine's number, unique in the process.
+///
+/// Numbers are not used again. Their order says nothing about the order of spawning.
+///
+/// # Examples
+/// ```
+/// gort::run(|| {
+///     let [a, b] = [(); 2].map(|()| gort::go!(|| ()));
+///     assert_ne!(a.id(), b.id());
+/// });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Id(u64);
 
 impl Id {
     /// The number.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let id = gort::current().id();
+    ///     assert_eq!(id.as_u64().to_string(), id.to_string());
+    /// });
+    /// ```
     pub fn as_u64(self) -> u64 {
         self.0
     }
@@ -309,6 +464,20 @@ impl fmt::Display for Id {
 }
 
 /// A coroutine, as [`current`] gives it: to know it by, and to [unpark](Self::unpark) it.
+///
+/// It may outlive the coroutine, and then still tells number and name. Two are equal if they are the
+/// same coroutine.
+///
+/// # Examples
+/// ```
+/// gort::run(|| {
+///     let handle = gort::go!("worker", gort::current);
+///     let worker = handle.coroutine();
+///     assert_eq!(handle.join().unwrap(), worker);
+///     assert_ne!(gort::current(), worker);
+///     assert_eq!(worker.name(), Some("worker"));
+/// });
+/// ```
 pub struct Coroutine {
     g: GRef,
 }
@@ -320,9 +489,6 @@ unsafe impl Sync for Coroutine {}
 
 /// The calling coroutine.
 ///
-/// # Panics
-/// Outside a coroutine; see [`try_current`].
-///
 /// # Examples
 /// ```
 /// gort::run(|| {
@@ -332,11 +498,20 @@ unsafe impl Sync for Coroutine {}
 ///     handle.join().unwrap();
 /// });
 /// ```
+///
+/// # Panics
+/// Outside a coroutine; see [`try_current`].
 pub fn current() -> Coroutine {
     try_current().expect("gort::current called outside a coroutine")
 }
 
 /// The calling coroutine, or None outside of one.
+///
+/// # Examples
+/// ```
+/// assert!(gort::try_current().is_none());
+/// assert!(gort::run(|| gort::try_current().is_some()));
+/// ```
 pub fn try_current() -> Option<Coroutine> {
     let g = M::current_coroutine()?;
     g.retain();
@@ -350,17 +525,49 @@ const TOKEN: u64 = 1;
 
 impl Coroutine {
     /// The coroutine's number.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let handle = gort::go!(|| ());
+    ///     assert_eq!(handle.coroutine().id(), handle.id());
+    /// });
+    /// ```
     pub fn id(&self) -> Id {
         Id(self.g.id.get())
     }
 
-    /// The name it was given.
+    /// The name it was given; None if it was given none. The first coroutine of a
+    /// [`Runtime::run`](crate::Runtime::run) is called "main".
+    ///
+    /// # Examples
+    /// ```
+    /// let name = gort::run(|| gort::current().name().map(String::from));
+    /// assert_eq!(name.as_deref(), Some("main"));
+    /// ```
     pub fn name(&self) -> Option<&str> {
         self.g.name()
     }
 
     /// Lets the coroutine's current or next [`park`] return, as
     /// [`Thread::unpark`](std::thread::Thread::unpark) does.
+    ///
+    /// Several calls before that `park` count as one. A coroutine that waits for something else is
+    /// not disturbed. What the caller did before is seen after the `park`.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let parked = gort::go!(gort::park).coroutine();
+    ///     // From a plain thread as well.
+    ///     std::thread::spawn(move || parked.unpark()).join().unwrap();
+    ///     gort::current().unpark();
+    ///     gort::park(); // returns at once
+    /// });
+    /// ```
+    ///
+    /// # Scheduling
+    /// Returns at once, from anywhere.
     pub fn unpark(&self) {
         // AcqRel. Release: what was done before is seen after `park`. Acquire: the parker's
         // ticket is the one in force.
@@ -400,20 +607,44 @@ impl PartialEq for Coroutine {
 impl Eq for Coroutine {}
 
 /// Parks the calling coroutine until somebody [unparks](Coroutine::unpark) it; returns at once
-/// if somebody has. Unlike [`std::thread::park`] it does not return without reason.
+/// if somebody has.
 ///
-/// On a plain thread it is [`std::thread::park`].
+/// Unlike [`std::thread::park`] it does not return without reason. On a plain thread it *is*
+/// [`std::thread::park`].
+///
+/// # Examples
+/// ```
+/// gort::run(|| {
+///     let waits = gort::go!(|| {
+///         gort::park();
+///         "unparked"
+///     });
+///     waits.coroutine().unpark();
+///     assert_eq!(waits.join().unwrap(), "unparked");
+/// });
+/// ```
 ///
 /// # Scheduling
-/// Parks the coroutine.
+/// Parks the coroutine; may be cancelled. Blocks a plain thread, which
+/// [`Thread::unpark`](std::thread::Thread::unpark) wakes.
 pub fn park() {
     park_until(NEVER);
 }
 
-/// Like [`park`], but for at most `timeout`.
+/// Like [`park`], but for at most `timeout`. It does not tell which of the two it was.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+/// gort::run(|| {
+///     let start = Instant::now();
+///     gort::park_timeout(Duration::from_millis(2));
+///     assert!(start.elapsed() >= Duration::from_millis(2));
+/// });
+/// ```
 ///
 /// # Scheduling
-/// Parks the coroutine.
+/// As [`park`].
 pub fn park_timeout(timeout: Duration) {
     if M::current_coroutine().is_none() {
         return std::thread::park_timeout(timeout);

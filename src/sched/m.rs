@@ -164,7 +164,13 @@ impl M {
     #[inline(always)]
     pub(crate) fn after_switch(&self) {
         if let Some(home) = self.leaving.take() {
+            #[cfg(debug_assertions)]
+            home.check_left_by(self);
             self.leave(home);
+        }
+        #[cfg(debug_assertions)]
+        if let Some(home) = self.worn.get().filter(|_| !self.current.get().is_null()) {
+            home.check_worn_by(self);
         }
         if let Some(g) = self.dead.take() {
             self.bury(g);
@@ -252,8 +258,7 @@ impl M {
     fn prepare_fresh(&'static self, g: GRef) -> Option<(*const Context, usize)> {
         let worn = self.worn.get();
         // SAFETY: this M holds the P.
-        let local = unsafe { self.p().local() };
-        let stack = match local.stacks.get(&self.rt.stacks, g.class.get()) {
+        let stack = match unsafe { self.p().local() }.stacks.get(&self.rt.stacks, g.class.get()) {
             Ok(stack) => stack,
             Err(error) => {
                 self.rt.no_stack(g, error);
@@ -263,7 +268,8 @@ impl M {
         let home = match self.home_for(g) {
             Chosen::Worn(home) => home,
             Chosen::GivenAway => {
-                local.stacks.put(&self.rt.stacks, stack);
+                // SAFETY: this M holds the P.
+                unsafe { self.p().local() }.stacks.put(&self.rt.stacks, stack);
                 return None;
             }
         };
@@ -309,7 +315,13 @@ impl M {
                 Some(home) => home,
                 None => {
                     let current = self.worn.get().filter(|home| !home.shutting.get());
-                    match self.rt.homes.choose(current, alone, &mut local.random) {
+                    match self.rt.homes.choose(
+                        current,
+                        alone,
+                        &mut local.settling,
+                        || self.rt.live() as usize,
+                        &mut local.random,
+                    ) {
                         Some(home) => home,
                         None => {
                             // Every home is worn this very moment: sysmon comes back to it.

@@ -56,6 +56,8 @@ pub(crate) struct Local {
     pub(crate) records: GCache,
     /// Empty homes, worn, for the next fresh coroutines that need one.
     pub(crate) spares: Vec<&'static Home>,
+    /// Where coroutines that have to share a home come to live at present.
+    pub(crate) settling: Option<&'static Home>,
     pub(crate) random: u64,
     /// Scratch space for `steal`.
     loot: Vec<GRef>,
@@ -64,6 +66,8 @@ pub(crate) struct Local {
     /// Chains that were ended.
     slices: u32,
     chain_since: Nanos,
+    /// When the oldest fresh coroutine last had its turn.
+    oldest_since: Nanos,
     /// Coroutine numbers left from the block that was drawn.
     ids: std::ops::Range<u64>,
 }
@@ -82,11 +86,13 @@ impl P {
                 stacks: stack::Cache::with_hot_class(stack_class),
                 records: GCache::new(),
                 spares: Vec::with_capacity(SPARES_MOST),
+                settling: None,
                 random: 0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95),
                 loot: Vec::new(),
                 chain: 0,
                 slices: 0,
                 chain_since: 0,
+                oldest_since: 0,
                 ids: 0..0,
             }),
         }
@@ -169,7 +175,22 @@ impl P {
             // SAFETY: `run_due` hands out claimed waiters, each once; this M holds the P.
             unsafe { super::park::ready_claimed(rt, self, waiter) }
         });
-        rt.steal_injected_one()
+        if let Some(g) = rt.steal_injected_one() {
+            return Some(g);
+        }
+        if self.queue.len() < 2 {
+            return None;
+        }
+        // Under young ones that beget younger ones the oldest would never run.
+        // SAFETY: the caller's promise.
+        let local = unsafe { self.local() };
+        let now = clock::now();
+        if now - local.oldest_since < rt.slice_ns {
+            return None;
+        }
+        local.oldest_since = now;
+        // SAFETY: the caller's promise.
+        unsafe { self.queue.pop_oldest() }
     }
 
     /// Takes work from the other Ps' queues: half of the first that has some.

@@ -106,10 +106,8 @@ pub(crate) unsafe fn ready_claimed(rt: &Shared, p: &P, waiter: Waiter) {
 
 /// Lets other coroutines run: the caller goes to the end of the queue.
 ///
-/// On a plain thread it is [`std::thread::yield_now`].
-///
-/// # Scheduling
-/// Parks the coroutine, which stays ready to run.
+/// Returns at once if nobody else is ready to run here. On a plain thread it is
+/// [`std::thread::yield_now`].
 ///
 /// # Examples
 /// ```
@@ -120,6 +118,9 @@ pub(crate) unsafe fn ready_claimed(rt: &Shared, p: &P, waiter: Waiter) {
 ///     }
 /// });
 /// ```
+///
+/// # Scheduling
+/// Parks the coroutine, which stays ready to run; may be cancelled. Does not block a plain thread.
 pub fn yield_now() {
     let Some(g) = M::current_coroutine() else { return std::thread::yield_now() };
     super::cancel::check();

@@ -8,9 +8,13 @@
 //!   largest subtrees. (Go's one queue walks a tree breadth first: a million-leaf tree then has
 //!   a hundred thousand stacks alive at once.)
 //!
-//! So that none of the three waits for ever: a chain of `next` ends with its time slice, every
-//! eighth pick takes the oldest fresh one before the ready ones, and every 61st looks at the
-//! global queue first (Go's figure, runtime/proc.go).
+//! So that none of the three waits for ever: a chain of `next` ends with its time slice, the
+//! oldest fresh one has its turn after eight ready ones, and once a slice before younger ones;
+//! every 61st pick looks at the global queue first (Go's figure, runtime/proc.go).
+//!
+//! Rejected: the oldest fresh one at every eighth pick of any kind. Each such pick opens another
+//! subtree at its root: fib(30) as 13,529 coroutines then had hundreds of them half done, each
+//! with a stack and a home, where a walk in depth has 36, and took five times as long.
 
 use super::biased::Biased;
 use super::g::GRef;
@@ -18,7 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Every so many picks the oldest fresh coroutine goes before the ready ones.
+/// After so many ready coroutines the oldest fresh one has its turn.
 const FRESH_EVERY: u32 = 8;
 /// Coroutines that a thief takes at most: the owner waits while they are copied.
 const STEAL_MOST: usize = 512;
@@ -27,8 +31,28 @@ struct Queues {
     next: Option<GRef>,
     ready: VecDeque<GRef>,
     fresh: VecDeque<GRef>,
-    /// Counts what was taken from `ready` and `fresh`.
+    /// Ready coroutines that were taken while a fresh one waited.
     turn: u32,
+}
+
+impl Queues {
+    /// The next one of `ready` and `fresh`; the oldest fresh one if there is one and it is
+    /// `oldest`'s turn.
+    #[inline(always)]
+    fn pop(&mut self, oldest: bool) -> Option<GRef> {
+        if self.fresh.is_empty() {
+            return self.ready.pop_front();
+        }
+        if self.ready.is_empty() && !oldest {
+            return self.fresh.pop_back();
+        }
+        self.turn += 1;
+        if !oldest && self.turn < FRESH_EVERY {
+            return self.ready.pop_front();
+        }
+        self.turn = 0;
+        self.fresh.pop_front()
+    }
 }
 
 /// See the module.
@@ -165,14 +189,25 @@ impl RunQueue {
                     self.has_next.store(false, Ordering::Relaxed);
                     return Some((g, From::Next));
                 }
-                queues.turn = queues.turn.wrapping_add(1);
-                let g = if oldest || queues.turn.is_multiple_of(FRESH_EVERY) {
-                    queues.fresh.pop_front().or_else(|| queues.ready.pop_front())
-                } else {
-                    queues.ready.pop_front().or_else(|| queues.fresh.pop_back())
-                };
+                let g = queues.pop(oldest);
                 self.note(queues);
                 Some((g?, From::Queue))
+            })
+        }
+    }
+
+    /// Takes the oldest fresh one, or else the oldest ready one; what is in the slot stays.
+    ///
+    /// # Safety
+    /// The calling M holds the P.
+    #[cold]
+    pub(crate) unsafe fn pop_oldest(&self) -> Option<GRef> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.queues.own(|queues| {
+                let g = queues.pop(true);
+                self.note(queues);
+                g
             })
         }
     }
@@ -193,13 +228,11 @@ impl RunQueue {
                 let other = if let Some(next) = queues.next.take() {
                     self.has_next.store(false, Ordering::Relaxed);
                     next
+                } else if queues.ready.len() == 1 && queues.fresh.is_empty() {
+                    // Two take turns: one slot does for both.
+                    return Some(std::mem::replace(&mut queues.ready[0], g));
                 } else {
-                    queues.turn = queues.turn.wrapping_add(1);
-                    if queues.turn.is_multiple_of(FRESH_EVERY) {
-                        queues.fresh.pop_front().or_else(|| queues.ready.pop_front())?
-                    } else {
-                        queues.ready.pop_front().or_else(|| queues.fresh.pop_back())?
-                    }
+                    queues.pop(false)?
                 };
                 queues.ready.push_back(g);
                 self.note(queues);

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Homes that a runtime makes at most, unless told otherwise.
 const HOMES: usize = 256;
+/// As many threads as Linux can number (`PID_MAX_LIMIT`, pid_max in proc_sys_kernel(5)).
+const MOST_THREADS: usize = 1 << 22;
 /// Threads that a runtime makes at most to run coroutines.
 const THREADS: usize = 512;
 /// How long the drop of a runtime waits while no coroutine ends.
@@ -263,7 +265,11 @@ pub(crate) fn current_poller() -> Option<&'static Arc<Poller>> {
 ///
 /// Dropping it cancels every coroutine that is left, waits for them to unwind (until none has
 /// ended for five seconds; what is left then is named on standard error and stays), and ends its
-/// threads.
+/// threads. Whoever drops it is blocked meanwhile, thread and all, also a coroutine of another
+/// runtime. If one of its own coroutines drops it, another thread ends it.
+///
+/// Sockets outlive their runtime. Its netpoller (an epoll descriptor) stays open until the last socket that
+/// has waited in it is dropped.
 ///
 /// # Examples
 /// ```
@@ -287,13 +293,27 @@ impl std::panic::RefUnwindSafe for Runtime {}
 impl Runtime {
     /// A runtime with the defaults.
     ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::new()?;
+    /// assert_eq!(rt.run(|| 1 + 1), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`RuntimeBuilder::build`].
     pub fn new() -> io::Result<Runtime> {
         Runtime::builder().build()
     }
 
-    /// A runtime that is not like the others.
+    /// The settings of a runtime that is not like the others.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().name("jobs").procs(1).build()?;
+    /// assert_eq!((rt.name(), rt.procs()), ("jobs", 1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder {
             procs: None,
@@ -315,19 +335,40 @@ impl Runtime {
     /// Runs `f` as a coroutine and returns its value when it ends. Others that it has spawned
     /// go on.
     ///
+    /// `f` may borrow from the caller, who waits.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::new()?;
+    /// let words = ["a", "bc"];
+    /// let background = rt.run(|| {
+    ///     assert_eq!(words.len(), 2);
+    ///     gort::go!(|| gort::park()) // goes on after `run`
+    /// });
+    /// assert!(!background.is_finished());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// If `f` panics, with the same payload; if the runtime cannot make the coroutine, with the
     /// error of [`Builder::spawn`].
     ///
     /// # Scheduling
-    /// Blocks the calling thread; parks if a coroutine (of another runtime) calls it.
+    /// Blocks the calling thread. If a coroutine calls it, of this runtime or another, it parks; a
+    /// [`cancel`](JoinHandle::cancel) of that coroutine takes effect after it.
     #[track_caller]
     pub fn run<F, T>(&self, f: F) -> T
     where
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        let _waits = deadlock::Waits::new();
+        // Ends with the coroutine, not with the wait for it: a thread that has been woken but has no
+        // CPU yet waits no longer.
+        let waits = deadlock::Waits::new();
+        let f = move || {
+            let _waits = waits;
+            f()
+        };
         let site = std::panic::Location::caller();
         let plan = super::spawn::Plan { name: Some("main".into()), class: None, own_home: false, local: false, site };
         // SAFETY: this call does not return, by value or by unwinding, before the coroutine
@@ -342,8 +383,19 @@ impl Runtime {
 
     /// Starts a coroutine on this runtime, from anywhere.
     ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::new()?;
+    /// let handle = rt.spawn(|| 6 * 7);
+    /// assert_eq!(handle.join().unwrap(), 42);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
-    /// As [`Builder::spawn`] returns an error.
+    /// Where [`Self::try_spawn`] returns an error.
+    ///
+    /// # Scheduling
+    /// Does not park or block. The coroutine runs as soon as there is a P for it.
     #[track_caller]
     pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
     where
@@ -356,10 +408,22 @@ impl Runtime {
         }
     }
 
-    /// Starts a coroutine on this runtime as `builder` says.
+    /// Starts a coroutine on this runtime as `builder` says, from anywhere.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::new()?;
+    /// let handle = rt.try_spawn(gort::Builder::new().name("answer"), || 42)?;
+    /// assert_eq!(handle.name(), Some("answer"));
+    /// assert_eq!(handle.join().unwrap(), 42);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Builder::spawn`].
+    /// As [`Builder::spawn`], but for `NotConnected`: the caller may be a plain thread.
+    ///
+    /// # Scheduling
+    /// As [`Self::spawn`].
     #[track_caller]
     pub fn try_spawn<F, T>(&self, builder: Builder, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -369,28 +433,74 @@ impl Runtime {
         builder.spawn_on(self.shared(), f)
     }
 
-    /// How many Ps it has.
+    /// How many Ps it has: how many coroutines run at a time.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().procs(3).build()?;
+    /// assert_eq!(rt.procs(), 3);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn procs(&self) -> usize {
         self.shared().ps.len()
     }
 
-    /// How many coroutines have been spawned on it and have not ended.
+    /// How many coroutines have been spawned on it and have not ended. A moment's figure, if they
+    /// come and go.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::new()?;
+    /// assert_eq!(rt.live(), 0);
+    /// let handle = rt.spawn(gort::park);
+    /// assert_eq!(rt.live(), 1);
+    /// handle.coroutine().unpark();
+    /// handle.join().unwrap();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn live(&self) -> u64 {
         self.shared().live()
     }
 
-    /// How many homes (thread identities) its coroutines live in.
+    /// How many homes (thread identities) have been made for its coroutines; 0 if they do not
+    /// [move](Self::coroutines_move).
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().homes(2).build()?;
+    /// rt.run(|| {
+    ///     let handles: Vec<_> = (0..10).map(|_| gort::go!(gort::yield_now)).collect();
+    ///     handles.into_iter().for_each(|handle| handle.join().unwrap());
+    /// });
+    /// assert!(rt.homes() <= 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn homes(&self) -> usize {
         self.shared().homes.count()
     }
 
     /// Whether its coroutines move between threads. If not (the CPU or kernel does not allow
-    /// it) each stays on the thread where it first ran.
+    /// it, or `GORT_DEBUG` has `homes=fixed`) each stays on the thread where it first ran.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::new()?;
+    /// if !rt.coroutines_move() {
+    ///     eprintln!("one long computation holds up all that began on the same thread");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn coroutines_move(&self) -> bool {
         self.shared().homes.worn
     }
 
-    /// Its name.
+    /// Its name; see [`RuntimeBuilder::name`].
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(gort::Runtime::new()?.name(), "gort");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn name(&self) -> &str {
         &self.shared().name
     }
@@ -414,8 +524,10 @@ impl Drop for Runtime {
         if M::current().is_some_and(|m| ptr::eq(m.rt, shared)) {
             // One of its own coroutines holds the last handle: it cannot wait for itself.
             let address = Address(self.shared);
-            let ended = thread::Builder::new().name("gort-end".into()).spawn(move || end(address));
-            drop(ended);
+            if let Err(error) = thread::Builder::new().name("gort-end".into()).spawn(move || end(address)) {
+                // Nothing may wait here, and a drop returns no error: its coroutines go on.
+                eprintln!("gort: runtime `{}` goes on after its drop: no thread to end it: {error}", shared.name);
+            }
             return;
         }
         // A cancelled coroutine (of another runtime) still ends this one properly.
@@ -487,6 +599,13 @@ fn end(address: Address) {
 }
 
 /// Settings of a [`Runtime`].
+///
+/// # Examples
+/// ```
+/// let rt = gort::Runtime::builder().procs(2).homes(16).stack_size(1 << 20).build()?;
+/// assert_eq!(rt.run(|| 1), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct RuntimeBuilder {
@@ -501,6 +620,16 @@ pub struct RuntimeBuilder {
 impl RuntimeBuilder {
     /// How many coroutines run at a time. Default: `GORT_PROCS` from the environment, else what
     /// the process may use of the machine ([`std::thread::available_parallelism`]).
+    ///
+    /// A coroutine that computes without calling the runtime, or blocks its thread, counts as one that
+    /// runs: so many of those stop the runtime.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().procs(1).build()?;
+    /// assert_eq!(rt.procs(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn procs(mut self, procs: usize) -> RuntimeBuilder {
         self.procs = Some(procs);
         self
@@ -508,30 +637,89 @@ impl RuntimeBuilder {
 
     /// How many homes (thread identities) are made at most; default 256. More coroutines than
     /// that share.
+    ///
+    /// Those of one home take turns, so one that computes for long or blocks its thread delays
+    /// the others of its home. While one of them unwinds the others wait, so with few homes a
+    /// destructor that waits for another coroutine (see [`JoinHandle::join`]) may wait for its own
+    /// home, which lasts for ever. A home is a sleeping thread; where coroutines do not
+    /// [move](Runtime::coroutines_move) there are none.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().homes(1).build()?;
+    /// let ids = rt.run(|| [(); 2].map(|()| gort::go!(|| std::thread::current().id()).join().unwrap()));
+    /// if rt.coroutines_move() {
+    ///     assert_eq!(ids[0], ids[1]);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn homes(mut self, homes: usize) -> RuntimeBuilder {
         self.homes = homes;
         self
     }
 
     /// Address space reserved for each stack that does not ask otherwise; default 256 KiB.
+    ///
+    /// It is rounded up as [`Builder::stack_size`] says.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().stack_size(16 << 20).build()?;
+    /// assert_eq!(rt.run(|| std::hint::black_box([1_u8; 2 << 20]).len()), 2 << 20);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn stack_size(mut self, bytes: usize) -> RuntimeBuilder {
         self.stack_size = bytes;
         self
     }
 
     /// After how long a coroutine should let others run; default 10 ms.
+    ///
+    /// It does so at its next call into the runtime. The runtime looks about once a millisecond, so
+    /// shorter slices make little difference.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = gort::Runtime::builder().time_slice(Duration::from_millis(2)).build()?;
+    /// assert_eq!(rt.run(|| 1), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn time_slice(mut self, slice: Duration) -> RuntimeBuilder {
         self.time_slice = slice;
         self
     }
 
     /// How many threads may be started to run coroutines; default 512.
+    ///
+    /// If that is less than [`procs`](Self::procs), only so many coroutines run at a time. The sleeping threads
+    /// behind [`homes`](Self::homes) do not count.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().procs(4).threads(2).build()?;
+    /// assert_eq!(rt.run(|| 1), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn threads(mut self, threads: usize) -> RuntimeBuilder {
         self.threads = threads;
         self
     }
 
     /// Its name, for reports and thread names; default "gort".
+    ///
+    /// The threads that run coroutines have `-m` behind it. What a coroutine sees as its thread is its
+    /// home, and that is called `gort-home` in every runtime; panic messages have that name.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().name("jobs").build()?;
+    /// assert_eq!(rt.name(), "jobs");
+    /// let thread = rt.run(|| std::thread::current().name().map(String::from));
+    /// let expected = if rt.coroutines_move() { "gort-home" } else { "jobs-m" };
+    /// assert_eq!(thread.as_deref(), Some(expected));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> RuntimeBuilder {
         self.name = Some(name.into());
         self
@@ -539,10 +727,26 @@ impl RuntimeBuilder {
 
     /// Makes the runtime. Threads are started when there is work for them.
     ///
+    /// # Examples
+    /// ```
+    /// use std::io::ErrorKind;
+    /// let rt = gort::Runtime::builder().build()?;
+    /// assert_eq!(rt.run(|| 1), 1);
+    /// let none = gort::Runtime::builder().procs(0).build().unwrap_err();
+    /// assert_eq!(none.kind(), ErrorKind::InvalidInput);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `procs`, `homes` or `threads` is 0, or
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `procs`, `homes` or `threads` is 0, `procs` or
+    ///   `homes` more than the 4,194,304 threads that Linux can have, or
     ///   the stack size is over 1 GiB, or `GORT_PROCS` is not a number from 1 up.
+    /// - [`WouldBlock`](io::ErrorKind::WouldBlock): no thread can be started for the first home or
+    ///   for the monitor.
     /// - What the kernel says when the netpoller or the signal stack cannot be made.
+    ///
+    /// # Scheduling
+    /// Does not park. It starts a thread or two, which takes a moment.
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
         let procs = match self.procs {
@@ -559,6 +763,9 @@ impl RuntimeBuilder {
         };
         if procs == 0 || self.homes == 0 || self.threads == 0 {
             return Err(invalid("gort: procs, homes and threads must be at least 1".into()));
+        }
+        if procs > MOST_THREADS || self.homes > MOST_THREADS {
+            return Err(invalid(format!("gort: Linux has {MOST_THREADS} threads at most, so no more procs or homes")));
         }
         let stack_class = Class::of(self.stack_size).ok_or_else(|| {
             invalid(format!("gort: a stack of {} bytes was asked for; the most is 1 GiB", self.stack_size))
@@ -603,11 +810,8 @@ impl RuntimeBuilder {
 }
 
 /// Starts a runtime with the defaults, runs `f` as its first coroutine and returns its value.
-/// As `f` returns, coroutines that are still there are cancelled (see [`Runtime`]).
 ///
-/// # Panics
-/// If `f` panics, with the same payload; if the runtime cannot be made (see
-/// [`RuntimeBuilder::build`]).
+/// When `f` has ended, coroutines that are still there are cancelled (see [`Runtime`]).
 ///
 /// # Examples
 /// ```
@@ -619,8 +823,13 @@ impl RuntimeBuilder {
 /// assert_eq!(n, 42);
 /// ```
 ///
+/// # Panics
+/// If `f` panics, with the same payload; if the runtime cannot be made (see
+/// [`RuntimeBuilder::build`]).
+///
 /// # Scheduling
-/// Blocks the calling thread.
+/// Blocks the calling thread. A coroutine that calls it (for a runtime inside another) parks while
+/// `f` runs, and blocks its thread while the runtime ends.
 #[track_caller]
 pub fn run<F, T>(f: F) -> T
 where

@@ -99,6 +99,21 @@ impl Data {
 }
 
 /// A scope to spawn borrowing coroutines in; see [`scope`].
+///
+/// A coroutine of the scope may start others in it.
+///
+/// # Examples
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+/// gort::run(|| {
+///     let count = AtomicU32::new(0);
+///     gort::scope(|s| {
+///         s.go(|| s.go(|| count.fetch_add(1, Relaxed)));
+///         s.go(|| count.fetch_add(1, Relaxed));
+///     });
+///     assert_eq!(count.into_inner(), 2);
+/// });
+/// ```
 pub struct Scope<'scope, 'env: 'scope> {
     data: Arc<Data>,
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -107,8 +122,7 @@ pub struct Scope<'scope, 'env: 'scope> {
 
 /// Runs `f`, which may spawn coroutines that borrow what is outside, and waits for all of them.
 ///
-/// # Panics
-/// If `f` panics, with its payload; if a coroutine of the scope panicked and nobody joined it.
+/// Results that nobody joined are dropped before it returns.
 ///
 /// # Examples
 /// ```
@@ -121,6 +135,10 @@ pub struct Scope<'scope, 'env: 'scope> {
 ///     assert_eq!(total, 6);
 /// });
 /// ```
+///
+/// # Panics
+/// If `f` panics, with its payload; if a coroutine of the scope panicked and nobody joined it, or
+/// the drop of a result that nobody joined did.
 ///
 /// # Scheduling
 /// Parks the coroutine. If that is cancelled meanwhile, the scope still waits for its own before
@@ -156,8 +174,24 @@ where
 impl<'scope, 'env> Scope<'scope, 'env> {
     /// Starts a coroutine that may borrow what outlives the scope.
     ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let mut halves = [[1, 2], [3, 4]];
+    ///     gort::scope(|s| {
+    ///         for half in &mut halves {
+    ///             s.go(|| half.reverse());
+    ///         }
+    ///     });
+    ///     assert_eq!(halves, [[2, 1], [4, 3]]);
+    /// });
+    /// ```
+    ///
     /// # Panics
-    /// As [`Builder::spawn`](crate::Builder::spawn) returns an error.
+    /// Where [`Self::try_go`] returns an error; on a plain thread, for one.
+    ///
+    /// # Scheduling
+    /// As [`spawn`](crate::spawn): does not park.
     #[track_caller]
     pub fn go<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where
@@ -170,10 +204,24 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         }
     }
 
-    /// Starts a coroutine that may borrow what outlives the scope.
+    /// Starts a coroutine that may borrow what outlives the scope, or says why it cannot.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| -> std::io::Result<()> {
+    ///     let text = String::from("borrowed");
+    ///     let len = gort::scope(|s| Ok::<_, std::io::Error>(s.try_go(|| text.len())?.join()))?;
+    ///     assert_eq!(len.unwrap(), 8);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Builder::spawn`](crate::Builder::spawn).
+    ///
+    /// # Scheduling
+    /// As [`spawn`](crate::spawn): does not park.
     #[track_caller]
     pub fn try_go<F, T>(&'scope self, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
     where
@@ -219,6 +267,20 @@ impl fmt::Debug for Scope<'_, '_> {
 type ScopedResult<T> = Result<T, Box<dyn std::any::Any + Send>>;
 
 /// The right to the result of a scoped coroutine.
+///
+/// Dropping it leaves the coroutine to the scope, which waits for it and drops the result.
+///
+/// # Examples
+/// ```
+/// gort::run(|| {
+///     let numbers = [1, 2, 3];
+///     gort::scope(|s| {
+///         let sum = s.go(|| numbers.iter().sum::<i32>());
+///         let most = s.go(|| numbers.iter().copied().max());
+///         assert_eq!((sum.join().unwrap(), most.join().unwrap()), (6, Some(3)));
+///     });
+/// });
+/// ```
 pub struct ScopedJoinHandle<'scope, T> {
     handle: Option<JoinHandle<ScopedResult<T>>>,
     data: Arc<Data>,
@@ -226,10 +288,26 @@ pub struct ScopedJoinHandle<'scope, T> {
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
-    /// As [`JoinHandle::join`].
+    /// Waits for the coroutine's end and returns its value, as [`JoinHandle::join`] does.
+    ///
+    /// A panic that is joined is not the scope's any more.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     gort::scope(|s| {
+    ///         let bad = s.go(|| if true { panic!("no") });
+    ///         assert!(bad.join().unwrap_err().is_panic());
+    ///     });
+    /// });
+    /// ```
     ///
     /// # Errors
-    /// As there. A panic that is joined is not the scope's any more.
+    /// [`JoinError::Panicked`] with the payload if it panicked, [`JoinError::Cancelled`] if it
+    /// was cancelled.
+    ///
+    /// # Scheduling
+    /// As [`JoinHandle::join`].
     pub fn join(mut self) -> Result<T, JoinError> {
         let handle = self.handle.take().expect("taken here only");
         match handle.join() {
@@ -244,12 +322,41 @@ impl<T> ScopedJoinHandle<'_, T> {
         }
     }
 
-    /// As [`JoinHandle::is_finished`].
+    /// Whether the coroutine has ended, as [`JoinHandle::is_finished`] says it.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     gort::scope(|s| {
+    ///         let handle = s.go(|| ());
+    ///         while !handle.is_finished() {
+    ///             gort::yield_now();
+    ///         }
+    ///     });
+    /// });
+    /// ```
+    ///
+    /// # Scheduling
+    /// Returns at once.
     pub fn is_finished(&self) -> bool {
         self.handle.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
-    /// As [`JoinHandle::cancel`].
+    /// Asks the coroutine to end, as [`JoinHandle::cancel`] does.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     gort::scope(|s| {
+    ///         let handle = s.go(gort::park);
+    ///         handle.cancel();
+    ///         assert!(handle.join().unwrap_err().is_cancelled());
+    ///     });
+    /// });
+    /// ```
+    ///
+    /// # Scheduling
+    /// Returns at once.
     pub fn cancel(&self) {
         if let Some(handle) = &self.handle {
             handle.cancel();

@@ -66,8 +66,8 @@ where
     };
     // SAFETY: the record is ours; the caller vouches for lifetimes.
     unsafe { g.fill::<F, T>(f) };
-    // Relaxed: the record is published by the queue.
-    g.state.store((2 * g::REF) | g::HANDLE, Ordering::Relaxed);
+    // Release: pairs with the Acquire in `try_retain`. What follows is published by the queue.
+    g.state.store((2 * g::REF) | g::HANDLE, Ordering::Release);
     g.token.store(0, Ordering::Relaxed);
     g.cancel.store(false, Ordering::Relaxed);
     g.reason.store(0, Ordering::Relaxed);
@@ -181,18 +181,53 @@ pub struct Builder {
 
 impl Builder {
     /// A builder of ordinary coroutines.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let handle = gort::Builder::new().spawn(|| 1).unwrap();
+    ///     assert_eq!(handle.join().unwrap(), 1);
+    /// });
+    /// ```
     pub fn new() -> Builder {
         Builder::default()
     }
 
     /// Names the coroutine, for reports.
+    ///
+    /// Reports are those of the runtime: of deadlocks, stack overflows, left-over coroutines. The message
+    /// that std prints for a panic has the name of the thread that the coroutine lives on, its home's
+    /// (`gort-home`).
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let handle = gort::Builder::new().name("reader").spawn(|| ()).unwrap();
+    ///     assert_eq!(handle.name(), Some("reader"));
+    /// });
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into());
         self
     }
 
-    /// Reserves at least `bytes` of address space for the stack (at most 1 GiB). Memory is used
-    /// as the stack grows into it, so a generous reserve costs nothing but addresses.
+    /// Reserves at least `bytes` of address space for the stack, its guard included (at most 1 GiB).
+    ///
+    /// It is rounded up to 64 KiB, 256 KiB, 1 MiB and so on in powers of four. Memory is used as the
+    /// stack grows into it, so a generous reserve costs nothing but addresses. Without this the size
+    /// is [`RuntimeBuilder::stack_size`](crate::RuntimeBuilder::stack_size).
+    ///
+    /// # Examples
+    /// ```
+    /// fn depth(n: u32) -> u32 {
+    ///     let frame = std::hint::black_box([n; 1024]);
+    ///     if n == 0 { 0 } else { depth(frame[0] - 1) + 1 }
+    /// }
+    /// gort::run(|| {
+    ///     let deep = gort::Builder::new().stack_size(64 << 20).spawn(|| depth(2000)).unwrap();
+    ///     assert_eq!(deep.join().unwrap(), 2000);
+    /// });
+    /// ```
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
         self
@@ -200,6 +235,25 @@ impl Builder {
 
     /// Gives the coroutine a home (a thread's identity) that no other coroutine shares, so that
     /// none is delayed by it and it is delayed by none, however many there are.
+    ///
+    /// It is for those who compute for long or block their thread: such a coroutine delays those of
+    /// its own home. (It also keeps one of the runtime's
+    /// [`procs`](crate::RuntimeBuilder::procs); others run on the rest.) These homes do not count
+    /// for [`RuntimeBuilder::homes`](crate::RuntimeBuilder::homes).
+    ///
+    /// The coroutine's own [local](Self::spawn_local) ones live in the same home. If no thread is to be had
+    /// for the home, it shares one after all. It has no effect on [`Self::spawn_local`], nor where
+    /// coroutines do not [move](crate::Runtime::coroutines_move).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::{thread, time::Duration};
+    /// gort::run(|| {
+    ///     // Blocks its thread, and nobody else's.
+    ///     let blocks = gort::Builder::new().own_home().spawn(|| thread::sleep(Duration::from_millis(1)));
+    ///     blocks.unwrap().join().unwrap();
+    /// });
+    /// ```
     pub fn own_home(mut self) -> Builder {
         self.own_home = true;
         self
@@ -220,12 +274,24 @@ impl Builder {
 
     /// Starts a coroutine on the caller's runtime.
     ///
+    /// # Examples
+    /// ```
+    /// use std::io::ErrorKind;
+    /// let builder = gort::Builder::new().name("answer");
+    /// let outside = builder.clone().spawn(|| 42).unwrap_err();
+    /// assert_eq!(outside.kind(), ErrorKind::NotConnected);
+    /// gort::run(|| assert_eq!(builder.spawn(|| 42).unwrap().join().unwrap(), 42));
+    /// ```
+    ///
     /// # Errors
     /// - [`NotConnected`](io::ErrorKind::NotConnected): the caller is not a coroutine.
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput): the stack asked for is over 1 GiB.
     /// - [`OutOfMemory`](io::ErrorKind::OutOfMemory): memory, address space or mappings have run
     ///   out; the message names the limit. Coroutines that were spawned before are not affected.
     /// - [`BrokenPipe`](io::ErrorKind::BrokenPipe): the runtime is being dropped.
+    ///
+    /// # Scheduling
+    /// As [`spawn`].
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -240,8 +306,20 @@ impl Builder {
     /// Starts a coroutine that lives in the caller's home, so that the closure need not be
     /// `Send`; see [`spawn_local`].
     ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let text = std::rc::Rc::new(String::from("not Send"));
+    ///     let handle = gort::Builder::new().name("local").spawn_local(move || text.len());
+    ///     assert_eq!(handle.unwrap().join().unwrap(), 8);
+    /// });
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::spawn`].
+    ///
+    /// # Scheduling
+    /// As [`spawn_local`].
     #[track_caller]
     pub fn spawn_local<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -276,9 +354,6 @@ fn ordinary(local: bool) -> Plan {
 
 /// Starts a coroutine on the caller's runtime; [`go!`](crate::go) says the same.
 ///
-/// # Panics
-/// As [`Builder::spawn`] returns an error.
-///
 /// # Examples
 /// ```
 /// let sum = gort::run(|| {
@@ -287,6 +362,9 @@ fn ordinary(local: bool) -> Plan {
 /// });
 /// assert_eq!(sum, 285);
 /// ```
+///
+/// # Panics
+/// Where [`Builder::spawn`] returns an error; on a plain thread, for one.
 ///
 /// # Scheduling
 /// Does not park. The new coroutine runs when the caller parks, or at once on an idle P.
@@ -303,8 +381,10 @@ where
 /// Starts a coroutine that lives in the caller's home (it shares the caller's thread identity
 /// and never runs in parallel with it), so that the closure need not be `Send`.
 ///
-/// # Panics
-/// As [`Builder::spawn_local`] returns an error.
+/// While a coroutine unwinds, because it panics or was [cancelled](JoinHandle::cancel), nobody else of
+/// its home runs. So a destructor that runs then must not wait for a coroutine of its own home, such
+/// as one started by this call: neither would ever go on. It may wait for one that it
+/// [`spawn`]s, unless the runtime has no other home.
 ///
 /// # Examples
 /// ```
@@ -316,6 +396,13 @@ where
 ///     assert_eq!(shared.get(), 7);
 /// });
 /// ```
+///
+/// # Panics
+/// Where [`Builder::spawn_local`] returns an error; on a plain thread, for one.
+///
+/// # Scheduling
+/// Does not park. The new coroutine runs when the caller parks. If one of them computes for long, or
+/// blocks the thread, the other waits.
 #[track_caller]
 pub fn spawn_local<F, T>(f: F) -> JoinHandle<T>
 where

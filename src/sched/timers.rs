@@ -51,7 +51,7 @@ impl Ord for Entry {
 }
 
 /// How many due entries are handled at one taking of the lock.
-const BATCH: usize = 64;
+const BATCH: usize = 8;
 
 /// Fewer stale entries than this are not worth a sweep.
 const SWEEP_MIN: usize = 256;

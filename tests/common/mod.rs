@@ -141,6 +141,23 @@ pub fn status_kib(key: &str) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
+/// How many coroutines a test may park at once: a hundred thousand, or what `vm.max_map_count` allows
+/// with room to spare where each guard splits a mapping (before Linux 6.13, or if `GORT_DEBUG` says so).
+pub fn many_stacks() -> usize {
+    const MADV_GUARD_INSTALL: libc::c_int = 102;
+    let forced = std::env::var("GORT_DEBUG").is_ok_and(|text| text.contains("guard=mprotect"));
+    // SAFETY: a new mapping of our own, unmapped again.
+    let installs = unsafe {
+        let (kind, access) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, libc::PROT_READ | libc::PROT_WRITE);
+        let page = libc::mmap(std::ptr::null_mut(), 4096, access, kind, -1, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        let installs = libc::madvise(page, 4096, MADV_GUARD_INSTALL) == 0;
+        assert_eq!(libc::munmap(page, 4096), 0);
+        installs
+    };
+    if installs && !forced { 100_000 } else { 20_000 }
+}
+
 /// How many threads the process has.
 pub fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()

@@ -4,13 +4,18 @@
 //! Everything is counted under the thread-locals of a home and checked when the home's
 //! thread-local destructors have run: a count that is off by one, a value seen by two, a
 //! destructor that did not run all fail.
+//!
+//! Nobody waits for a lock that a parked coroutine holds: that would block a thread that the
+//! holder may need. So the locks here are never contended within a run.
 
 use super::{Mailbox, Meant, Random, builder, compute, gettid, panic_meant};
 use rand::Rng;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::ffi::{CString, c_void};
 use std::io::{self, Write};
 use std::net::ToSocketAddrs;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -28,6 +33,8 @@ pub struct Load {
     pub heavy: bool,
     /// SIGUSR1 to the process all the time.
     pub signals: bool,
+    /// The shared library made of `programs/thread_locals.rs`, to be loaded by coroutines.
+    pub library: Option<PathBuf>,
     pub seed: u64,
 }
 
@@ -39,12 +46,29 @@ pub struct Outcome {
     pub homes: usize,
     pub coroutines_move: bool,
     pub signals: u64,
+    /// What was counted under thread-locals: exact, or `run` would have panicked.
+    pub counted: u64,
+    /// The same under those of the library.
+    pub counted_in_library: u64,
+    /// How many threads the coroutines took themselves for.
+    pub identities: usize,
 }
 
 /// Sums of what the thread-locals' destructors report.
+#[derive(Default)]
 struct Sums {
     counted: AtomicU64,
     ended: AtomicUsize,
+    library_counted: AtomicU64,
+    library_ended: AtomicUsize,
+}
+
+/// Called by the library's thread-local destructors.
+extern "C" fn library_reports(sums: *const c_void, count: u64) {
+    // SAFETY: the `Sums` that `count_in_library` passed on, which outlive the runtime.
+    let sums = unsafe { &*sums.cast::<Sums>() };
+    sums.library_counted.fetch_add(count, SeqCst);
+    sums.library_ended.fetch_add(1, SeqCst);
 }
 
 /// In a thread-local: what the coroutines of one home count together.
@@ -69,12 +93,20 @@ thread_local! {
     /// The same for other threads to see, should there be any.
     static INSIDE_ATOMIC: Arc<AtomicU64> = Arc::new(AtomicU64::new(0));
     static HELD: Cell<u64> = const { Cell::new(0) };
+    /// How often this home has counted in the library.
+    static IN_LIBRARY: Cell<u64> = const { Cell::new(0) };
 }
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn on_signal(_: libc::c_int) {
+    // What it does to `errno` it undoes, as a handler must: there, wherever it interrupts.
+    let errno = errno();
+    // SAFETY: the errno of the thread, or the home, that is interrupted.
+    let before = unsafe { errno.replace(i32::MAX) };
     SIGNALS.fetch_add(1, SeqCst);
+    // SAFETY: as above.
+    assert_eq!(unsafe { errno.replace(before) }, i32::MAX);
 }
 
 /// Sends SIGUSR1 to the process until dropped.
@@ -119,6 +151,23 @@ struct Common {
     moved: AtomicU64,
     identities: Mutex<HashSet<ThreadId>>,
     mail: Vec<Mailbox<u64>>,
+    /// Some coroutine holds the lock of stdout.
+    has_stdout: AtomicBool,
+    /// A copy of the library that nothing has loaded yet.
+    library: Option<CString>,
+    /// Every handle that loading it gave.
+    opened: Mutex<Vec<usize>>,
+    used_library: Mutex<HashSet<ThreadId>>,
+    library_counts: AtomicU64,
+}
+
+/// Copies the library, so that it is loaded anew in every run.
+fn copy(library: &std::path::Path) -> CString {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let mut to = library.as_os_str().to_owned();
+    to.push(format!(".{}-{}", std::process::id(), RUNS.fetch_add(1, SeqCst)));
+    std::fs::copy(library, &to).expect("the library can be copied");
+    CString::new(to.into_encoded_bytes()).unwrap()
 }
 
 /// Runs it; panics when a promise is broken.
@@ -127,12 +176,17 @@ pub fn run(load: Load) -> Outcome {
     eprintln!("{load:?}");
     let _storm = load.signals.then(Storm::new);
     let before = SIGNALS.load(SeqCst);
-    let sums = Arc::new(Sums { counted: AtomicU64::new(0), ended: AtomicUsize::new(0) });
+    let sums = Arc::new(Sums::default());
     let common = Arc::new(Common {
         sums: sums.clone(),
         moved: AtomicU64::new(0),
         identities: Mutex::new(HashSet::new()),
         mail: (0..load.coroutines).map(|_| Mailbox::new()).collect(),
+        has_stdout: AtomicBool::new(false),
+        library: load.library.as_deref().map(copy),
+        opened: Mutex::default(),
+        used_library: Mutex::default(),
+        library_counts: AtomicU64::new(0),
         load: load.clone(),
     });
     let runtime = builder(load.procs).homes(load.homes).build().unwrap();
@@ -148,15 +202,35 @@ pub fn run(load: Load) -> Outcome {
     let (homes, coroutines_move) = (runtime.homes(), runtime.coroutines_move());
     drop(runtime);
     // Every destructor has run, and every count is exact.
-    assert_eq!(sums.counted.load(SeqCst), load.coroutines * load.rounds, "counted under thread-locals");
-    assert_eq!(sums.ended.load(SeqCst), common.identities.lock().unwrap().len(), "a destructor for each identity");
+    let (counted, identities) = (sums.counted.load(SeqCst), common.identities.lock().unwrap().len());
+    assert_eq!(counted, load.coroutines * load.rounds, "counted under thread-locals");
+    assert_eq!(sums.ended.load(SeqCst), identities, "a destructor for each identity");
+    let counted_in_library = sums.library_counted.load(SeqCst);
+    assert_eq!(counted_in_library, common.library_counts.load(SeqCst), "counted under the library's thread-locals");
+    let used_library = common.used_library.lock().unwrap().len();
+    assert_eq!(sums.library_ended.load(SeqCst), used_library, "a destructor in the library for each identity");
+    for handle in common.opened.lock().unwrap().drain(..) {
+        // SAFETY: from `dlopen`, closed once, and nothing of the library is used any more.
+        unsafe { libc::dlclose(std::ptr::with_exposed_provenance_mut(handle)) };
+    }
+    if let Some(library) = &common.library {
+        std::fs::remove_file(library.to_str().unwrap()).unwrap();
+    }
     if coroutines_move {
         assert!(homes <= load.homes);
         assert!(sums.ended.load(SeqCst) <= homes);
     } else {
         assert_eq!(common.moved.load(SeqCst), 0, "with fixed homes nobody moves");
     }
-    Outcome { moved: common.moved.load(SeqCst), homes, coroutines_move, signals: SIGNALS.load(SeqCst) - before }
+    Outcome {
+        moved: common.moved.load(SeqCst),
+        homes,
+        coroutines_move,
+        signals: SIGNALS.load(SeqCst) - before,
+        counted,
+        counted_in_library,
+        identities,
+    }
 }
 
 /// The address of `errno`, which C code keeps in registers.
@@ -178,6 +252,8 @@ fn one(number: u64, common: &Arc<Common>) -> u64 {
     common.identities.lock().unwrap().insert(me);
     let mut rng = rand::rng();
     let errno_here = errno();
+    // SAFETY: no precondition.
+    let pthread_here = unsafe { libc::pthread_self() };
     let lock = Mutex::new(0u64);
     let first_tid = gettid();
     let mut moved = false;
@@ -230,6 +306,17 @@ fn one(number: u64, common: &Arc<Common>) -> u64 {
                 twin.join().unwrap();
             }
             6 => assert_eq!(gort::go!(move || round).join().unwrap(), round),
+            // The lock of stdout, which remembers the thread that holds it and lets it in again.
+            7 if !common.has_stdout.swap(true, SeqCst) => {
+                let mut out = io::stdout().lock();
+                park_somehow(number, &mut random, common);
+                io::stdout().lock().flush().unwrap();
+                park_somehow(number, &mut random, common);
+                out.flush().unwrap();
+                drop(out);
+                common.has_stdout.store(false, SeqCst);
+            }
+            8 if common.library.is_some() => count_in_library(me, number, &mut random, common),
             16 => {
                 let output = std::process::Command::new("/bin/echo").arg("home").output().unwrap();
                 assert_eq!(output.stdout, b"home\n");
@@ -266,6 +353,8 @@ fn one(number: u64, common: &Arc<Common>) -> u64 {
         }
         assert_eq!(std::thread::current().id(), me, "the identity changed");
         assert_eq!(errno(), errno_here, "errno moved");
+        // SAFETY: no precondition.
+        assert_eq!(unsafe { libc::pthread_self() }, pthread_here, "C sees another thread");
         // SAFETY: our own errno.
         unsafe { *errno_here = number as i32 };
         alone(number);
@@ -318,6 +407,35 @@ fn park_somehow(number: u64, random: &mut Random, common: &Arc<Common>) {
     }
     // Others of the home have come and gone, each leaving it as it was, or are parked inside.
     HELD.set(HELD.get() - 1);
+}
+
+/// Loads the library, if no other coroutine has yet, and counts under its thread-locals.
+fn count_in_library(me: ThreadId, number: u64, random: &mut Random, common: &Arc<Common>) {
+    type Report = extern "C" fn(*const c_void, u64);
+    // SAFETY: our own library, and functions with these types; it stays loaded to the end of the run,
+    // as do the sums.
+    unsafe {
+        let handle = libc::dlopen(common.library.as_ref().unwrap().as_ptr(), libc::RTLD_NOW);
+        assert!(!handle.is_null(), "{:?}", std::ffi::CStr::from_ptr(libc::dlerror()));
+        common.opened.lock().unwrap().push(handle.expose_provenance());
+        let count_here = libc::dlsym(handle, c"count_here".as_ptr());
+        let own_counter = libc::dlsym(handle, c"own_counter".as_ptr());
+        assert!(!count_here.is_null() && !own_counter.is_null());
+        let count_here: extern "C" fn(Report, *const c_void) -> u64 = std::mem::transmute(count_here);
+        let own_counter: extern "C" fn() -> *mut u64 = std::mem::transmute(own_counter);
+        let (mine, sums) = (own_counter(), Arc::as_ptr(&common.sums).cast());
+        for _ in 0..3 {
+            // Ours and the library's count the same, in the same home.
+            IN_LIBRARY.set(IN_LIBRARY.get() + 1);
+            assert_eq!(count_here(library_reports, sums), IN_LIBRARY.get(), "the library counted otherwise");
+            *mine += 1;
+            assert_eq!(*mine, IN_LIBRARY.get(), "the library counted otherwise");
+            common.library_counts.fetch_add(1, SeqCst);
+            park_somehow(number, random, common);
+            assert_eq!(own_counter(), mine, "a thread-local of the library moved");
+        }
+    }
+    common.used_library.lock().unwrap().insert(me);
 }
 
 /// A child process that runs a little code under the home's thread-locals and ends.

@@ -61,8 +61,14 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// If the address cannot be resolved, is not ours, is in use, or may not be bound; if there
-    /// are no descriptors left.
+    /// If the address cannot be resolved, is not ours
+    /// ([`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable)), is in use
+    /// ([`AddrInUse`](io::ErrorKind::AddrInUse)), or may not be bound
+    /// ([`PermissionDenied`](io::ErrorKind::PermissionDenied)); if there are no descriptors left.
+    ///
+    /// # Scheduling
+    ///
+    /// Does not park. Looking up a host name blocks the thread for now.
     pub fn bind<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpListener> {
         each_address(addresses, |address| {
             let kind = Type::STREAM.cloexec().nonblocking();
@@ -186,6 +192,10 @@ impl TcpListener {
     /// assert_eq!(connections.next().unwrap()?.peer_addr()?, client.local_addr()?);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Scheduling
+    ///
+    /// `next` parks the coroutine, as [`Self::accept`] does.
     pub fn into_incoming(self) -> IntoIncoming {
         IntoIncoming { listener: self }
     }
@@ -202,6 +212,10 @@ impl TcpListener {
     /// assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::TimedOut);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Scheduling
+    ///
+    /// Returns at once; wakes who waits.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         self.fd.set_deadline(Direction::Read, deadline);
     }
@@ -225,6 +239,14 @@ impl TcpListener {
     }
 
     /// The time to live of the packets sent; see [`Self::set_ttl`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// assert!(listener.ttl()? > 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -283,6 +305,22 @@ impl fmt::Debug for TcpListener {
 }
 
 /// The connections of a listener as they come; see [`TcpListener::incoming`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::net::{TcpListener, TcpStream};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let server = listener.incoming().next().expect("it never ends")?;
+/// assert_eq!(server.peer_addr()?, client.local_addr()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Scheduling
+///
+/// `next` parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
 #[derive(Debug)]
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct Incoming<'a> {
@@ -300,6 +338,22 @@ impl Iterator for Incoming<'_> {
 impl FusedIterator for Incoming<'_> {}
 
 /// The connections of a listener as they come; see [`TcpListener::into_incoming`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::net::{TcpListener, TcpStream};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let server = listener.into_incoming().next().expect("it never ends")?;
+/// assert_eq!(server.peer_addr()?, client.local_addr()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Scheduling
+///
+/// `next` parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
 #[derive(Debug)]
 #[must_use = "iterators are lazy and do nothing unless consumed"]
 pub struct IntoIncoming {

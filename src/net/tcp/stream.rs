@@ -64,7 +64,9 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// If the address cannot be resolved, nobody answers, or the connection is refused.
+    /// If the address cannot be resolved, nobody answers ([`TimedOut`](io::ErrorKind::TimedOut),
+    /// [`HostUnreachable`](io::ErrorKind::HostUnreachable) and the like), or the connection is refused
+    /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused)).
     ///
     /// # Scheduling
     ///
@@ -114,12 +116,21 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// If the connection has ended.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the connection has ended.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         internet(SockRef::from(&*self.fd).peer_addr()?)
     }
 
     /// The address of this side.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert!(stream.local_addr()?.ip().is_loopback());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -147,7 +158,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// If the socket is not connected any more.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the socket is not connected any more.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         SockRef::from(&*self.fd).shutdown(how)
     }
@@ -197,6 +208,17 @@ impl TcpStream {
     /// Sets how long a write may wait before it fails with
     /// [`TimedOut`](io::ErrorKind::TimedOut); otherwise as [`Self::set_read_timeout`].
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    /// assert_eq!(stream.write_timeout()?, Some(Duration::from_secs(5)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the timeout is zero.
@@ -206,6 +228,15 @@ impl TcpStream {
 
     /// How long a read may wait; see [`Self::set_read_timeout`].
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(stream.read_timeout()?, None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// None; the result is there to be like std's.
@@ -214,6 +245,15 @@ impl TcpStream {
     }
 
     /// How long a write may wait; see [`Self::set_write_timeout`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(stream.write_timeout()?, None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -246,11 +286,31 @@ impl TcpStream {
     /// })?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Scheduling
+    ///
+    /// Returns at once; wakes who waits.
     pub fn set_read_deadline(&self, deadline: Option<Instant>) {
         self.fd.set_deadline(Direction::Read, deadline);
     }
 
     /// Sets the time after which writes fail; otherwise as [`Self::set_read_deadline`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{io::Write, time::Instant};
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let mut stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_write_deadline(Some(Instant::now()));
+    /// let error = stream.write(b"late").unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Scheduling
+    ///
+    /// Returns at once; wakes who waits.
     pub fn set_write_deadline(&self, deadline: Option<Instant>) {
         self.fd.set_deadline(Direction::Write, deadline);
     }
@@ -276,7 +336,9 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// Those of reading.
+    /// Those of reading: [`TimedOut`](io::ErrorKind::TimedOut) when the timeout or deadline passes,
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) in [non-blocking mode](Self::set_nonblocking), and
+    /// what the system says.
     ///
     /// # Scheduling
     ///
@@ -309,6 +371,15 @@ impl TcpStream {
 
     /// What closing does with bytes not yet sent; see [`Self::set_linger`].
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(stream.linger()?, None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the system refuses, which it does not for a valid socket.
@@ -338,6 +409,15 @@ impl TcpStream {
 
     /// Whether small writes are sent at once; see [`Self::set_nodelay`].
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert!(!stream.nodelay()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the system refuses, which it does not for a valid socket.
@@ -348,6 +428,15 @@ impl TcpStream {
     /// Acknowledges at once instead of with the next bytes sent: `TCP_QUICKACK`, which the
     /// kernel takes off by itself later. std has it in `std::os::linux::net::TcpStreamExt`.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_quickack(true)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the system refuses, which it does not for a valid socket.
@@ -356,6 +445,16 @@ impl TcpStream {
     }
 
     /// Whether it acknowledges at once now; see [`Self::set_quickack`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_quickack(true)?;
+    /// println!("acknowledges at once: {}", stream.quickack()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -384,6 +483,15 @@ impl TcpStream {
     }
 
     /// The time to live of the packets sent; see [`Self::set_ttl`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// assert!(stream.ttl()? > 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
