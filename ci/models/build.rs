@@ -133,7 +133,7 @@ fn main() {
 /// `true`) races with a plain store, it lets a third thread read the old value for ever.
 const SUBSTITUTIONS: &[(&str, &str, &str)] = &[
     ("sched/biased.rs", "self.thief.store(false, Ordering::Release);", "self.thief.swap(false, Ordering::Release);"),
-    ("sched/idle.rs", "idle.polling.store(false, Ordering::Release);", "idle.polling.swap(false, Ordering::Release);"),
+    ("sched/idle.rs", "self.polling.store(false, Ordering::Release);", "self.polling.swap(false, Ordering::Release);"),
     // A thief that is kept out comes back from `idle::sleep` anyway: one way round is enough.
     ("sched/p.rs", "for _ in 0..4 {", "for _ in 0..1 {"),
     // The spin before the futex is the futex's own check, many times.

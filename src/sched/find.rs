@@ -2,8 +2,9 @@
 //!
 //! In order: every 61st time the global queue and the timers; the one readied last; the queues
 //! of one's own; timers that are due; a batch of the global queue; the netpoller, without
-//! waiting; half of another P's queue. Only when all of that is empty does an M go to g0 and to
-//! sleep (`idle.rs`).
+//! waiting. When all of that is empty the M goes to g0, since the search may take long from here
+//! on and whoever parked could not go on while we are on its stack: half of another P's queue,
+//! and else to sleep (`idle.rs`).
 
 use super::g::GRef;
 use super::m::M;
@@ -48,13 +49,20 @@ pub(crate) fn drain(m: &'static M) {
 #[cold]
 fn find_more(m: &'static M) -> Option<GRef> {
     let (p, rt) = (m.p(), m.rt);
-    glance(m);
+    if !m.looked.take() {
+        glance(m);
+    }
     // SAFETY: this M holds the P.
-    let found = unsafe { p.pick(rt).or_else(|| p.take_injected(rt)) };
-    let found = found.or_else(|| {
+    let mut found = unsafe { p.pick(rt).or_else(|| p.take_injected(rt)) };
+    if found.is_none() {
+        if !m.is_on_g0() {
+            // Who parked can go on elsewhere as soon as we are off its stack; to steal takes long.
+            m.looked.set(true);
+            return None;
+        }
         // SAFETY: as above.
-        if idle::start_searching(m) { unsafe { p.steal(&rt.ps) } } else { None }
-    });
+        found = if idle::start_searching(m) { unsafe { p.steal(&rt.ps) } } else { None };
+    }
     if found.is_some() && m.searching.get() {
         idle::stop_searching(m, true);
     }
@@ -91,8 +99,10 @@ pub(crate) fn find_or_sleep(m: &'static M) -> Option<GRef> {
             return None;
         }
         if m.p.get().is_some() && !m.worn.get().is_some_and(|home| home.shutting.get()) {
-            if let Some(g) = find(m) {
-                return Some(g);
+            let found = find(m);
+            m.looked.set(false);
+            if found.is_some() {
+                return found;
             }
             if m.hand_over.get().is_some() {
                 // `find` has prepared nothing; `schedule` gives the P away.

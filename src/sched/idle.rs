@@ -105,6 +105,29 @@ impl Idle {
         self.lists.lock().ms.len() == ms
     }
 
+    /// Makes the caller the poller, unless another M is. A heavy fence must follow.
+    fn become_poller(&self, rt: &Shared) -> bool {
+        // Acquire: one poller at a time; the next one sees what the last one left.
+        let ours = !self.polling.swap(true, Ordering::Acquire);
+        if ours {
+            self.announce_poll(rt);
+        }
+        ours
+    }
+
+    fn stop_polling(&self) {
+        // Relaxed: nobody need be disturbed now.
+        self.poll_until.store(0, Ordering::Relaxed);
+        // Release: the next poller sees what we leave.
+        self.polling.store(false, Ordering::Release);
+    }
+
+    /// Says until when the poller will sleep.
+    fn announce_poll(&self, rt: &Shared) {
+        // Relaxed: ordered by the caller's fence.
+        self.poll_until.store(rt.next_timer(), Ordering::Relaxed);
+    }
+
     /// Whether somebody waits in the netpoller.
     pub(crate) fn has_poller(&self) -> bool {
         // Relaxed: a hint for sysmon.
@@ -289,20 +312,28 @@ pub(crate) fn sleep(m: &'static M) -> bool {
         // T1. AcqRel: keeps the count exact with the other read-modify-writes.
         idle.searching.fetch_sub(1, Ordering::AcqRel);
     }
-    asymmetric::heavy(); // T2
+    let mut polls = idle.become_poller(rt);
+    // T2, and that of `poll`: a fence interrupts every CPU that runs one of our threads, which
+    // costs 12 us where an interrupt leaves a virtual machine, so one does for both.
+    asymmetric::heavy();
+    let mut fenced = polls;
     if rt.is_stopping() || rt.has_work() {
         // T3. Found something, or the end: come back if we were not called meanwhile.
-        if let Some(ended) = come_back(m) {
+        if std::mem::take(&mut polls) {
+            idle.stop_polling();
+        }
+        if let Some(ended) = come_back(m, true) {
             return ended;
         }
         // Our home is shut, or somebody else has taken the P: then it is for another M.
         rt.wake_one();
+        fenced = false;
     }
     loop {
-        // AcqRel: one poller at a time; the next one sees what the last one left.
-        if !idle.polling.swap(true, Ordering::AcqRel) {
-            let outcome = poll(m);
-            idle.polling.store(false, Ordering::Release);
+        if polls || idle.become_poller(rt) {
+            let outcome = poll(m, std::mem::take(&mut fenced));
+            idle.stop_polling();
+            polls = false;
             if let Some(outcome) = outcome {
                 return outcome;
             }
@@ -345,9 +376,9 @@ fn called(m: &'static M) -> bool {
     p.is_some()
 }
 
-/// Leaves the list of idle Ms with a P, if there is one. None if there is none and nobody has
-/// called; then the M goes on sleeping.
-fn come_back(m: &'static M) -> Option<bool> {
+/// Leaves the list of idle Ms with a P, if there is one, as a searcher if it has nothing to run
+/// yet. None if there is none and nobody has called; then the M goes on sleeping.
+fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
     let rt = m.rt;
     let idle = &rt.idle;
     let mut lists = idle.lists.lock();
@@ -372,9 +403,11 @@ fn come_back(m: &'static M) -> Option<bool> {
             lists.ms.remove(at);
             drop(lists);
             m.p.set(Some(rt.p(p)));
-            // AcqRel: as in `start_searching`.
-            idle.searching.fetch_add(1, Ordering::AcqRel);
-            m.searching.set(true);
+            if to_search {
+                // AcqRel: as in `start_searching`.
+                idle.searching.fetch_add(1, Ordering::AcqRel);
+                m.searching.set(true);
+            }
             super::sysmon::wake();
             Some(true)
         }
@@ -389,16 +422,19 @@ fn come_back(m: &'static M) -> Option<bool> {
 
 /// Waits in the netpoller, for descriptors and for the timers of all Ps. Some: as `sleep`. None:
 /// there is no P to be had for now.
-fn poll(m: &'static M) -> Option<bool> {
+///
+/// `fenced` says that there was a heavy fence since `become_poller`.
+fn poll(m: &'static M, mut fenced: bool) -> Option<bool> {
     let rt = m.rt;
     let idle = &rt.idle;
     let mut found: Vec<Waiter> = Vec::new();
     loop {
-        let mut until = rt.next_timer();
-        // Relaxed: ordered by the fence.
-        idle.poll_until.store(until, Ordering::Relaxed);
-        asymmetric::heavy(); // pairs with the light fence in `timers::arm`
-        until = until.min(rt.next_timer());
+        if !std::mem::take(&mut fenced) {
+            idle.announce_poll(rt);
+            asymmetric::heavy(); // pairs with the light fence in `timers::arm`
+        }
+        // Not longer than announced. Relaxed: the poller's own.
+        let until = idle.poll_until.load(Ordering::Relaxed).min(rt.next_timer());
         if m.begin_polling() {
             rt.note_poll();
             rt.poller.poll(until, &mut |waiter| found.push(waiter));
@@ -412,13 +448,13 @@ fn poll(m: &'static M) -> Option<bool> {
         }
         if found.is_empty() && !m.is_called() && !rt.is_stopping() {
             if rt.has_work()
-                && let Some(outcome) = come_back(m)
+                && let Some(outcome) = come_back(m, true)
             {
                 return Some(outcome);
             }
             continue;
         }
-        let outcome = if m.is_called() { Some(called(m)) } else { come_back(m) };
+        let outcome = if m.is_called() { Some(called(m)) } else { come_back(m, found.is_empty()) };
         let many = found.len() > 1;
         for waiter in found.drain(..) {
             match m.p.get() {

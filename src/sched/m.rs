@@ -46,6 +46,8 @@ pub(crate) struct M {
     pub(crate) fixed: Option<Box<Home>>,
     /// It counts as searching (see `idle.rs`).
     pub(crate) searching: Cell<bool>,
+    /// The coroutine that was just left has looked at timers and descriptors already.
+    pub(crate) looked: Cell<bool>,
     call: AtomicU32,
     /// What it was given when it was called; written by the caller before `CALLED`.
     given: Cell<Option<HeldP>>,
@@ -76,6 +78,7 @@ impl M {
             native: 0,
             fixed: None,
             searching: Cell::new(false),
+            looked: Cell::new(false),
             call: AtomicU32::new(AWAKE),
             given: Cell::new(None),
             bound: Cell::new(None),
@@ -100,6 +103,11 @@ impl M {
         let g = m.current.get();
         // SAFETY: not null, so a G.
         (!g.is_null()).then(|| unsafe { GRef::new(g) })
+    }
+
+    /// Whether no coroutine's stack is in use.
+    pub(crate) fn is_on_g0(&self) -> bool {
+        self.current.get().is_null()
     }
 
     /// The P that the calling thread holds.

@@ -346,8 +346,14 @@ mutations! {
             retired_in_list, idle::retire:
                 "lists.ms.remove(at);
                 return false;" => "return false;", "somebody calls it, and nobody comes";
-            poller_for_ever, idle::timer_and_poller: "idle.polling.swap(false, Ordering::Release);" => "",
+        }
+        "fn stop_polling(" {
+            poller_for_ever, idle::timer_and_poller: "self.polling.swap(false, Ordering::Release);" => "",
                 "nobody polls again";
+        }
+        "fn announce_poll(" {
+            poll_without_word, idle::timer: "self.poll_until.store(rt.next_timer(), Ordering::Relaxed);" => "",
+                "nobody knows that it must be disturbed";
         }
         "fn come_back(" {
             back_not_counted, idle::inject_and_give_up: "idle.searching.fetch_add(1, Ordering::AcqRel);" => "",
@@ -357,11 +363,9 @@ mutations! {
             drop(lists);" => "", "somebody calls it while it works";
         }
         "fn poll(" {
-            poll_fence, idle::timer: "asymmetric::heavy();" => "", "misses the deadline and is not disturbed";
-            poll_without_second_look, idle::timer: "until.min(rt.next_timer())" => "until",
-                "misses a deadline that came before the fence";
-            poll_without_word, idle::timer: "idle.poll_until.store(until, Ordering::Relaxed);" => "",
-                "nobody knows that it must be disturbed";
+            poll_fence, idle::timer_and_poller: "asymmetric::heavy();" => "", "misses the deadline and is not disturbed";
+            poll_without_second_look, idle::timer: "⟦idle.poll_until.load(Ordering::Relaxed).min(rt.next_timer())⟧" =>
+                "idle.poll_until.load(Ordering::Relaxed)", "misses a deadline that came before the fence";
         }
     }
 

@@ -15,6 +15,7 @@ pub(crate) struct M {
     pub(crate) rt: &'static Shared,
     pub(crate) p: Cell<Option<HeldP>>,
     pub(crate) searching: Cell<bool>,
+    pub(crate) looked: Cell<bool>,
     call: AtomicU32,
     given: Cell<Option<HeldP>>,
     pub(crate) bound: Cell<Option<GRef>>,
@@ -38,6 +39,7 @@ impl M {
             rt,
             p: Cell::new(p),
             searching: Cell::new(false),
+            looked: Cell::new(false),
             call: AtomicU32::new(AWAKE),
             given: Cell::new(None),
             bound: Cell::new(None),
@@ -63,6 +65,11 @@ impl M {
 
     pub(crate) fn current_coroutine() -> Option<GRef> {
         M::current()?.current
+    }
+
+    /// Models search as from g0.
+    pub(crate) fn is_on_g0(&self) -> bool {
+        true
     }
 
     pub(crate) fn with_p() -> Option<HeldP> {
