@@ -272,15 +272,26 @@ impl G {
         unsafe { (*self.stack.as_ptr()).is_none() }
     }
 
+    /// Brings the record into the cache.
+    #[inline(always)]
+    pub(crate) fn prefetch_record(&self) {
+        let record = ptr::from_ref(self).cast::<u8>();
+        for line in (0..size_of::<G>()).step_by(64) {
+            crate::shim::prefetch(record.wrapping_add(line));
+        }
+    }
+
     /// Brings what the switch to a parked coroutine touches first into the cache: it will run
-    /// soon, and on a channel's wake-up there is still enough to do for the loads to finish.
+    /// soon, and before that there is still enough to do for the loads to finish.
     #[inline(always)]
     pub(crate) fn prefetch(&self) {
         // SAFETY: read by the G's owner; a G that was claimed does not run before it is readied,
         // but it may still be leaving its stack: then the pointer is old, and the prefetch, which
         // cannot fault, is wasted.
         let stack = unsafe { (*self.context.get()).sp() };
+        crate::shim::prefetch(stack.wrapping_sub(64));
         crate::shim::prefetch(stack);
+        crate::shim::prefetch(stack.wrapping_add(64));
         crate::shim::prefetch(self.home.get().cast());
     }
 

@@ -41,7 +41,13 @@ impl Queues {
     #[inline(always)]
     fn pop(&mut self, oldest: bool) -> Option<GRef> {
         if self.fresh.is_empty() {
-            return self.ready.pop_front();
+            let g = self.ready.pop_front();
+            if self.ready.len() >= 2 {
+                // Each waits for the one before: the record, then what it points to.
+                self.ready[0].prefetch();
+                self.ready[1].prefetch_record();
+            }
+            return g;
         }
         if self.ready.is_empty() && !oldest {
             return self.fresh.pop_back();
