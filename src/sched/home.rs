@@ -169,8 +169,16 @@ impl Home {
     /// A coroutine comes to live here. Only the wearer says so.
     #[inline(always)]
     pub(crate) fn move_in(&self) {
+        let live = self.live();
+        if self.fixed_to.is_null() {
+            if live == 0 {
+                self.word.close();
+            } else {
+                self.word.open();
+            }
+        }
         // Relaxed: the wearer is the only writer.
-        self.live.store(self.live() + 1, Ordering::Relaxed);
+        self.live.store(live + 1, Ordering::Relaxed);
     }
 
     /// One has ended. Only the wearer says so.
@@ -284,6 +292,12 @@ impl Post {
     }
 }
 
+/// Wears `home`, in which somebody lives, for one more.
+fn ask(home: &Home) -> bool {
+    // Where nobody lives somebody keeps the home worn.
+    home.live() != 0 && home.word.ask(super::m::requeue_raw)
+}
+
 impl Homes {
     pub(crate) fn new(worn: bool, limit: usize, procs: usize) -> Homes {
         let slots = if worn { limit } else { 0 };
@@ -344,7 +358,7 @@ impl Homes {
     ) -> Option<&'static Home> {
         if let Some(home) = *settling {
             let worn_by_us = current.is_some_and(|current| ptr::eq(current, home));
-            if home.live() as usize <= 2 * average() && (worn_by_us || home.word.try_wear()) {
+            if home.live() as usize <= 2 * average() && (worn_by_us || ask(home)) {
                 if !home.private.get() {
                     return Some(home);
                 }
@@ -381,7 +395,7 @@ impl Homes {
             if current.is_some_and(|current| ptr::eq(current, best)) {
                 return current;
             }
-            if best.word.try_wear() {
+            if ask(best) {
                 if !best.private.get() {
                     return Some(best);
                 }
@@ -393,10 +407,7 @@ impl Homes {
     }
 
     fn put_back(&self, home: &'static Home) {
-        home.word.take_off(|g| {
-            // SAFETY: the list's nodes are Gs whose owner we now are.
-            unsafe { super::park::requeue(GRef::new(g)) }
-        });
+        home.word.take_off(super::m::requeue_raw);
     }
 
     fn pop_empty(&self) -> Option<&'static Home> {

@@ -532,7 +532,7 @@ impl M {
 }
 
 /// Queues a G that waited in a home's list.
-fn requeue_raw(g: *mut G) {
+pub(super) fn requeue_raw(g: *mut G) {
     // SAFETY: what waited in the list is ours now.
     unsafe { super::park::requeue(GRef::new(g)) }
 }

@@ -205,27 +205,60 @@ mutations! {
                 "(self.word.load(Ordering::Acquire) == FREE && { self.word.store(WORN, Ordering::Relaxed); true })",
                 "two wear it";
         }
+        "fn wear_sole(" {
+            // Not for the Acquire: B2 is a full fence here, and does its work.
+            sole_not_busy, home_word::asked: "self.busy.store(true, Ordering::Relaxed);" => "", "B1: the asker wears it too";
+            sole_fence, home_word::asked: "asymmetric::light();" => "", "B2: both wear it";
+            sole_without_look, home_word::asked:
+                "// B3. Relaxed: ordered by the fence.
+        if ⟦self.word.load(Ordering::Relaxed) == SOLE⟧" => "true", "B3: both wear it";
+            sole_stays_busy, home_word::asked: "self.busy.store(false, Ordering::Release);" => "",
+                "asked for ever in vain";
+        }
         "unsafe fn wear_or_list_slow(" {
             list_relaxed, home_word::one_home: "Ordering::Release" => "Ordering::Relaxed",
                 "whoever drains does not see the link";
             list_fence, home_word::one_home: "asymmetric::heavy();" => "", "L2: the G is lost";
-            list_without_retry, home_word::one_home: "let was_free = ⟦self.try_wear()⟧;" => "false",
-                "L3: the G is lost";
-            list_runs_requeued, home_word::one_home:
-                "if found {
-            return Wear::Worn;
-        }" => "return Wear::Worn;", "the last wearer has requeued the G: it runs twice";
+            list_fence_sole, home_word::sole: "asymmetric::heavy();" => "", "L2: the G is lost";
+            list_without_look, home_word::one_home: "if ⟦!self.is_free(owner)⟧ {" => "true", "L3: the G is lost";
+            list_runs_requeued, home_word::one_home: "if ⟦!found⟧ {" => "false",
+                "the last wearer has requeued the G: it runs twice";
             list_forgets_others, home_word::three_ms: "requeue(other);" => "", "the others are lost";
-            list_frees_shut, home_word::shut: "self.shut(requeue);" => "self.take_off(requeue);",
-                "the home of a panicking coroutine is opened";
-            list_owner_without_retry, home_word::shut:
-                "(owner && self.word.compare_exchange(SHUT, WORN, Ordering::Acquire, Ordering::Relaxed).is_ok())" =>
-                "false", "the owner is lost in the list of its own home";
+        }
+        "fn is_free(" {
+            shut_for_owner, home_word::shut: "SHUT => ⟦owner⟧," => "false",
+                "the owner is lost in the list of its own home";
+            sole_is_never_free, home_word::sole: "!self.busy.load(Ordering::Relaxed)" => "false", "L3: the G is lost";
+        }
+        "pub(crate) fn ask(" {
+            ask_fence, home_word::asked: "asymmetric::heavy();" => "", "A2: both wear it";
+            ask_without_look, home_word::asked: "!self.busy.load(Ordering::Acquire)" => "true", "A3: both wear it";
+            ask_relaxed, home_word::asked: "self.busy.load(Ordering::Acquire)" => "self.busy.load(Ordering::Relaxed)",
+                "the asker does not see what was done under the home";
+            asked_for_ever, home_word::asked: "self.word.store(SOLE, Ordering::Release);" => "", "nobody wears it any more";
+            ask_leaves_fence, home_word::asked:
+                "self.word.store(SOLE, Ordering::Release);
+        ⟦asymmetric::light();⟧" => "", "T2: the G is lost";
+            ask_leaves_list, home_word::asked: "self.has_list()" => "false", "T3: the G is lost";
+        }
+        "fn open_slow(" {
+            open_by_store, home_word::opened:
+                "while self.word.compare_exchange(SOLE, WORN, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            spin_loop();
+        }" => "self.word.store(WORN, Ordering::Relaxed);", "the asker makes it SOLE again";
+            open_relaxed, home_word::asked_while_shut:
+                "self.busy.store(false, Ordering::Release)" => "self.busy.store(false, Ordering::Relaxed)",
+                "who waits to get in takes the home for one that is free";
         }
         "pub(crate) fn take_off(" {
-            take_off_relaxed, home_word::one_home: "Ordering::Release" => "Ordering::Relaxed",
+            take_off_relaxed, home_word::one_home:
+                "self.word.store(FREE, Ordering::Release)" => "self.word.store(FREE, Ordering::Relaxed)",
+                "T1: the next wearer sees an old stack";
+            take_off_relaxed_sole, home_word::asked:
+                "self.busy.store(false, Ordering::Release)" => "self.busy.store(false, Ordering::Relaxed)",
                 "T1: the next wearer sees an old stack";
             take_off_fence, home_word::one_home: "asymmetric::light();" => "", "T2: the G is lost";
+            take_off_fence_sole, home_word::sole: "asymmetric::light();" => "", "T2: the G is lost";
             take_off_without_look, home_word::one_home: "self.has_list()" => "false", "T3: the G is lost";
         }
         "pub(crate) fn drain(" {

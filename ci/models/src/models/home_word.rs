@@ -20,6 +20,8 @@ struct G {
     context: Cell<u32>,
     /// It parks while panicking: its home is shut until its last step.
     panics: bool,
+    /// Whom it brings into its home at its first step.
+    spawns: Cell<Option<usize>>,
 }
 
 impl Linked for G {
@@ -43,26 +45,38 @@ struct Home {
 struct State {
     homes: Vec<Home>,
     gs: Vec<G>,
+    /// How many of them live from the beginning.
+    first: usize,
     queue: Mutex<VecDeque<*mut G>>,
 }
 
-fn state(homes: usize, gs: &[(usize, u32)]) -> World<State> {
+fn state(homes: usize, gs: &[(usize, u32)]) -> State {
+    with_newcomers(homes, gs, gs.len())
+}
+
+/// The first `first` Gs live from the beginning. A home with one of them knows that.
+fn with_newcomers(homes: usize, gs: &[(usize, u32)], first: usize) -> State {
     let g = |&(home, steps): &(usize, u32)| G {
         next: Cell::new(ptr::null_mut()),
         home,
         context: Cell::new(steps),
         panics: false,
+        spawns: Cell::new(None),
     };
-    let home = |_| {
+    let home = |at| {
         let word = HomeWord::new_worn();
+        if gs[..first].iter().filter(|g| g.0 == at).count() == 1 {
+            word.close();
+        }
         word.take_off(|_| unreachable!());
         Home { word, data: Cell::new(0), m_slot: Cell::new(0), panicking: Cell::new(false) }
     };
-    World::new(State {
+    State {
         homes: (0..homes).map(home).collect(),
         gs: gs.iter().map(g).collect(),
+        first,
         queue: Mutex::new(VecDeque::new()),
-    })
+    }
 }
 
 impl State {
@@ -72,7 +86,7 @@ impl State {
 
     fn push_all(&self) {
         let mut queue = self.queue.lock().unwrap();
-        queue.extend(self.gs.iter().map(|g| ptr::from_ref(g).cast_mut()));
+        queue.extend(self.gs[..self.first].iter().map(|g| ptr::from_ref(g).cast_mut()));
     }
 
     /// The life of an M.
@@ -128,6 +142,10 @@ impl State {
         assert_eq!(home.m_slot.get(), name);
         assert!(!home.panicking.get() || g.panics, "somebody runs in a home that is shut");
         home.data.set(home.data.get() + 1);
+        if let Some(other) = g.spawns.take() {
+            home.word.open();
+            self.push(ptr::from_ref(&self.gs[other]).cast_mut());
+        }
         let left = g.context.get();
         if left > 1 {
             self.push(ptr::from_ref(g).cast_mut());
@@ -139,9 +157,25 @@ impl State {
         }
     }
 
+    /// An M brings a G into home 0, if it gets hold of it, and goes on as any.
+    fn settle(&self, name: u32, newcomer: usize) {
+        let (home, g) = (&self.homes[0], &self.gs[newcomer]);
+        if home.word.ask(|g| self.push(g)) {
+            assert!(!home.panicking.get(), "somebody comes into a home that is shut");
+            home.m_slot.set(name);
+            home.data.set(home.data.get() + 1);
+            self.push(ptr::from_ref(g).cast_mut());
+            assert_eq!(home.m_slot.get(), name);
+            home.word.take_off(|g| self.push(g));
+        } else {
+            g.context.set(0);
+        }
+        self.run(name);
+    }
+
     fn check(&self) {
         for (at, home) in self.homes.iter().enumerate() {
-            assert!(home.word.try_wear(), "a home stays worn");
+            assert!(home.word.ask(|_| panic!("a G was lost in its home's list")), "a home stays worn");
             assert!(!home.word.has_list(), "a G was lost in its home's list");
             assert!(!home.panicking.get());
             let steps: u32 = self.gs.iter().filter(|g| g.home == at).map(|g| 0 * g.context.get() + 1).sum();
@@ -151,7 +185,8 @@ impl State {
     }
 }
 
-fn run(world: World<State>, others: u32) {
+fn run(state: State, others: u32) {
+    let world = World::new(state);
     world.get().push_all();
     let threads: Vec<_> = (1..=others).map(|name| world.spawn(move |state| state.run(name))).collect();
     world.get().run(100);
@@ -178,9 +213,48 @@ pub(super) fn two_homes() {
 
 /// A G of the home parks while it panics: the other waits until it has unwound.
 pub(super) fn shut() {
-    let world = state(1, &[(0, 2), (0, 1)]);
-    let first = ptr::from_ref(&world.get().gs[0]).cast_mut();
-    // SAFETY: nobody else is there yet.
-    unsafe { (*first).panics = true };
-    run(world, 1);
+    let mut state = state(1, &[(0, 2), (0, 1)]);
+    state.gs[0].panics = true;
+    run(state, 1);
+}
+
+
+/// Two Ms and a G that has its home alone: found in the queue before it has left.
+pub(super) fn sole() {
+    run(state(1, &[(0, 3)]), 1);
+}
+
+/// Two such homes.
+pub(super) fn two_soles() {
+    run(state(2, &[(0, 2), (1, 2)]), 1);
+}
+
+fn settle(state: State) {
+    let world = World::new(state);
+    world.get().push_all();
+    let settler = world.spawn(|state| state.settle(200, 1));
+    let other = world.spawn(|state| state.run(1));
+    world.get().run(100);
+    settler.join().unwrap();
+    other.join().unwrap();
+    world.get().check();
+}
+
+/// A G that has its home alone; another is brought in.
+pub(super) fn asked() {
+    settle(with_newcomers(1, &[(0, 2), (0, 1)], 1));
+}
+
+/// The same, and it parks while it panics.
+pub(super) fn asked_while_shut() {
+    let mut state = with_newcomers(1, &[(0, 2), (0, 1)], 1);
+    state.gs[0].panics = true;
+    settle(state);
+}
+
+/// A G that has its home alone brings another in, while a third asks.
+pub(super) fn opened() {
+    let state = with_newcomers(1, &[(0, 2), (0, 1), (0, 1)], 1);
+    state.gs[0].spawns.set(Some(2));
+    settle(state);
 }
