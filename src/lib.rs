@@ -16,6 +16,6 @@ pub mod time;
 
 pub use macros::__private;
 pub use sched::{
-    Builder, Coroutine, Id, JoinError, JoinHandle, Runtime, RuntimeBuilder, Scope, ScopedJoinHandle, current, park,
-    park_timeout, run, scope, shield, spawn, spawn_local, try_current, yield_now,
+    Builder, Coroutine, Id, JoinError, JoinHandle, Runtime, RuntimeBuilder, Scope, ScopedJoinHandle, blocking, current,
+    park, park_timeout, run, scope, shield, spawn, spawn_local, try_current, yield_now,
 };

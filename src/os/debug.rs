@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `homes` | `fixed`, `worn` | worn where the CPU and kernel allow it |
 //! | `guard` | `mprotect` | what the kernel has |
+//! | `preempt` | `0` | as built |
 //! | `pwait2` | `0`, `1` | what the kernel has |
 //! | `membarrier` | `0`, `1` | what the kernel has |
 

@@ -105,6 +105,13 @@ impl Epoll {
         check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd, &mut event) }).map(drop)
     }
 
+    /// Whether a wait would return something at once.
+    pub(crate) fn is_readable(&self) -> bool {
+        let mut fd = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid structure; a timeout of 0 does not wait.
+        unsafe { libc::poll(&mut fd, 1, 0) == 1 }
+    }
+
     /// Waits for at least one event, at most `timeout_ns` ([`NEVER`]: without end; 0: not at
     /// all). Empty if there was none, or if a signal came.
     pub(crate) fn wait<'a>(&self, events: &'a mut [MaybeUninit<Event>], timeout_ns: Nanos) -> io::Result<&'a [Event]> {

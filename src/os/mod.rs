@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod debug;
+pub(crate) mod elf;
 pub(crate) mod epoll;
 pub(crate) mod futex;
 pub(crate) mod membarrier;

@@ -133,6 +133,64 @@ pub(crate) unsafe fn stack_pointer(context: *const libc::c_void) -> usize {
     }
 }
 
+/// What a handler has interrupted.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Interrupted {
+    /// The instruction.
+    pub(crate) at: usize,
+    /// The thread was in a system call, or about to make one: the instruction is one that enters the
+    /// kernel, or follows one that has just said `EINTR`.
+    pub(crate) is_system_call: bool,
+}
+
+/// What the running handler has interrupted.
+///
+/// # Safety
+///
+/// `context` is the third argument of a running `SA_SIGINFO` handler, which interrupted code that may be read.
+pub(crate) unsafe fn interrupted_code(context: *const libc::c_void) -> Interrupted {
+    let context = context.cast::<libc::ucontext_t>();
+    // A call that the kernel restarts (SA_RESTART) has the instruction pointer back on the instruction.
+    // SAFETY: the kernel points a handler at a ucontext that lives until the handler returns. The
+    // instruction at the pointer was fetched or is about to be, and what returned EINTR is a call made by the
+    // instruction before it.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        let registers = &(*context).uc_mcontext.gregs;
+        let at = registers[libc::REG_RIP as usize] as usize;
+        let enters = |at: usize| (at as *const [u8; 2]).read_unaligned() == [0x0F, 0x05];
+        let interrupted = registers[libc::REG_RAX as usize] == -i64::from(libc::EINTR);
+        Interrupted { at, is_system_call: enters(at) || (interrupted && enters(at - 2)) }
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        let registers = &(*context).uc_mcontext;
+        let at = registers.pc as usize;
+        let enters = |at: usize| (at as *const u32).read_unaligned() == 0xD400_0001;
+        let interrupted = registers.regs[0] == -i64::from(libc::EINTR) as u64;
+        Interrupted { at, is_system_call: enters(at) || (interrupted && enters(at - 4)) }
+    }
+    // On the other CPUs a thread that is blocked is suspended like any other, and its call waits for it.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let _ = context;
+        Interrupted { at: 0, is_system_call: false }
+    }
+}
+
+/// The number by which the kernel knows the calling thread.
+pub(crate) fn thread_id() -> libc::pid_t {
+    // SAFETY: no arguments, no failure. Raw, so that no id cached in thread-local storage is used.
+    unsafe { libc::syscall(libc::SYS_gettid) as libc::pid_t }
+}
+
+/// Sends `signal` to a thread of this process, if it is still there.
+pub(crate) fn send_to_thread(thread: libc::pid_t, signal: libc::c_int) {
+    // SAFETY: a system call without pointers.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
+}
+
 /// Sends `signal` to the calling thread. Async-signal-safe.
 pub(crate) fn raise(signal: libc::c_int) {
     // SAFETY: two system calls without pointers, made raw so that no id cached in thread-local

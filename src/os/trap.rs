@@ -62,6 +62,37 @@ impl SignalsBlocked {
     }
 }
 
+/// Which signals a thread has blocked.
+#[derive(Clone, Copy)]
+pub(crate) struct SignalMask(libc::sigset_t);
+
+impl SignalMask {
+    /// That of the calling thread.
+    pub(crate) fn of_thread() -> SignalMask {
+        // SAFETY: plain data that the call fills in.
+        unsafe {
+            let mut mask: libc::sigset_t = std::mem::zeroed();
+            libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &mut mask);
+            SignalMask(mask)
+        }
+    }
+
+    /// Puts it in force on the calling thread, without `open`.
+    pub(crate) fn install(mut self, open: libc::c_int) {
+        // SAFETY: plain data that the calls read. A number that is no signal is refused.
+        unsafe {
+            libc::sigdelset(&mut self.0, open);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut());
+        }
+    }
+}
+
+impl std::fmt::Debug for SignalMask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignalMask").finish_non_exhaustive()
+    }
+}
+
 impl Drop for SignalsBlocked {
     fn drop(&mut self) {
         // SAFETY: the mask that this thread had.

@@ -55,6 +55,10 @@ impl Backend {
         Ok(())
     }
 
+    pub(super) fn has_arrived(&self) -> bool {
+        self.epoll.is_readable()
+    }
+
     pub(super) fn wake(&self) {
         self.waker.signal();
     }

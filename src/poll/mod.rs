@@ -192,6 +192,11 @@ impl Poller {
         }
     }
 
+    /// Whether something has arrived that nobody has collected. Allocates nothing, waits for nothing.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.backend.has_arrived()
+    }
+
     /// How many descriptors are registered. While it is 0 there is no use in polling, other
     /// than to sleep.
     #[inline]

@@ -8,7 +8,7 @@
 
 use super::g::GRef;
 use super::m::M;
-use super::{idle, park};
+use super::{idle, park, preempt};
 use crate::os::clock;
 
 /// The next coroutine, without waiting. The M holds a P.
@@ -49,12 +49,18 @@ pub(crate) fn drain(m: &'static M) {
 #[cold]
 fn find_more(m: &'static M) -> Option<GRef> {
     let (p, rt) = (m.p(), m.rt);
+    if m.hand_over.get().is_some() {
+        return None;
+    }
     if !m.looked.take() {
         glance(m);
     }
     // SAFETY: this M holds the P.
     let mut found = unsafe { p.pick(rt).or_else(|| p.take_injected(rt)) };
     if found.is_none() {
+        if preempt::offer(m) {
+            return None;
+        }
         if !m.is_on_g0() {
             // Who parked can go on elsewhere as soon as we are off its stack; to steal takes long.
             m.looked.set(true);
@@ -113,9 +119,8 @@ pub(crate) fn find_or_sleep(m: &'static M) -> Option<GRef> {
             if found.is_some() {
                 return found;
             }
-            if m.hand_over.get().is_some() {
-                // `find` has prepared nothing; `schedule` gives the P away.
-                idle::hand_over_now(m);
+            if let Some(to) = m.hand_over.take() {
+                preempt::hand_over(m, to);
                 continue;
             }
         }

@@ -5,6 +5,7 @@
 
 use super::g::{self, GRef};
 use super::m::M;
+use super::preempt::Pin;
 use std::sync::Mutex;
 
 /// Records that move at once between a P and the global pool.
@@ -83,6 +84,7 @@ pub(crate) fn get() -> std::io::Result<GRef> {
 /// # Safety
 /// Nobody refers to the record any more.
 pub(crate) unsafe fn free(g: GRef) {
+    let _pin = Pin::new();
     match M::with_p() {
         // SAFETY: this M has the P, so its local part is ours.
         Some(p) => unsafe { p.local() }.records.put(g),

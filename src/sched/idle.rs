@@ -37,6 +37,7 @@ use super::lock::Spin;
 use super::m::M;
 use super::p::HeldP;
 use super::park;
+use super::preempt::HandOver;
 use super::runtime::Shared;
 use super::wait::Waiter;
 use crate::os::clock::{self, NEVER};
@@ -238,9 +239,45 @@ impl Shared {
         }
     }
 
-    /// Whether a queue that others may take from holds something.
+    /// Whether a queue that others may take from holds something, or an M waits for a P.
     pub(crate) fn has_work(&self) -> bool {
+        self.has_ready_work() || !self.waiting.is_empty()
+    }
+
+    /// Whether a queue that others may take from holds something.
+    pub(crate) fn has_ready_work(&self) -> bool {
         !self.injector.is_empty() || self.ps.iter().any(|p| p.queue.has_queued())
+    }
+
+    /// A P that nobody holds.
+    pub(crate) fn take_idle_p(&self) -> Option<HeldP> {
+        let p = self.idle.pop_p(&mut self.idle.lists.lock())?;
+        super::sysmon::wake();
+        Some(self.p(p))
+    }
+
+    /// The caller has a P that nobody needs.
+    pub(crate) fn put_idle_p(&self, p: HeldP) {
+        self.idle.push_p(&mut self.idle.lists.lock(), p.index);
+        asymmetric::heavy(); // T2
+        if self.has_work() {
+            self.wake_one(); // T3
+        }
+    }
+
+    /// Whether an M sleeps.
+    pub(crate) fn has_idle_m(&self) -> bool {
+        !self.idle.lists.lock().ms.is_empty()
+    }
+
+    /// Gives `p` to an idle M. False if there is none.
+    pub(crate) fn give_away(&self, p: HeldP) -> bool {
+        let m = self.pop_m(&mut self.idle.lists.lock());
+        if let Some(m) = m {
+            m.is_sent_by_sysmon.set(true);
+            m.call(Some(p));
+        }
+        m.is_some()
     }
 
     fn next_timer(&self) -> u64 {
@@ -372,8 +409,13 @@ fn give_up_home(rt: &Shared, home: &Home) {
 /// Somebody called: with a P, or to end.
 fn called(m: &'static M) -> bool {
     let p = m.answer();
-    m.p.set(p);
-    p.is_some()
+    let Some(p) = p else { return false };
+    m.hold(p);
+    if m.is_sent_by_sysmon.take() && !m.rt.has_idle_m() {
+        // Sysmon must not start threads while somebody is suspended, and may need one again.
+        m.rt.start_m(None, false);
+    }
+    true
 }
 
 /// Leaves the list of idle Ms with a P, if there is one, as a searcher if it has nothing to run
@@ -402,7 +444,7 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
         Some(p) => {
             lists.ms.remove(at);
             drop(lists);
-            m.p.set(Some(rt.p(p)));
+            m.hold(rt.p(p));
             if to_search {
                 // AcqRel: as in `start_searching`.
                 idle.searching.fetch_add(1, Ordering::AcqRel);
@@ -503,24 +545,7 @@ pub(crate) fn run_on_its_m(m: &'static M, home: &'static Home, g: GRef) {
             lists.ms.remove(at.expect("the M of a free home is in the list"));
             drop(lists);
             debug_assert!(m.hand_over.get().is_none());
-            m.hand_over.set(Some((to, g)));
+            m.hand_over.set(Some(HandOver::Home(to, g)));
         }
-    }
-}
-
-/// On g0: gives the P to the M that `g` lives on.
-pub(crate) fn give_p(m: &'static M, to: &'static M, g: GRef) {
-    if m.searching.get() {
-        stop_searching(m, false);
-    }
-    let p = m.p.take();
-    to.bound.set(Some(g));
-    to.call(p);
-}
-
-/// As [`give_p`], when `find` on g0 came upon such a coroutine.
-pub(crate) fn hand_over_now(m: &'static M) {
-    if let Some((to, g)) = m.hand_over.take() {
-        give_p(m, to, g);
     }
 }

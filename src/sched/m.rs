@@ -7,14 +7,15 @@
 use super::g::{G, GRef, HomeClaim};
 use super::home::Home;
 use super::p::{HeldP, PCell};
+use super::preempt::{self, HandOver};
 use super::runtime::Shared;
 use super::spawn::complete;
 use crate::context::{self, Context};
-use crate::os;
+use crate::os::{self, clock::Nanos};
 use crate::stack::{Stack, overflow::AltStack};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// An M that is awake.
 const AWAKE: u32 = 0;
@@ -54,7 +55,30 @@ pub(crate) struct M {
     /// With fixed homes: the coroutine that came with the P, to run first.
     pub(crate) bound: Cell<Option<GRef>>,
     /// With fixed homes: give the P to that M, once on g0.
-    pub(crate) hand_over: Cell<Option<(&'static M, GRef)>>,
+    pub(crate) hand_over: Cell<Option<HandOver>>,
+    /// Depth of the sections in which it keeps its P; see `preempt.rs`, as for all that follows.
+    pub(crate) pins: Cell<u32>,
+    pub(crate) run: AtomicU32,
+    pub(crate) tid: libc::pid_t,
+    /// Sysmon has sent the signal, because of this tick of its P.
+    pub(crate) asked: AtomicBool,
+    pub(crate) asked_tick: AtomicU32,
+    /// It is asleep in the handler.
+    pub(crate) in_handler: Cell<bool>,
+    /// It is in `blocking`.
+    pub(crate) announced: AtomicBool,
+    /// How often it was found inside libc.
+    pub(crate) libc_found: Cell<u32>,
+    /// Under the lock of `Shared::roll`.
+    pub(crate) next_in_roll: Cell<Option<&'static M>>,
+    /// Its place in the queue of those that wait for a P; under the queue's lock.
+    pub(crate) next_waiting: Cell<Option<&'static M>>,
+    pub(crate) waits_since: Cell<Nanos>,
+    /// Sysmon's notes about an M that runs without a P.
+    pub(crate) asked_at: Cell<Nanos>,
+    pub(crate) patience: Cell<Nanos>,
+    /// It was called to take over a P; written like `given`.
+    pub(crate) is_sent_by_sysmon: Cell<bool>,
     pub(crate) random: Cell<u64>,
 }
 
@@ -83,6 +107,20 @@ impl M {
             given: Cell::new(None),
             bound: Cell::new(None),
             hand_over: Cell::new(None),
+            pins: Cell::new(1),
+            run: AtomicU32::new(preempt::RUNNING),
+            tid: os::signal::thread_id(),
+            asked: AtomicBool::new(false),
+            asked_tick: AtomicU32::new(0),
+            in_handler: Cell::new(false),
+            announced: AtomicBool::new(false),
+            libc_found: Cell::new(0),
+            next_in_roll: Cell::new(None),
+            next_waiting: Cell::new(None),
+            waits_since: Cell::new(0),
+            asked_at: Cell::new(0),
+            patience: Cell::new(0),
+            is_sent_by_sysmon: Cell::new(false),
             random: Cell::new(0),
         }
     }
@@ -110,15 +148,24 @@ impl M {
         self.current.get().is_null()
     }
 
-    /// The P that the calling thread holds.
+    /// The P that the calling thread holds. In a section that keeps it.
     #[inline(always)]
     pub(crate) fn with_p() -> Option<HeldP> {
-        M::current()?.p.get()
+        let m = M::current()?;
+        debug_assert!(m.pins.get() > 0, "the P could be taken away");
+        m.p.get()
     }
 
-    /// The P. For code that runs on an M that holds one.
+    /// Takes a P.
+    pub(crate) fn hold(&self, p: HeldP) {
+        p.set_holder(self);
+        self.p.set(Some(p));
+    }
+
+    /// The P. For code that runs on an M that holds one, in a section that keeps it.
     #[inline(always)]
     pub(crate) fn p(&self) -> HeldP {
+        debug_assert!(self.pins.get() > 0, "the P could be taken away");
         self.p.get().expect("an M that runs coroutines holds a P")
     }
 
@@ -126,6 +173,7 @@ impl M {
     /// been idle for long.
     pub(crate) fn run(rt: &'static Shared, first: Option<HeldP>, searching: bool) {
         let _stack = AltStack::new();
+        rt.mask.install(libc::SIGURG);
         let mut m = M::new(rt);
         if rt.homes.worn {
             // SAFETY: homes are worn only where the thread pointer can be read.
@@ -138,7 +186,9 @@ impl M {
         let m: &'static M = m;
         m.worn.set(m.fixed.as_deref());
         m.random.set(ptr::from_ref(m).addr() as u64 | 1);
-        m.p.set(first);
+        if let Some(p) = first {
+            m.hold(p);
+        }
         m.searching.set(searching);
         context::set_current_m(ptr::from_ref(m).cast_mut().cast());
         rt.add_m(m);
@@ -152,8 +202,8 @@ impl M {
     /// The loop on g0: finds a coroutine and goes to it, until there is to be an end.
     fn schedule(&'static self) {
         loop {
-            if let Some((to, g)) = self.hand_over.take() {
-                super::idle::give_p(self, to, g);
+            if let Some(to) = self.hand_over.take() {
+                preempt::hand_over(self, to);
             }
             let Some(g) = super::find::find_or_sleep(self) else { return };
             if let Some((context, thread_pointer)) = self.prepare(g) {
@@ -162,6 +212,7 @@ impl M {
                 // - `prepare` made this M the one that may be on `g`'s stack.
                 unsafe { context::switch(self.g0.get(), context, thread_pointer) };
                 // g0 stays on its thread, so `self` is still this M.
+                self.pins.set(1);
                 self.after_switch();
             }
         }
@@ -398,13 +449,17 @@ impl M {
 
     #[inline(always)]
     fn leave_to(&'static self, g: GRef, target: (*const Context, usize)) {
+        let pins = self.pins.get();
+        debug_assert!(pins > 0);
         // SAFETY:
         // - `g` runs on this stack, so its context is free to be written;
         // - `prepare` made this M the one that may be on the target's stack;
         // - nobody else is on this stack before `after_switch` has taken the home off.
         unsafe { context::switch(g.context.get(), target.0, target.1) };
         // Now perhaps on another M: ask again.
-        M::current().expect("coroutines run on Ms").after_switch();
+        let m = M::current().expect("coroutines run on Ms");
+        m.pins.set(pins);
+        m.after_switch();
     }
 
     /// The home in force. For code that runs in a coroutine.
@@ -561,9 +616,13 @@ unsafe fn begin() -> ! {
     m.after_switch();
     // SAFETY: `prepare` set it.
     let g = unsafe { GRef::new(m.current.get()) };
+    m.pins.set(1);
+    m.unpin();
     complete(g);
     // The coroutine may have moved.
-    M::current().expect("coroutines run on Ms").after_end(g)
+    let m = M::current().expect("coroutines run on Ms");
+    m.pin();
+    m.after_end(g)
 }
 
 /// [`begin`] as the assembly calls it.

@@ -7,6 +7,7 @@ use super::g::GRef;
 use super::gpool::GCache;
 use super::home::Home;
 use super::m::M;
+use super::preempt;
 use super::runq::{self, RunQueue, Steal};
 use super::runtime::Shared;
 use super::timers::Timers;
@@ -14,7 +15,7 @@ use crate::os::clock::{self, Nanos};
 use crate::stack;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Every so many picks the global queue and the timers come first, so that neither can be
 /// starved by a busy local queue.
@@ -41,6 +42,8 @@ pub(crate) struct P {
     /// Coroutines that were spawned by, and that ended on, this P. Written by the holder.
     pub(crate) spawned: AtomicU64,
     pub(crate) ended: AtomicU64,
+    /// The M that took it last.
+    holder: AtomicPtr<M>,
     local: UnsafeCell<Local>,
 }
 
@@ -82,6 +85,7 @@ impl P {
             timers: Timers::new(),
             spawned: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            holder: AtomicPtr::new(ptr::null_mut()),
             local: UnsafeCell::new(Local {
                 stacks: stack::Cache::with_hot_class(stack_class),
                 records: GCache::new(),
@@ -98,6 +102,18 @@ impl P {
         }
     }
 
+    /// The M that took it last; perhaps it has given it up since, or has ended.
+    pub(crate) fn holder(&self) -> *const M {
+        // Relaxed: only compared, with Ms that are there.
+        self.holder.load(Ordering::Relaxed)
+    }
+
+    /// `m` takes it.
+    pub(crate) fn set_holder(&self, m: *const M) {
+        // Relaxed: as above.
+        self.holder.store(m.cast_mut(), Ordering::Relaxed);
+    }
+
     /// # Safety
     /// The calling M holds this P, and no other reference from this method is in use.
     #[inline(always)]
@@ -107,7 +123,7 @@ impl P {
         unsafe { &mut *self.local.get() }
     }
 
-    /// The next coroutine of this P's own, if it has one.
+    /// The next coroutine of this P's own, if it has one. None also if the M is to hand the P over.
     ///
     /// # Safety
     /// The calling M holds this P.
@@ -120,6 +136,9 @@ impl P {
             // SAFETY: the caller's promise.
             if let Some(g) = unsafe { self.housekeep(rt) } {
                 return Some(g);
+            }
+            if preempt::is_due(rt) {
+                return None;
             }
         }
         // SAFETY: the caller's promise.
@@ -160,6 +179,9 @@ impl P {
                 // SAFETY: the caller's promise.
                 unsafe { self.queue.push_ready(g) };
                 return Some(other);
+            }
+            if preempt::is_due(rt) {
+                return None;
             }
         }
         // SAFETY: the caller's promise.

@@ -9,6 +9,7 @@
 use super::g::GRef;
 use super::m::M;
 use super::p::P;
+use super::preempt::Pin;
 use super::runtime::Shared;
 use super::wait::{WaitReason, Waiter};
 use super::wait_word::{Ticket, Wake};
@@ -28,6 +29,7 @@ pub(crate) fn park(g: GRef, ticket: Ticket, reason: WaitReason) {
         return;
     }
     let m = M::current().expect("coroutines run on Ms");
+    let _pin = m.pinned();
     // Relaxed: our own.
     if g.panicking.load(Ordering::Relaxed) {
         leave_shut(m, g);
@@ -57,6 +59,7 @@ pub(crate) unsafe fn ready(g: GRef) {
     let rt = g.runtime.get();
     if let Some(m) = M::current()
         && ptr::eq(m.rt, rt)
+        && let _pin = m.pinned()
         && let Some(p) = m.p.get()
     {
         // The waker will most likely park soon, and then this one runs: no other P is woken.
@@ -81,6 +84,7 @@ pub(crate) unsafe fn ready(g: GRef) {
 pub(crate) unsafe fn requeue(g: GRef) {
     // SAFETY: a runtime outlives its coroutines.
     let rt = unsafe { &*g.runtime.get() };
+    let _pin = Pin::new();
     match M::with_p().filter(|_| M::current().is_some_and(|m| ptr::eq(m.rt, rt))) {
         Some(p) => {
             // SAFETY: this M holds the P.
@@ -125,6 +129,7 @@ pub fn yield_now() {
     let Some(g) = M::current_coroutine() else { return std::thread::yield_now() };
     super::cancel::check();
     let m = M::current().expect("coroutines run on Ms");
+    let _pin = m.pinned();
     let p = m.p();
     if std::thread::panicking() {
         // Relaxed: published by the queue.
@@ -155,7 +160,14 @@ pub fn yield_now() {
             }
         }
     });
-    let Some(other) = other else { return };
+    let Some(other) = other else {
+        if m.hand_over.get().is_some() {
+            // SAFETY: as above.
+            unsafe { p.queue.push_ready(g) };
+            m.leave_to_g0(g);
+        }
+        return;
+    };
     m.rt.notify_if_idle();
     m.leave_coroutine_for(g, other);
 }
@@ -163,12 +175,13 @@ pub fn yield_now() {
 /// What every call into the runtime does first: yields if sysmon asked for it.
 #[inline(always)]
 pub(crate) fn checkpoint() {
-    if let Some(m) = M::current()
-        && let Some(p) = m.p.get()
-        // Relaxed: a request that is missed now is seen at the next call.
-        && p.yield_soon.load(Ordering::Relaxed)
-    {
-        checkpoint_slow(p);
+    if let Some(m) = M::current() {
+        match m.p.get() {
+            // Relaxed: a request that is missed now is seen at the next call.
+            Some(p) if p.yield_soon.load(Ordering::Relaxed) => checkpoint_slow(p),
+            None if !m.is_on_g0() => drop(m.pinned()),
+            _ => {}
+        }
     }
 }
 

@@ -6,9 +6,11 @@ use super::idle::Idle;
 use super::join::{JoinError, JoinHandle};
 use super::m::M;
 use super::p::{HeldP, P};
+use super::preempt::{self, Pin};
 use super::spawn::Builder;
 use super::{cancel, deadlock, probe, sysmon};
 use crate::os::clock::{self, Nanos};
+use crate::os::trap::SignalMask;
 use crate::os::{self, debug};
 use crate::poll::Poller;
 use crate::stack::{self, Class, Guard, Pool};
@@ -17,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,6 +47,12 @@ pub(crate) struct Shared {
     thread_cap: usize,
     /// When somebody last looked at the netpoller; by the coarse eye of sysmon.
     polls: AtomicU64,
+    /// Ms that wait for a P.
+    pub(crate) waiting: preempt::Queue,
+    /// Whether coroutines that do not come back are suspended.
+    pub(crate) preemptive: bool,
+    /// The signals that are blocked on its threads: those that were where it was built.
+    pub(crate) mask: SignalMask,
     pub(crate) spawned_outside: AtomicU64,
     /// No more spawns: the runtime is being dropped.
     closing: AtomicBool,
@@ -53,6 +61,8 @@ pub(crate) struct Shared {
     starved: AtomicBool,
     starving: Mutex<Starving>,
     ms: Mutex<Ms>,
+    /// The first of all Ms that run; linked through them, and never locked by who may allocate.
+    roll: Mutex<Option<&'static M>>,
     ms_changed: Condvar,
     /// Threads that are inside [`Self::inject_from_outside`].
     visitors: AtomicUsize,
@@ -89,6 +99,8 @@ impl Shared {
     /// [`Self::inject`] for a thread that nothing else keeps the runtime alive for: `g` may run and
     /// end, and with it the runtime, before the caller has looked whom to wake.
     pub(crate) fn inject_from_outside(&self, g: GRef) {
+        // Others spin while somebody is in the middle of a push.
+        let _pin = Pin::new();
         // Relaxed: `g` is alive and the caller's, so `end` has not come to look at this yet.
         self.visitors.fetch_add(1, Ordering::Relaxed);
         self.inject(g);
@@ -214,32 +226,61 @@ impl Shared {
     pub(crate) fn start_m(&self, p: Option<HeldP>, searching: bool) -> bool {
         // SAFETY: the runtime is not freed before all its Ms have ended.
         let rt: &'static Shared = unsafe { &*ptr::from_ref(self) };
-        let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
-        if ms.running >= self.thread_cap {
-            return false;
+        {
+            let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
+            if ms.running >= self.thread_cap {
+                return false;
+            }
+            ms.running += 1;
+            ms.threads.retain(|thread| !thread.is_finished());
         }
-        ms.threads.retain(|thread| !thread.is_finished());
         let name = format!("{}-m", self.name);
         let spawned = thread::Builder::new().name(name).spawn(move || M::run(rt, p, searching));
+        let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
         match spawned {
             Ok(thread) => {
-                ms.running += 1;
                 ms.threads.push(thread);
                 true
             }
-            Err(_) => false,
+            Err(_) => {
+                ms.running -= 1;
+                self.ms_changed.notify_all();
+                false
+            }
         }
     }
 
-    pub(crate) fn add_m(&self, _m: &'static M) {
+    pub(crate) fn add_m(&self, m: &'static M) {
         deadlock::thread_began();
+        let mut roll = self.roll.lock().unwrap_or_else(|e| e.into_inner());
+        m.next_in_roll.set(roll.replace(m));
     }
 
-    pub(crate) fn remove_m(&self, _m: &'static M) {
+    pub(crate) fn remove_m(&self, m: &'static M) {
         deadlock::thread_ended();
+        {
+            let mut roll = self.roll.lock().unwrap_or_else(|e| e.into_inner());
+            match std::iter::successors(*roll, |m| m.next_in_roll.get())
+                .find(|other| other.next_in_roll.get().is_some_and(|next| ptr::eq(next, m)))
+            {
+                Some(before) => before.next_in_roll.set(m.next_in_roll.get()),
+                None => *roll = m.next_in_roll.get(),
+            }
+        }
         let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
         ms.running -= 1;
         self.ms_changed.notify_all();
+    }
+
+    /// For sysmon: each M, which stays during the call; none if the list is in use. It must not wait for whoever
+    /// uses it, nor allocate.
+    pub(crate) fn for_each_m(&self, each: impl FnMut(&'static M)) {
+        let roll = match self.roll.try_lock() {
+            Ok(roll) => roll,
+            Err(TryLockError::Poisoned(roll)) => roll.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        std::iter::successors(*roll, |m| m.next_in_roll.get()).for_each(each);
     }
 
     /// Whether all Ms are in the list of idle ones: none is on its way to or from a coroutine.
@@ -321,6 +362,7 @@ impl Runtime {
             stack_size: Class::DEFAULT.bytes(),
             time_slice: Duration::from_millis(10),
             threads: THREADS,
+            preemption: true,
             name: None,
         }
     }
@@ -614,6 +656,7 @@ pub struct RuntimeBuilder {
     stack_size: usize,
     time_slice: Duration,
     threads: usize,
+    preemption: bool,
     name: Option<String>,
 }
 
@@ -706,6 +749,23 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Whether a coroutine that neither parks nor ends is made to let others run; the default.
+    ///
+    /// It is suspended with its thread, by a signal (SIGURG), when it has run for a
+    /// [time slice](Self::time_slice) while others wait, or for a millisecond while somebody has just become ready.
+    /// A handler that was installed for that signal before gets what was not sent by this crate.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().preemption(false).build()?;
+    /// assert_eq!(rt.run(|| 1), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn preemption(mut self, on: bool) -> RuntimeBuilder {
+        self.preemption = on;
+        self
+    }
+
     /// Its name, for reports and thread names; default "gort".
     ///
     /// The threads that run coroutines have `-m` behind it. What a coroutine sees as its thread is its
@@ -775,6 +835,10 @@ impl RuntimeBuilder {
             os::epoll::set_coarse(true);
         }
         stack::overflow::install()?;
+        let preemptive = self.preemption && !debug::is_off("preempt");
+        if preemptive {
+            preempt::install()?;
+        }
         deadlock::describe_overflows();
         let guard = match debug::value("guard").as_deref() {
             Some("mprotect") => Guard::Mprotect,
@@ -792,12 +856,16 @@ impl RuntimeBuilder {
             slice_ns: u64::try_from(self.time_slice.as_nanos()).unwrap_or(u64::MAX),
             thread_cap: self.threads,
             polls: AtomicU64::new(0),
+            waiting: preempt::Queue::default(),
+            preemptive,
+            mask: SignalMask::of_thread(),
             spawned_outside: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             starved: AtomicBool::new(false),
             starving: Mutex::new(Starving::default()),
             ms: Mutex::new(Ms::default()),
+            roll: Mutex::new(None),
             ms_changed: Condvar::new(),
             visitors: AtomicUsize::new(0),
             ends: AtomicU32::new(0),

@@ -4,6 +4,7 @@ use super::g::{self, GRef, HomeClaim, Op};
 use super::gpool;
 use super::join::JoinHandle;
 use super::m::M;
+use super::preempt::Pin;
 use super::runtime::Shared;
 use crate::stack::Class;
 use std::io;
@@ -54,6 +55,7 @@ where
         None => runtime_here()?,
     };
     rt.admit()?;
+    let _pin = Pin::new();
     let here = M::current().filter(|m| ptr::eq(m.rt, rt)).and_then(|m| Some((m, m.p.get()?)));
     let g = match here {
         Some((_, p)) => {
@@ -146,6 +148,7 @@ pub(crate) fn complete(g: GRef) {
     // Release: nobody reads the record's fields for a report after this.
     g.alive.store(false, Ordering::Release);
     let m = M::current().expect("coroutines run on Ms");
+    let _pin = m.pinned();
     super::p::P::count(&m.p().ended);
     m.rt.one_ended();
 }

@@ -3,16 +3,21 @@
 //! - A coroutine in a `next` slot whose P goes on computing while another P is idle: taken
 //!   out after 50 µs and queued for everybody. (Whoever readies into the slot asks for this by
 //!   [`watch`], one flag, so that waking nobody for a hand-over stays the rule.)
-//! - A P that has been on one coroutine for a time slice while others wait for it: its
-//!   coroutine is asked to yield at its next call into the runtime.
+//! - A P that has been on one coroutine for a time slice while others wait for it, or for a
+//!   millisecond while something has become ready: its coroutine is asked to yield at its next call
+//!   into the runtime, and if that does not help its thread is suspended (`preempt.rs`).
+//! - Ps of Ms that are suspended, or blocked in the kernel.
 //! - Descriptors and timers, if nobody has looked at them for long: all Ps are busy, or none
 //!   of the idle Ms is the poller.
 //! - Memory of stacks that have not been needed for a while.
 //! - A process in which nothing can ever run again: `deadlock.rs`.
 //!
-//! It sleeps 50 µs while watching, 1 ms while some P is busy, and without limit when none is.
+//! It sleeps 50 µs while watching, 1 ms while some P is busy, and without limit when none is. While somebody
+//! is suspended, perhaps inside `malloc`, it neither allocates nor waits for a lock that is held by
+//! somebody who may: the Ms that it sends to work do the rest.
 
 use super::deadlock;
+use super::preempt::{self, Pin};
 use super::runtime::Shared;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::futex;
@@ -20,11 +25,13 @@ use crate::shim::asymmetric;
 use std::collections::HashMap;
 use std::io;
 use std::ptr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, TryLockError};
 
 /// Between looks while a `next` slot may be stuck.
 const WATCH_NS: Nanos = 50_000;
+/// A coroutine that has run for so long lets those run that become ready.
+const WAKE_NS: Nanos = 1_000_000;
 /// Looks without a stuck slot before the watch ends.
 const WATCH_LOOKS: u32 = 20;
 /// Between looks while some P is busy.
@@ -51,13 +58,24 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 
 struct Registered(&'static Shared);
 
-fn runtimes() -> std::sync::MutexGuard<'static, Vec<Registered>> {
+/// For others than sysmon, in a section in which they are not suspended.
+fn runtimes(_: &Pin) -> std::sync::MutexGuard<'static, Vec<Registered>> {
     RUNTIMES.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// For sysmon: None if somebody else looks at them just now.
+fn try_runtimes() -> Option<std::sync::MutexGuard<'static, Vec<Registered>>> {
+    match RUNTIMES.try_lock() {
+        Ok(runtimes) => Some(runtimes),
+        Err(TryLockError::Poisoned(runtimes)) => Some(runtimes.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Begins to look after `rt`.
 pub(crate) fn register(rt: &'static Shared) -> io::Result<()> {
-    let mut runtimes = runtimes();
+    let pin = Pin::new();
+    let mut runtimes = runtimes(&pin);
     if !STARTED.swap(true, Ordering::Relaxed) && !cfg!(miri) {
         let _blocked = crate::os::trap::SignalsBlocked::new();
         let started = std::thread::Builder::new().name("gort-sysmon".into()).stack_size(128 * 1024).spawn(main);
@@ -73,7 +91,7 @@ pub(crate) fn register(rt: &'static Shared) -> io::Result<()> {
 
 /// Stops looking after `rt`; when this returns sysmon does not touch it any more.
 pub(crate) fn unregister(rt: &'static Shared) {
-    runtimes().retain(|other| !ptr::eq(other.0, rt));
+    runtimes(&Pin::new()).retain(|other| !ptr::eq(other.0, rt));
 }
 
 /// Asks for quick looks.
@@ -90,6 +108,11 @@ fn watch_slow() {
     if !WATCHING.swap(true, Ordering::AcqRel) {
         cut_short(SHORT);
     }
+}
+
+/// There is something to do for it at once. Async-signal-safe.
+pub(crate) fn poke() {
+    cut_short(SHORT);
 }
 
 /// A P becomes busy: sysmon must not be in its sleep without limit.
@@ -116,10 +139,11 @@ struct Seen {
     tick: u32,
     since: Nanos,
     had_next: bool,
+    /// Its coroutine has been asked to yield.
+    flagged: bool,
 }
 
 /// What sysmon remembers of a runtime.
-#[derive(Default)]
 struct Memory {
     ps: Vec<Seen>,
     polls: u64,
@@ -127,6 +151,12 @@ struct Memory {
     scavenged: Nanos,
     /// There was more to give back than one call does.
     scavenging: bool,
+}
+
+impl Memory {
+    fn new(rt: &Shared) -> Memory {
+        Memory { ps: vec![Seen::default(); rt.ps.len()], polls: 0, polled: 0, scavenged: 0, scavenging: false }
+    }
 }
 
 fn main() {
@@ -137,24 +167,32 @@ fn main() {
     loop {
         let mut busy = false;
         let mut stuck_or_moving = false;
+        let mut next_timer = NEVER;
+        let Some(runtimes) = try_runtimes() else {
+            sleep(SHORT, clock::now() + WATCH_NS);
+            continue;
+        };
         {
-            let runtimes = runtimes();
+            let calm = preempt::is_calm();
             memory.retain(|key, _| runtimes.iter().any(|rt| ptr::from_ref(rt.0).addr() == *key));
             let now = clock::now();
             for rt in runtimes.iter() {
-                let memory = memory.entry(ptr::from_ref(rt.0).addr()).or_default();
-                let homeless = std::mem::take(&mut *rt.0.homes.homeless.lock().unwrap_or_else(|e| e.into_inner()));
-                busy |= !rt.0.is_idle() || !homeless.is_empty();
-                for g in homeless {
-                    rt.0.inject(g);
+                let key = ptr::from_ref(rt.0).addr();
+                if calm {
+                    memory.entry(key).or_insert_with(|| Memory::new(rt.0));
+                    busy |= house(rt.0);
                 }
-                stuck_or_moving |= look(rt.0, memory, now);
+                busy |= !rt.0.is_idle();
+                let Some(memory) = memory.get_mut(&key) else { continue };
+                stuck_or_moving |= look(rt.0, memory, now, calm);
+                next_timer = rt.0.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
             }
             if !busy && idle_looks == IDLE_LOOKS {
                 // Nothing has run for a while: is that the end?
                 suspects = deadlock::check(runtimes.iter().map(|rt| rt.0), suspects);
             }
         }
+        drop(runtimes);
         // Relaxed: see `watch`.
         if stuck_or_moving {
             watch_left = WATCH_LOOKS;
@@ -181,16 +219,26 @@ fn main() {
         } else if watch_left > 0 {
             sleep(SHORT, clock::now() + WATCH_NS);
         } else {
-            sleep(SHORT, clock::now() + BUSY_NS);
+            let now = clock::now();
+            // Nobody else looks at the timers while all Ps are busy with one coroutine each.
+            sleep(SHORT, (now + BUSY_NS).min(next_timer.max(now + WATCH_NS)));
         }
     }
+}
+
+/// Queues the coroutines that found every home worn. Whether there were any.
+fn house(rt: &Shared) -> bool {
+    let homeless = std::mem::take(&mut *rt.homes.homeless.lock().unwrap_or_else(|e| e.into_inner()));
+    let any = !homeless.is_empty();
+    homeless.into_iter().for_each(|g| rt.inject(g));
+    any
 }
 
 fn sleep(how: u32, deadline: Nanos) {
     SLEEP.store(how, Ordering::Relaxed);
     if how == DEEP {
         asymmetric::heavy(); // pairs with the light fence in `wake`
-        if runtimes().iter().any(|rt| !rt.0.is_idle()) {
+        if try_runtimes().is_none_or(|runtimes| runtimes.iter().any(|rt| !rt.0.is_idle())) {
             SLEEP.store(AWAKE, Ordering::Relaxed);
             return;
         }
@@ -204,30 +252,44 @@ fn sleep(how: u32, deadline: Nanos) {
     SLEEP.store(AWAKE, Ordering::Relaxed);
 }
 
-/// One look at a runtime. True if a `next` slot was occupied.
-fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
-    let mut occupied = false;
-    memory.ps.resize(rt.ps.len(), Seen::default());
+/// One look at a runtime. True if the next should be soon.
+fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos, calm: bool) -> bool {
+    let mut soon = rt.attend(now);
     let idle = rt.idle.ps.load(Ordering::Relaxed);
+    let mut hogged = idle == 0;
     for (p, seen) in rt.ps.iter().zip(&mut memory.ps) {
         let tick = p.tick.load(Ordering::Relaxed);
         let next = p.queue.has_next();
-        occupied |= next;
+        soon |= next;
         if tick != seen.tick {
-            *seen = Seen { tick, since: now, had_next: next };
-            continue;
-        }
-        if next && seen.had_next && idle > 0 {
+            *seen = Seen { tick, since: now, had_next: next, flagged: false };
+        } else if next && seen.had_next && idle > 0 && calm {
             // It has been there since the last look, and the P has been on one coroutine.
             if let Some(g) = p.queue.steal_next() {
                 rt.inject(g);
             }
         }
         seen.had_next = next;
-        if now - seen.since > rt.slice_ns && (p.queue.has_queued() || next || !rt.injector.is_empty()) {
-            // Relaxed: a request.
-            p.yield_soon.store(true, Ordering::Relaxed);
+        hogged &= now - seen.since >= WAKE_NS;
+    }
+    // Who is to look at the netpoller when all are on one coroutine each?
+    let arrived = hogged && rt.poller.registered() > 0 && rt.poller.has_arrived();
+    for (p, seen) in rt.ps.iter().zip(&mut memory.ps) {
+        let ran = now - seen.since;
+        let ready = idle == 0 && ran >= WAKE_NS && (arrived || rt.is_ready_work(p, now));
+        if ready || (ran >= rt.slice_ns && !rt.waiting.is_empty()) {
+            soon = true;
+            // A P that was lent or is idle has nobody to ask.
+            if !std::mem::replace(&mut seen.flagged, true) {
+                // Relaxed: a request.
+                p.yield_soon.store(true, Ordering::Relaxed);
+            } else if rt.preemptive {
+                preempt::preempt(rt, p, seen.tick);
+            }
         }
+    }
+    if !calm {
+        return soon;
     }
     if now - memory.scavenged > SCAVENGE_NS {
         memory.scavenging = rt.stacks.scavenge(true);
@@ -241,7 +303,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
         memory.polled = now;
     }
     if rt.is_idle() {
-        return occupied;
+        return soon;
     }
     if idle > 0 && rt.has_work() {
         // Nobody should need this; but work that waits beside an idle P must not depend on it.
@@ -267,5 +329,5 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
             unsafe { waiter.ready() };
         }
     }
-    occupied
+    soon
 }

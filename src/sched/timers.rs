@@ -150,6 +150,7 @@ impl Timers {
 /// Lets `waiter`, the calling coroutine's, time out at `when`.
 pub(crate) fn arm(when: Nanos, waiter: Waiter) {
     let m = M::current().expect("coroutines run on Ms");
+    let _pin = m.pinned();
     m.p().timers.push(when, waiter);
     // Pairs with the heavy fence in `idle::poll`: the poller sees the new deadline, or we see
     // for how long it means to sleep.
@@ -159,5 +160,7 @@ pub(crate) fn arm(when: Nanos, waiter: Waiter) {
 
 /// Notes that the wait that was armed for `_when` has ended otherwise.
 pub(crate) fn disarm(_when: Nanos) {
-    M::current().expect("coroutines run on Ms").p().timers.note_stale();
+    let m = M::current().expect("coroutines run on Ms");
+    let _pin = m.pinned();
+    m.p().timers.note_stale();
 }

@@ -1,0 +1,570 @@
+//! Preemption: how a coroutine that does not come back is made to let others run.
+//!
+//! The usual way, switching stacks inside a signal handler, is unsound in Rust: the interrupted
+//! code may be inside `malloc`, in the middle of a thread-local's update, holding a lock keyed
+//! by thread. An interrupted stack is never moved here. *The thread is suspended where it is,
+//! inside the handler, with the home that it wears; its P goes to another thread.*
+//!
+//! # Who may be suspended
+//!
+//! A coroutine's M, while it is in the user's code. What the runtime does with a P is between
+//! [`M::pin`] and `unpin`: a plain count in the M, since only the thread itself and a handler on
+//! it look. A switch of coroutines happens inside such a section, so the count is never 0 on g0, on
+//! the way between two stacks, or in `after_switch`; each coroutine's own depth is put back when it goes
+//! on. (What holds one of our spin locks in between, a channel's say, may be suspended. That stops
+//! nobody for good: who spins for it is itself preempted, and the holder's turn comes.)
+//!
+//! # The states of an M
+//!
+//! | `run` | meaning | P |
+//! |---|---|---|
+//! | `RUNNING` | it has its P, or is on g0 | its own |
+//! | `LENT` | blocked in the kernel, or in [`blocking`]: who wants the P may take it | its own to take back, by compare-and-swap |
+//! | `TAKEN` | that has happened; it runs on without | none |
+//! | `SUSPENDED` | in the handler, asleep; sysmon has not been there yet | sysmon's to take |
+//! | `WAITING` | in the queue of those who wait for a P, asleep in the handler or in a call of ours | none |
+//!
+//! ```text
+//!              signal, in user code                 sysmon takes the P
+//!   RUNNING ───────────────────────────> SUSPENDED ────────────────────> WAITING
+//!    │  ^ ^                                  ^                              │ ^
+//!    │  │ └──────────────────────────────────│──────────────────────────────┘ │
+//!    │  │        somebody hands it a P       │ signal, no longer blocked      │
+//!    │  │ it comes back first                │                                │
+//!    └>LENT ───────────────────────────────> TAKEN ───────────────────────────┘
+//!   signal, in a system call;  sysmon            its next call into the runtime
+//!   `blocking`                 takes the P
+//! ```
+//!
+//! The first M in the queue gets the P of the next M that finds nothing else to run
+//! (`find::find_more`), or that sysmon takes from a coroutine that has been on for a time slice. A
+//! coroutine that becomes ready comes before them, and displaces one that has been on for a
+//! millisecond: so a ticker beside hogs is a millisecond or two late, not a time slice.
+//!
+//! # When lock holders are suspended
+//!
+//! The suspended thread may hold a lock of `malloc` or of the user's. Others who want it block in
+//! the kernel, lend their Ps, and the holder gets one. If those Ps are blocked inside the runtime, where
+//! they cannot be taken, the M that waits longest is let go on without a P (`TAKEN`); so also if a stream of
+//! short coroutines leaves no P for it. A coroutine found inside libc is asked again a little later, a
+//! few times, before it is suspended there.
+//!
+//! # What the handler may touch
+//!
+//! Its own M's atomics and cells (the thread cannot be in the middle of an update: `pin` guards
+//! the P's parts, and the rest is single words), the interrupted registers, two futex calls. No
+//! allocation, no lock, no unwinding, no thread-local but `errno`, which it puts back.
+
+use super::g::GRef;
+use super::m::M;
+use super::p::{HeldP, P};
+use super::runtime::Shared;
+use super::{idle, sysmon};
+use crate::os::clock::{self, NEVER, Nanos};
+use crate::os::signal::{self, Action, Disposition, SavedErrno};
+use crate::os::{self, futex};
+use std::io;
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering, compiler_fence};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+pub(crate) const RUNNING: u32 = 0;
+pub(crate) const LENT: u32 = 1;
+pub(crate) const TAKEN: u32 = 2;
+pub(crate) const SUSPENDED: u32 = 3;
+pub(crate) const WAITING: u32 = 4;
+
+/// How often a coroutine that is found inside libc is let go on.
+const LIBC_MOST: u32 = 8;
+
+/// The Ms that wait for a P, the one that waits longest first. Linked through the Ms: sysmon must
+/// not allocate, since who is suspended may hold a lock of `malloc`.
+#[derive(Default)]
+pub(crate) struct Queue {
+    ends: Mutex<Ends>,
+    length: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Ends {
+    first: Option<&'static M>,
+    last: Option<&'static M>,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Whether nobody waits.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many wait.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        // Relaxed: a hint; the idle protocol orders it by its fences.
+        self.length.load(Ordering::Relaxed)
+    }
+
+    fn push(&self, m: &'static M) {
+        let mut ends = self.lock();
+        m.waits_since.set(clock::now());
+        m.next_waiting.set(None);
+        match ends.last.replace(m) {
+            Some(last) => last.next_waiting.set(Some(m)),
+            None => ends.first = Some(m),
+        }
+        // Relaxed: as in `len`. The lock orders the writers.
+        self.length.store(self.len() + 1, Ordering::Relaxed);
+    }
+
+    /// Takes the one that waits longest if `condition` holds for it.
+    fn pop_if(&self, condition: impl FnOnce(&M) -> bool) -> Option<&'static M> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut ends = self.lock();
+        let first = ends.first.filter(|first| condition(first))?;
+        ends.first = first.next_waiting.take();
+        if ends.first.is_none() {
+            ends.last = None;
+        }
+        // Relaxed: as above.
+        self.length.store(self.len() - 1, Ordering::Relaxed);
+        Some(first)
+    }
+
+    /// Takes the one that waits longest.
+    pub(crate) fn pop(&self) -> Option<&'static M> {
+        self.pop_if(|_| true)
+    }
+
+    /// Takes the one that waits longest if it has waited since before `then`.
+    pub(crate) fn pop_older(&self, then: Nanos) -> Option<&'static M> {
+        self.pop_if(|first| first.waits_since.get() < then)
+    }
+}
+
+/// A section in which the calling coroutine keeps its P. No more than a plain count; nothing on a
+/// plain thread.
+pub(crate) struct Pin(());
+
+impl Pin {
+    #[inline(always)]
+    pub(crate) fn new() -> Pin {
+        if let Some(m) = M::current() {
+            m.pin();
+        }
+        Pin(())
+    }
+}
+
+impl Drop for Pin {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // Perhaps another M than at the beginning.
+        if let Some(m) = M::current() {
+            m.unpin();
+        }
+    }
+}
+
+impl M {
+    /// Begins a section in which this M keeps its P; gets one first if it has lost its own.
+    #[inline(always)]
+    pub(crate) fn pin(&'static self) {
+        self.pins.set(self.pins.get() + 1);
+        // Against a handler on this very thread.
+        compiler_fence(Ordering::SeqCst);
+        // Relaxed: our own, but for sysmon's LENT to TAKEN, and either of the two is not RUNNING.
+        if self.run.load(Ordering::Relaxed) != RUNNING {
+            self.regain();
+        }
+    }
+
+    /// [`Self::pin`] until the value is dropped.
+    #[inline(always)]
+    pub(crate) fn pinned(&'static self) -> Pin {
+        self.pin();
+        Pin(())
+    }
+
+    #[inline(always)]
+    pub(crate) fn unpin(&self) {
+        compiler_fence(Ordering::SeqCst);
+        debug_assert!(self.pins.get() > 0);
+        self.pins.set(self.pins.get() - 1);
+    }
+
+    /// The P was lent: takes it back, or another, or waits for one.
+    #[cold]
+    fn regain(&'static self) {
+        // Acquire: nothing was written by others if it succeeds, and if not we see that.
+        while self.run.compare_exchange(LENT, RUNNING, Ordering::Acquire, Ordering::Acquire).is_err() {
+            match self.run.load(Ordering::Acquire) {
+                RUNNING => return,
+                TAKEN => {
+                    if let Some(p) = self.rt.take_idle_p() {
+                        self.hold(p);
+                        self.run.store(RUNNING, Ordering::Relaxed);
+                        return;
+                    }
+                    self.run.store(WAITING, Ordering::Relaxed);
+                    self.rt.waiting.push(self);
+                    self.rt.notify();
+                    self.await_p(WAITING);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Sleeps until somebody has changed `run` from what it was to `RUNNING` or `TAKEN`.
+    fn await_p(&self, mut was: u32) {
+        // Acquire: pairs with the Release of `resume`.
+        while matches!(was, SUSPENDED | WAITING) {
+            futex::wait(&self.run, was, NEVER);
+            was = self.run.load(Ordering::Acquire);
+        }
+    }
+
+    /// Lets an M that was taken out of the queue go on, with `p` or, if it was suspended in the user's code,
+    /// without.
+    pub(crate) fn resume(&'static self, p: Option<HeldP>) {
+        debug_assert_eq!(self.run.load(Ordering::Relaxed), WAITING);
+        let word = ptr::from_ref(&self.run);
+        let next = match p {
+            Some(p) => {
+                self.hold(p);
+                RUNNING
+            }
+            None => TAKEN,
+        };
+        // Release: publishes the P.
+        self.run.store(next, Ordering::Release);
+        futex::wake(word, 1);
+    }
+}
+
+/// Runs `f`, which may block the thread, in place, and lets others have the thread's place meanwhile.
+///
+/// A call that blocks without this is noticed after a time slice (10 ms) at the latest, or after a
+/// millisecond if somebody has become ready. Announced like this it keeps the P from others for some
+/// microseconds. Coroutines that live in the caller's home wait in any case, as they would for any
+/// code of the caller.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// gort::run(|| {
+///     gort::blocking(|| std::thread::sleep(Duration::from_millis(1)));
+/// });
+/// ```
+///
+/// # Scheduling
+/// Blocks the thread for as long as `f` does; other threads take over what else there is to run. When `f` has
+/// returned, the next call into the runtime waits for a place. On a plain thread it calls `f` and nothing else.
+pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            if let Some(m) = M::current() {
+                // Relaxed: for sysmon, which may see it late.
+                m.announced.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+    let _end = M::current_coroutine().and_then(|_| M::current()).map(|m| {
+        m.pin();
+        lend(m);
+        m.unpin();
+        End
+    });
+    f()
+}
+
+fn lend(m: &'static M) {
+    let Some(p) = m.p.get() else { return };
+    // Relaxed: published with the state.
+    m.announced.store(true, Ordering::Relaxed);
+    if m.rt.waits_for(p, clock::now()) {
+        // Somebody waits: no need for sysmon to come by.
+        m.p.take();
+        // Relaxed: our own in this state.
+        m.run.store(TAKEN, Ordering::Relaxed);
+        if m.rt.give_away(p) || m.rt.start_m(Some(p), false) {
+            return;
+        }
+        m.hold(p);
+    }
+    // Release: what we did with the P comes before whoever takes it.
+    m.run.store(LENT, Ordering::Release);
+    sysmon::watch();
+}
+
+/// How many Ms of the process are suspended in the user's code. While there are any, sysmon must
+/// not allocate.
+static STOPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether nobody is suspended.
+pub(crate) fn is_calm() -> bool {
+    // Relaxed: only sysmon makes more of them, after this.
+    STOPPED.load(Ordering::Relaxed) == 0
+}
+
+impl Shared {
+    /// Whether something that could run waits while `p` is on one coroutine. Ms that wait for
+    /// a P do not count.
+    pub(crate) fn is_ready_work(&self, p: &P, now: Nanos) -> bool {
+        !p.queue.is_empty() || p.timers.next() <= now || self.has_ready_work()
+    }
+
+    /// The same, with Ms that wait for a P.
+    fn waits_for(&self, p: &P, now: Nanos) -> bool {
+        self.is_ready_work(p, now) || !self.waiting.is_empty()
+    }
+
+    /// Finds an M for a P that its holder has lost: one to run what is queued; or the one that waits longest.
+    fn dispatch(&self, p: HeldP, now: Nanos) {
+        let overdue = now.saturating_sub(self.slice_ns);
+        if let Some(m) = self.waiting.pop_older(overdue) {
+            return m.resume(Some(p));
+        }
+        if self.is_ready_work(p, now) && self.give_away(p) {
+            return;
+        }
+        match self.waiting.pop() {
+            Some(m) => m.resume(Some(p)),
+            None => self.put_idle_p(p),
+        }
+    }
+
+    /// Sysmon's part: takes the Ps that Ms have lost or lent, lets go on who has waited too long, and asks those
+    /// who run on without a P to stop. True if it should come back soon.
+    pub(crate) fn attend(&self, now: Nanos) -> bool {
+        let mut soon = false;
+        self.for_each_m(|m| {
+            // Acquire: pairs with the Release of the handler and of `blocking`.
+            match m.run.load(Ordering::Acquire) {
+                SUSPENDED => {
+                    let p = m.p.take();
+                    m.run.store(WAITING, Ordering::Relaxed);
+                    self.waiting.push(m);
+                    if let Some(p) = p {
+                        self.dispatch(p, now);
+                    }
+                }
+                LENT => {
+                    soon = true;
+                    let theirs = self.ps.iter().find(|p| ptr::eq(p.holder(), m));
+                    let wanted = theirs.is_some_and(|p| self.waits_for(p, now));
+                    // AcqRel: from here on the P is ours to take; or its owner was faster.
+                    if wanted && m.run.compare_exchange(LENT, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                        m.asked_at.set(now);
+                        m.patience.set(self.slice_ns);
+                        if let Some(p) = m.p.take() {
+                            self.dispatch(p, now);
+                        }
+                    }
+                }
+                // Relaxed: a hint.
+                TAKEN if !m.announced.load(Ordering::Relaxed) && now - m.asked_at.get() > m.patience.get() => {
+                    // Blocked, most likely: ask less and less often.
+                    m.asked_at.set(now);
+                    m.patience.set((m.patience.get() * 2).min(64 * self.slice_ns));
+                    m.ask(0);
+                }
+                _ => {}
+            }
+        });
+        // With N waiting for P places everybody's turn comes after N / P slices.
+        let turns = (self.waiting.len() / self.ps.len()) as Nanos + 2;
+        let late = now.saturating_sub(turns * self.slice_ns);
+        if let Some(m) = self.waiting.pop_if(|first| first.in_handler.get() && first.waits_since.get() < late) {
+            m.asked_at.set(now);
+            m.patience.set(self.slice_ns);
+            m.resume(None);
+        }
+        soon
+    }
+}
+
+/// Asks the M that holds `p`, and whose tick was `tick`, to suspend itself; sees to it first that there is
+/// another to go on with the P. False if that takes a little.
+pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32) -> bool {
+    // Relaxed: a hint for sysmon itself.
+    if SIGNAL.load(Ordering::Relaxed) == 0 {
+        return true;
+    }
+    if rt.waiting.is_empty() && !rt.has_idle_m() {
+        // Relaxed: nobody else than sysmon asks anybody to stop.
+        if STOPPED.load(Ordering::Relaxed) == 0 {
+            rt.start_m(None, false);
+        }
+        return false;
+    }
+    let holder = p.holder();
+    rt.for_each_m(|m| {
+        if ptr::eq(m, holder) {
+            m.ask(tick);
+        }
+    });
+    true
+}
+
+impl M {
+    /// Sends the signal. Called with the list of Ms locked, which the thread leaves before it ends.
+    fn ask(&self, tick: u32) {
+        let signal = SIGNAL.load(Ordering::Relaxed);
+        if signal == 0 {
+            return;
+        }
+        self.asked_tick.store(tick, Ordering::Relaxed);
+        // Release: publishes the tick.
+        self.asked.store(true, Ordering::Release);
+        signal::send_to_thread(self.tid, signal);
+    }
+}
+
+/// The signal in use; 0 while preemption is off.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+static EARLIER: OnceLock<Disposition> = OnceLock::new();
+/// Where the code of libc and of the dynamic linker is.
+static LIBC: OnceLock<[std::ops::Range<usize>; 2]> = OnceLock::new();
+
+/// Installs the handler, once in a process.
+pub(crate) fn install() -> io::Result<()> {
+    static INSTALLED: Mutex<bool> = Mutex::new(false);
+    let mut installed = INSTALLED.lock().unwrap_or_else(|e| e.into_inner());
+    if *installed || cfg!(miri) {
+        return Ok(());
+    }
+    let signal = libc::SIGURG;
+    let earlier = Disposition::of(signal)?;
+    let ours = Disposition::handler(on_signal, &earlier);
+    let _ = EARLIER.set(earlier);
+    LIBC.get_or_init(|| [libc::malloc as *const () as usize, os::elf::linker()].map(os::elf::code_around));
+    // SAFETY: see "What the handler may touch".
+    unsafe { ours.install(signal)? };
+    SIGNAL.store(signal, Ordering::Relaxed);
+    *installed = true;
+    Ok(())
+}
+
+extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let _errno = SavedErrno::new();
+    match M::current() {
+        // Acquire: pairs with the Release in `ask`.
+        Some(m) if m.asked.swap(false, Ordering::Acquire) => {
+            // SAFETY: this is a handler and `context` its third argument.
+            let code = unsafe { signal::interrupted_code(context) };
+            suspend(m, code);
+        }
+        _ => chain(number, info, context),
+    }
+}
+
+/// Another's signal: to the handler that was there before.
+fn chain(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    match EARLIER.get().map(Disposition::action) {
+        Some(Action::Plain(handler)) => handler(number),
+        Some(Action::Info(handler)) => handler(number, info, context),
+        // SIGURG is ignored by default.
+        _ => {}
+    }
+}
+
+fn suspend(m: &'static M, code: signal::Interrupted) {
+    if m.pins.get() != 0 || m.is_on_g0() {
+        // Inside the runtime: it will not be long, and sysmon will come again.
+        return;
+    }
+    // Relaxed: our own, but for LENT to TAKEN.
+    match m.run.load(Ordering::Relaxed) {
+        RUNNING => {
+            let Some(p) = m.p.get() else { return };
+            if p.tick.load(Ordering::Relaxed) != m.asked_tick.load(Ordering::Relaxed) {
+                // It was meant for a coroutine that has let others run meanwhile.
+                return;
+            }
+            if code.is_system_call {
+                m.libc_found.set(0);
+                // Release: what we did with the P comes before whoever takes it.
+                m.run.store(LENT, Ordering::Release);
+                sysmon::poke();
+                return;
+            }
+            let in_libc = LIBC.get().is_some_and(|libc| libc.iter().any(|code_of| code_of.contains(&code.at)));
+            if in_libc && m.libc_found.get() < LIBC_MOST {
+                m.libc_found.set(m.libc_found.get() + 1);
+                return;
+            }
+            m.libc_found.set(0);
+        }
+        TAKEN if !code.is_system_call => {}
+        // Still blocked.
+        _ => return,
+    }
+    // Relaxed: counts only.
+    STOPPED.fetch_add(1, Ordering::Relaxed);
+    m.in_handler.set(true);
+    // Release: as above.
+    m.run.store(SUSPENDED, Ordering::Release);
+    sysmon::poke();
+    m.await_p(SUSPENDED);
+    m.in_handler.set(false);
+    STOPPED.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// To whom an M is to give its P, once it is on g0.
+#[derive(Clone, Copy)]
+pub(crate) enum HandOver {
+    /// With fixed homes: the M that this coroutine lives on.
+    Home(&'static M, GRef),
+    /// An M that waits for one.
+    Waiting(&'static M),
+}
+
+/// Whether an M has waited for a P for longer than a time slice; the calling M is then to hand its own over.
+#[cold]
+pub(crate) fn is_due(rt: &Shared) -> bool {
+    if rt.waiting.is_empty() {
+        return false;
+    }
+    let Some(m) = M::current() else { return false };
+    if m.hand_over.get().is_some() {
+        return true;
+    }
+    let to = rt.waiting.pop_older(clock::now().saturating_sub(rt.slice_ns));
+    m.hand_over.set(to.map(HandOver::Waiting));
+    to.is_some()
+}
+
+/// The calling M has nothing to run: an M that waits for a P gets its own.
+pub(crate) fn offer(m: &'static M) -> bool {
+    if m.hand_over.get().is_some() {
+        return true;
+    }
+    let to = m.rt.waiting.pop();
+    m.hand_over.set(to.map(HandOver::Waiting));
+    to.is_some()
+}
+
+/// Gives the P away. On g0.
+pub(crate) fn hand_over(m: &'static M, to: HandOver) {
+    if m.searching.get() {
+        idle::stop_searching(m, false);
+    }
+    let p = m.p.take();
+    match to {
+        HandOver::Home(to, g) => {
+            to.bound.set(Some(g));
+            to.call(p);
+        }
+        HandOver::Waiting(to) => to.resume(p),
+    }
+}
