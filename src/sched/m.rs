@@ -195,6 +195,7 @@ impl M {
         m.schedule();
         context::set_current_m(ptr::null_mut());
         rt.remove_m(m);
+        preempt::end(m);
         // SAFETY: leaked above; `remove_m` took the last other reference out of the runtime.
         drop(unsafe { Box::from_raw(ptr::from_ref(m).cast_mut()) });
     }

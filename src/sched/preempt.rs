@@ -309,11 +309,25 @@ fn lend(m: &'static M) {
 /// How many Ms of the process are suspended in the user's code. While there are any, sysmon must
 /// not allocate.
 static STOPPED: AtomicUsize = AtomicUsize::new(0);
+/// How many have been asked to, and have not answered.
+static ASKED: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether nobody is suspended.
+/// Takes back what was asked of those who have not answered.
+pub(crate) fn revoke(runtimes: impl Iterator<Item = &'static Shared>) {
+    for rt in runtimes {
+        rt.for_each_m(|m| {
+            // Acquire: if its handler was faster we see it counted.
+            if m.asked.load(Ordering::Relaxed) && m.asked.swap(false, Ordering::Acquire) {
+                ASKED.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
+    }
+}
+
+/// Whether nobody is suspended, nor will be until sysmon asks again.
 pub(crate) fn is_calm() -> bool {
-    // Relaxed: only sysmon makes more of them, after this.
-    STOPPED.load(Ordering::Relaxed) == 0
+    // Acquire: pairs with the Release in `on_signal`, so that who is suspended is counted below.
+    ASKED.load(Ordering::Acquire) == 0 && STOPPED.load(Ordering::Relaxed) == 0
 }
 
 impl Shared {
@@ -394,18 +408,13 @@ impl Shared {
 }
 
 /// Asks the M that holds `p`, and whose tick was `tick`, to suspend itself; sees to it first that there is
-/// another to go on with the P. False if that takes a little.
-pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32) -> bool {
-    // Relaxed: a hint for sysmon itself.
-    if SIGNAL.load(Ordering::Relaxed) == 0 {
-        return true;
-    }
+/// another to go on with the P; then it is asked the next time.
+pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32) {
     if rt.waiting.is_empty() && !rt.has_idle_m() {
-        // Relaxed: nobody else than sysmon asks anybody to stop.
-        if STOPPED.load(Ordering::Relaxed) == 0 {
+        if is_calm() {
             rt.start_m(None, false);
         }
-        return false;
+        return;
     }
     let holder = p.holder();
     rt.for_each_m(|m| {
@@ -413,7 +422,6 @@ pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32) -> bool {
             m.ask(tick);
         }
     });
-    true
 }
 
 impl M {
@@ -425,8 +433,17 @@ impl M {
         }
         self.asked_tick.store(tick, Ordering::Relaxed);
         // Release: publishes the tick.
-        self.asked.store(true, Ordering::Release);
+        if !self.asked.swap(true, Ordering::Release) {
+            ASKED.fetch_add(1, Ordering::Relaxed);
+        }
         signal::send_to_thread(self.tid, signal);
+    }
+}
+
+/// The M ends: nobody asks it any more.
+pub(crate) fn end(m: &M) {
+    if m.asked.swap(false, Ordering::Acquire) {
+        ASKED.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -462,7 +479,21 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context
         Some(m) if m.asked.swap(false, Ordering::Acquire) => {
             // SAFETY: this is a handler and `context` its third argument.
             let code = unsafe { signal::interrupted_code(context) };
-            suspend(m, code);
+            let stops = decides_to_stop(m, code);
+            if stops {
+                STOPPED.fetch_add(1, Ordering::Relaxed);
+            }
+            // Release: whoever sees that we have answered sees us counted.
+            ASKED.fetch_sub(1, Ordering::Release);
+            if stops {
+                m.in_handler.set(true);
+                // Release: what we did with the P comes before whoever takes it.
+                m.run.store(SUSPENDED, Ordering::Release);
+                sysmon::poke();
+                m.await_p(SUSPENDED);
+                m.in_handler.set(false);
+                STOPPED.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         _ => chain(number, info, context),
     }
@@ -478,46 +509,39 @@ fn chain(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_
     }
 }
 
-fn suspend(m: &'static M, code: signal::Interrupted) {
+/// Whether the thread is to be suspended. If it is blocked in the kernel its P is lent instead.
+fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
     if m.pins.get() != 0 || m.is_on_g0() {
         // Inside the runtime: it will not be long, and sysmon will come again.
-        return;
+        return false;
     }
     // Relaxed: our own, but for LENT to TAKEN.
     match m.run.load(Ordering::Relaxed) {
         RUNNING => {
-            let Some(p) = m.p.get() else { return };
+            let Some(p) = m.p.get() else { return false };
             if p.tick.load(Ordering::Relaxed) != m.asked_tick.load(Ordering::Relaxed) {
                 // It was meant for a coroutine that has let others run meanwhile.
-                return;
+                return false;
             }
             if code.is_system_call {
                 m.libc_found.set(0);
                 // Release: what we did with the P comes before whoever takes it.
                 m.run.store(LENT, Ordering::Release);
                 sysmon::poke();
-                return;
+                return false;
             }
             let in_libc = LIBC.get().is_some_and(|libc| libc.iter().any(|code_of| code_of.contains(&code.at)));
             if in_libc && m.libc_found.get() < LIBC_MOST {
                 m.libc_found.set(m.libc_found.get() + 1);
-                return;
+                return false;
             }
             m.libc_found.set(0);
         }
         TAKEN if !code.is_system_call => {}
         // Still blocked.
-        _ => return,
+        _ => return false,
     }
-    // Relaxed: counts only.
-    STOPPED.fetch_add(1, Ordering::Relaxed);
-    m.in_handler.set(true);
-    // Release: as above.
-    m.run.store(SUSPENDED, Ordering::Release);
-    sysmon::poke();
-    m.await_p(SUSPENDED);
-    m.in_handler.set(false);
-    STOPPED.fetch_sub(1, Ordering::Relaxed);
+    true
 }
 
 /// To whom an M is to give its P, once it is on g0.

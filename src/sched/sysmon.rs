@@ -173,18 +173,20 @@ fn main() {
             continue;
         };
         {
-            let calm = preempt::is_calm();
-            memory.retain(|key, _| runtimes.iter().any(|rt| ptr::from_ref(rt.0).addr() == *key));
+            preempt::revoke(runtimes.iter().map(|rt| rt.0));
+            if preempt::is_calm() {
+                memory.retain(|key, _| runtimes.iter().any(|rt| ptr::from_ref(rt.0).addr() == *key));
+            }
             let now = clock::now();
             for rt in runtimes.iter() {
                 let key = ptr::from_ref(rt.0).addr();
-                if calm {
+                if preempt::is_calm() {
                     memory.entry(key).or_insert_with(|| Memory::new(rt.0));
                     busy |= house(rt.0);
                 }
                 busy |= !rt.0.is_idle();
                 let Some(memory) = memory.get_mut(&key) else { continue };
-                stuck_or_moving |= look(rt.0, memory, now, calm);
+                stuck_or_moving |= look(rt.0, memory, now);
                 next_timer = rt.0.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
             }
             if !busy && idle_looks == IDLE_LOOKS {
@@ -253,7 +255,7 @@ fn sleep(how: u32, deadline: Nanos) {
 }
 
 /// One look at a runtime. True if the next should be soon.
-fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos, calm: bool) -> bool {
+fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
     let mut soon = rt.attend(now);
     let idle = rt.idle.ps.load(Ordering::Relaxed);
     let mut hogged = idle == 0;
@@ -263,7 +265,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos, calm: bool) -> boo
         soon |= next;
         if tick != seen.tick {
             *seen = Seen { tick, since: now, had_next: next, flagged: false };
-        } else if next && seen.had_next && idle > 0 && calm {
+        } else if next && seen.had_next && idle > 0 && preempt::is_calm() {
             // It has been there since the last look, and the P has been on one coroutine.
             if let Some(g) = p.queue.steal_next() {
                 rt.inject(g);
@@ -288,7 +290,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos, calm: bool) -> boo
             }
         }
     }
-    if !calm {
+    if !preempt::is_calm() {
         return soon;
     }
     if now - memory.scavenged > SCAVENGE_NS {

@@ -45,7 +45,7 @@ fn is_child(test: &str) -> bool {
     false
 }
 
-/// With 1 there is none to be had, since standard input has it. (With 0, `poll(2)` of one descriptor is
+/// With 3 there is none to be had, since the standard streams have them. (With less `poll(2)` of two is
 /// `EINVAL`.)
 fn limit_descriptors(limit: u64) {
     let limit = libc::rlimit { rlim_cur: limit, rlim_max: 4096 };
@@ -68,7 +68,7 @@ fn accept_recovers_when_descriptors_run_out() {
         listener.set_deadline(None);
         for round in 0..3 {
             clients.push(TcpStream::connect(address).unwrap());
-            limit_descriptors(1);
+            limit_descriptors(3);
             for _ in 0..3 {
                 assert_eq!(listener.accept().unwrap_err().raw_os_error(), Some(libc::EMFILE));
             }
@@ -86,7 +86,7 @@ fn accept_recovers_when_descriptors_run_out() {
             pass();
         }
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        limit_descriptors(1);
+        limit_descriptors(3);
         socket.connect(&address.into()).unwrap();
         assert_eq!(waiting.join(), Err(Some(libc::EMFILE)));
         limit_descriptors(4096);
