@@ -37,7 +37,7 @@ fn runtime(procs: usize, held: usize, gs: usize) -> World<World0> {
         g.runtime.set(&state.rt);
     }
     for at in 0..held {
-        let p = state.rt.take_idle_p();
+        let p = state.rt.take_first_p();
         let _ = state.ms[at].set(M::new(&state.rt, Some(p)));
     }
     world

@@ -3,6 +3,7 @@
 use super::g::{G, GRef};
 use super::home::Home;
 use super::p::{HeldP, P};
+use super::preempt::{HandOver, Pin};
 use super::runtime::Shared;
 use crate::os;
 use crate::shim::atomic::{AtomicU32, Ordering};
@@ -19,7 +20,8 @@ pub(crate) struct M {
     call: AtomicU32,
     given: Cell<Option<HeldP>>,
     pub(crate) bound: Cell<Option<GRef>>,
-    pub(crate) hand_over: Cell<Option<(&'static M, GRef)>>,
+    pub(crate) hand_over: Cell<Option<HandOver>>,
+    pub(crate) is_sent_by_sysmon: Cell<bool>,
     /// The coroutine that it runs.
     current: Option<GRef>,
 }
@@ -44,6 +46,7 @@ impl M {
             given: Cell::new(None),
             bound: Cell::new(None),
             hand_over: Cell::new(None),
+            is_sent_by_sysmon: Cell::new(false),
             current: None,
         }
     }
@@ -65,6 +68,14 @@ impl M {
 
     pub(crate) fn current_coroutine() -> Option<GRef> {
         M::current()?.current
+    }
+
+    pub(crate) fn hold(&self, p: HeldP) {
+        self.p.set(Some(p));
+    }
+
+    pub(crate) fn pinned(&self) -> Pin {
+        Pin
     }
 
     /// Models search as from g0.

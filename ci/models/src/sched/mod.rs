@@ -59,6 +59,7 @@ pub(crate) mod home;
 pub(crate) mod m;
 pub(crate) mod p;
 pub(crate) mod park;
+pub(crate) mod preempt;
 pub(crate) mod runtime;
 pub(crate) mod spawn;
 pub(crate) mod sysmon;

@@ -3,6 +3,7 @@
 use super::g::GRef;
 use super::m::M;
 use super::p::P;
+use super::preempt::Pin;
 use super::runtime::Shared;
 use super::wait::{WaitReason, Waiter};
 use super::wait_word::{Ticket, Wake};

@@ -19,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) poller: Poller,
     pub(crate) homes: Homes,
     pub(crate) stopping: AtomicBool,
+    pub(crate) waiting: super::preempt::Queue,
     /// Ms that a model lets be started, with what they were given.
     pub(crate) startable: std::sync::Mutex<usize>,
     pub(crate) started: std::sync::Mutex<Vec<HeldP>>,
@@ -36,13 +37,14 @@ impl Shared {
             poller: Poller::default(),
             homes: Homes,
             stopping: AtomicBool::new(false),
+            waiting: super::preempt::Queue,
             startable: std::sync::Mutex::new(0),
             started: std::sync::Mutex::new(Vec::new()),
         }
     }
 
     /// For an M that holds a P from the start.
-    pub(crate) fn take_idle_p(&self) -> HeldP {
+    pub(crate) fn take_first_p(&self) -> HeldP {
         self.p(self.idle.take_p().expect("an idle one"))
     }
 
@@ -77,7 +79,7 @@ impl Shared {
     pub(crate) fn note_poll(&self) {}
 
     pub(crate) fn start_m(&self, p: Option<HeldP>, searching: bool) -> bool {
-        assert!(searching);
+        assert!(searching, "a spare one");
         let mut startable = self.startable.lock().expect("no panics inside");
         if *startable == 0 {
             return false;

@@ -16,8 +16,8 @@ pub(crate) mod real {
     real!("sysmon");
 
     /// The runtimes that it looks after: whether the model's one is idle.
-    fn runtimes() -> Vec<Registered> {
-        vec![Registered(Idleness)]
+    fn try_runtimes() -> Option<Vec<Registered>> {
+        Some(vec![Registered(Idleness)])
     }
 
     struct Registered(Idleness);
