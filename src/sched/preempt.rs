@@ -331,10 +331,9 @@ pub(crate) fn is_calm() -> bool {
 }
 
 impl Shared {
-    /// Whether something that could run waits while `p` is on one coroutine. Ms that wait for
-    /// a P do not count.
+    /// Whether something waits for `p` while it is on one coroutine: in its queue, its timers or the global queue.
     pub(crate) fn is_ready_work(&self, p: &P, now: Nanos) -> bool {
-        !p.queue.is_empty() || p.timers.next() <= now || self.has_ready_work()
+        !p.queue.is_empty() || p.timers.next() <= now || !self.injector.is_empty()
     }
 
     /// The same, with Ms that wait for a P.
@@ -358,9 +357,8 @@ impl Shared {
     }
 
     /// Sysmon's part: takes the Ps that Ms have lost or lent, lets go on who has waited too long, and asks those
-    /// who run on without a P to stop. True if it should come back soon.
-    pub(crate) fn attend(&self, now: Nanos) -> bool {
-        let mut soon = false;
+    /// who run on without a P to stop.
+    pub(crate) fn attend(&self, now: Nanos) {
         self.for_each_m(|m| {
             // Acquire: pairs with the Release of the handler and of `blocking`.
             match m.run.load(Ordering::Acquire) {
@@ -373,7 +371,6 @@ impl Shared {
                     }
                 }
                 LENT => {
-                    soon = true;
                     let theirs = self.ps.iter().find(|p| ptr::eq(p.holder(), m));
                     let wanted = theirs.is_some_and(|p| self.waits_for(p, now));
                     // AcqRel: from here on the P is ours to take; or its owner was faster.
@@ -403,7 +400,6 @@ impl Shared {
             m.patience.set(self.slice_ns);
             m.resume(None);
         }
-        soon
     }
 }
 

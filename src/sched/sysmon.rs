@@ -159,6 +159,15 @@ impl Memory {
     }
 }
 
+/// Why sysmon comes back sooner than in a millisecond.
+#[derive(Default)]
+struct Soon {
+    /// A `next` slot is occupied: it watches for a while.
+    watch: bool,
+    /// Somebody was asked to yield.
+    once: bool,
+}
+
 fn main() {
     let mut memory: HashMap<usize, Memory> = HashMap::new();
     let mut watch_left = 0;
@@ -166,7 +175,7 @@ fn main() {
     let mut suspects = None;
     loop {
         let mut busy = false;
-        let mut stuck_or_moving = false;
+        let mut soon = Soon::default();
         let mut next_timer = NEVER;
         let Some(runtimes) = try_runtimes() else {
             sleep(SHORT, clock::now() + WATCH_NS);
@@ -186,7 +195,8 @@ fn main() {
                 }
                 busy |= !rt.0.is_idle();
                 let Some(memory) = memory.get_mut(&key) else { continue };
-                stuck_or_moving |= look(rt.0, memory, now);
+                let theirs = look(rt.0, memory, now);
+                soon = Soon { watch: soon.watch | theirs.watch, once: soon.once | theirs.once };
                 next_timer = rt.0.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
             }
             if !busy && idle_looks == IDLE_LOOKS {
@@ -196,7 +206,7 @@ fn main() {
         }
         drop(runtimes);
         // Relaxed: see `watch`.
-        if stuck_or_moving {
+        if soon.watch {
             watch_left = WATCH_LOOKS;
         } else if watch_left > 0 {
             watch_left -= 1;
@@ -218,7 +228,7 @@ fn main() {
         } else if !busy && idle_looks > IDLE_LOOKS {
             idle_looks = IDLE_LOOKS;
             sleep(SHORT, clock::now() + 20 * BUSY_NS);
-        } else if watch_left > 0 {
+        } else if watch_left > 0 || soon.once {
             sleep(SHORT, clock::now() + WATCH_NS);
         } else {
             let now = clock::now();
@@ -254,15 +264,16 @@ fn sleep(how: u32, deadline: Nanos) {
     SLEEP.store(AWAKE, Ordering::Relaxed);
 }
 
-/// One look at a runtime. True if the next should be soon.
-fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
-    let mut soon = rt.attend(now);
+/// One look at a runtime. When should the next be?
+fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> Soon {
+    rt.attend(now);
+    let mut soon = Soon::default();
     let idle = rt.idle.ps.load(Ordering::Relaxed);
     let mut hogged = idle == 0;
     for (p, seen) in rt.ps.iter().zip(&mut memory.ps) {
         let tick = p.tick.load(Ordering::Relaxed);
         let next = p.queue.has_next();
-        soon |= next;
+        soon.watch |= next;
         if tick != seen.tick {
             *seen = Seen { tick, since: now, had_next: next, flagged: false };
         } else if next && seen.had_next && idle > 0 && preempt::is_calm() {
@@ -280,11 +291,10 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> bool {
         let ran = now - seen.since;
         let ready = idle == 0 && ran >= WAKE_NS && (arrived || rt.is_ready_work(p, now));
         if ready || (ran >= rt.slice_ns && !rt.waiting.is_empty()) {
-            soon = true;
-            // A P that was lent or is idle has nobody to ask.
             if !std::mem::replace(&mut seen.flagged, true) {
                 // Relaxed: a request.
                 p.yield_soon.store(true, Ordering::Relaxed);
+                soon.once = true;
             } else if rt.preemptive {
                 preempt::preempt(rt, p, seen.tick);
             }
