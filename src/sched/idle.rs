@@ -256,13 +256,10 @@ impl Shared {
         Some(self.p(p))
     }
 
-    /// The caller has a P that nobody needs.
+    /// The caller has a P that nobody needs; T1 and T2. T3 is the caller's.
     pub(crate) fn put_idle_p(&self, p: HeldP) {
         self.idle.push_p(&mut self.idle.lists.lock(), p.index);
-        asymmetric::heavy(); // T2
-        if self.has_work() {
-            self.wake_one(); // T3
-        }
+        asymmetric::heavy();
     }
 
     /// Whether an M sleeps.

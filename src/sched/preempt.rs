@@ -352,7 +352,16 @@ impl Shared {
         }
         match self.waiting.pop() {
             Some(m) => m.resume(Some(p)),
-            None => self.put_idle_p(p),
+            None => {
+                self.put_idle_p(p);
+                // As for any P that is given up. Not `wake_one`, which may start a thread.
+                if self.has_work()
+                    && let Some(p) = self.take_idle_p()
+                    && !self.give_away(p)
+                {
+                    self.put_idle_p(p);
+                }
+            }
         }
     }
 
@@ -577,7 +586,8 @@ pub(crate) fn offer(m: &'static M) -> bool {
 /// Gives the P away. On g0.
 pub(crate) fn hand_over(m: &'static M, to: HandOver) {
     if m.searching.get() {
-        idle::stop_searching(m, false);
+        // What others have queued meanwhile, relying on us, is not what the P goes to.
+        idle::stop_searching(m, true);
     }
     let p = m.p.take();
     match to {

@@ -835,7 +835,8 @@ impl RuntimeBuilder {
             os::epoll::set_coarse(true);
         }
         stack::overflow::install()?;
-        let preemptive = self.preemption && !debug::is_off("preempt");
+        // On the thread back end a coroutine is not on its M's thread.
+        let preemptive = self.preemption && !debug::is_off("preempt") && !cfg!(gort_context = "thread");
         if preemptive {
             preempt::install()?;
         }
