@@ -81,6 +81,32 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         &["pub(crate) unsafe fn take_injected(", "pub(crate) unsafe fn steal(", "fn is_worth_stealing_from("],
         Some("P"),
     ),
+    (
+        "preempt_states",
+        "sched/preempt.rs",
+        &[
+            "pub(crate) const RUNNING:",
+            "pub(crate) const LENT:",
+            "pub(crate) const TAKEN:",
+            "pub(crate) const SUSPENDED:",
+            "pub(crate) const WAITING:",
+        ],
+        None,
+    ),
+    (
+        "preempt",
+        "sched/preempt.rs",
+        &[
+            "fn regain(",
+            "fn lend(&self)",
+            "fn retake(",
+            "fn stop(",
+            "fn enqueue(",
+            "fn await_p(",
+            "pub(crate) fn resume(",
+        ],
+        Some("M"),
+    ),
     ("thread_task", "sched/thread_task.rs", &["pub(crate) fn ready(", "pub(crate) fn block("], Some("ThreadTask")),
     (
         "sysmon",

@@ -222,6 +222,36 @@ impl M {
         }
     }
 
+    /// Lends the P to whoever wants it, until the next [`Self::pin`].
+    fn lend(&self) {
+        // Release: what we did with the P comes before whoever takes it.
+        self.run.store(LENT, Ordering::Release);
+    }
+
+    /// For sysmon: takes the P of an M that has lent it. None if its owner was faster.
+    fn retake(&self) -> Option<HeldP> {
+        // AcqRel: from here on the P is ours to take; its owner sees that.
+        self.run.compare_exchange(LENT, TAKEN, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        self.p.take()
+    }
+
+    /// Suspends the calling thread until it gets a P, or is let go on without.
+    fn stop(&self) {
+        // Release: what we did with the P comes before whoever takes it.
+        self.run.store(SUSPENDED, Ordering::Release);
+        sysmon::poke();
+        self.await_p(SUSPENDED);
+    }
+
+    /// For sysmon, of an M that it has seen suspended: takes the P, if it has one, and puts the M into the queue.
+    fn enqueue(&'static self) -> Option<HeldP> {
+        let p = self.p.take();
+        // Relaxed: the queue's lock publishes it.
+        self.run.store(WAITING, Ordering::Relaxed);
+        self.rt.waiting.push(self);
+        p
+    }
+
     /// Sleeps until somebody has changed `run` from what it was to `RUNNING` or `TAKEN`.
     fn await_p(&self, mut was: u32) {
         // Acquire: pairs with the Release of `resume`.
@@ -301,8 +331,7 @@ fn lend(m: &'static M) {
         }
         m.hold(p);
     }
-    // Release: what we did with the P comes before whoever takes it.
-    m.run.store(LENT, Ordering::Release);
+    m.lend();
     sysmon::watch();
 }
 
@@ -372,23 +401,17 @@ impl Shared {
             // Acquire: pairs with the Release of the handler and of `blocking`.
             match m.run.load(Ordering::Acquire) {
                 SUSPENDED => {
-                    let p = m.p.take();
-                    m.run.store(WAITING, Ordering::Relaxed);
-                    self.waiting.push(m);
-                    if let Some(p) = p {
+                    if let Some(p) = m.enqueue() {
                         self.dispatch(p, now);
                     }
                 }
                 LENT => {
                     let theirs = self.ps.iter().find(|p| ptr::eq(p.holder(), m));
                     let wanted = theirs.is_some_and(|p| self.waits_for(p, now));
-                    // AcqRel: from here on the P is ours to take; or its owner was faster.
-                    if wanted && m.run.compare_exchange(LENT, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                    if wanted && let Some(p) = m.retake() {
                         m.asked_at.set(now);
                         m.patience.set(self.slice_ns);
-                        if let Some(p) = m.p.take() {
-                            self.dispatch(p, now);
-                        }
+                        self.dispatch(p, now);
                     }
                 }
                 // Relaxed: a hint.
@@ -492,10 +515,7 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context
             ASKED.fetch_sub(1, Ordering::Release);
             if stops {
                 m.in_handler.set(true);
-                // Release: what we did with the P comes before whoever takes it.
-                m.run.store(SUSPENDED, Ordering::Release);
-                sysmon::poke();
-                m.await_p(SUSPENDED);
+                m.stop();
                 m.in_handler.set(false);
                 STOPPED.fetch_sub(1, Ordering::Relaxed);
             }
@@ -530,8 +550,7 @@ fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
             }
             if code.is_system_call {
                 m.libc_found.set(0);
-                // Release: what we did with the P comes before whoever takes it.
-                m.run.store(LENT, Ordering::Release);
+                m.lend();
                 sysmon::poke();
                 return false;
             }

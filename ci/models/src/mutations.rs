@@ -63,6 +63,40 @@ mutations! {
         }
     }
 
+    "sched/preempt.rs" {
+        "fn regain(" {
+            regain_by_store, preempt::lend:
+                "self.run.compare_exchange(LENT, RUNNING, Ordering::Acquire, Ordering::Acquire).is_err()" =>
+                "{ self.run.store(RUNNING, Ordering::Relaxed); false }", "two hold the P";
+            regain_unqueued, preempt::lend: "self.rt.waiting.push(self);" => "", "nobody gives it a P";
+            regain_without_notify, preempt::lend: "self.rt.notify();" => "",
+                "who gave a P up just now did not see it, and nobody comes";
+        }
+        "fn lend(&self)" {
+            lend_relaxed, preempt::lend: "Ordering::Release" => "Ordering::Relaxed",
+                "who takes the P does not see what was done with it";
+        }
+        "fn retake(" {
+            retake_by_store, preempt::lend:
+                "self.run.compare_exchange(LENT, TAKEN, Ordering::AcqRel, Ordering::Relaxed).ok()?;" =>
+                "self.run.store(TAKEN, Ordering::Release);", "its owner has taken it back: two hold the P";
+        }
+        "fn stop(" {
+            stop_relaxed, preempt::suspend: "Ordering::Release" => "Ordering::Relaxed",
+                "who takes the P does not see what was done with it";
+            stop_without_wait, preempt::suspend: "self.await_p(SUSPENDED);" => "", "it goes on without having a P";
+        }
+        "fn enqueue(" {
+            enqueued_as_suspended, preempt::suspend: "self.run.store(WAITING, Ordering::Relaxed);" => "",
+                "whoever looks again puts it into the queue again";
+        }
+        "pub(crate) fn resume(" {
+            resume_relaxed, preempt::suspend: "Ordering::Release" => "Ordering::Relaxed",
+                "it does not see what was done with the P";
+            resume_without_wake, preempt::suspend: "futex::wake(word, 1);" => "", "it sleeps on";
+        }
+    }
+
     "sched/wait.rs" {
         "fn block(" {
             timeout_without_claim, wait::thread: "!self.waiter.claim(Wake::Timeout)" => "false",

@@ -7,6 +7,7 @@ mod home_word;
 mod idle;
 mod join;
 mod poll_word;
+mod preempt;
 mod tasks;
 mod wait;
 mod wait_word;
@@ -62,6 +63,8 @@ pub(crate) const MODELS: &[Model] = &[
     ("idle::stop_sleeper", None, idle::stop_sleeper),
     ("idle::retire", None, idle::retire),
     ("idle::sysmon_sleeps", None, idle::sysmon_sleeps),
+    ("preempt::lend", Some(3), preempt::lend),
+    ("preempt::suspend", Some(3), preempt::suspend),
     ("poll_word::edge", Some(2), poll_word::edge),
     ("poll_word::two_readers", Some(2), poll_word::two_readers),
     ("poll_word::drained", Some(3), poll_word::drained),

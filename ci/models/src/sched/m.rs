@@ -22,6 +22,7 @@ pub(crate) struct M {
     pub(crate) bound: Cell<Option<GRef>>,
     pub(crate) hand_over: Cell<Option<HandOver>>,
     pub(crate) is_sent_by_sysmon: Cell<bool>,
+    pub(crate) run: AtomicU32,
     /// The coroutine that it runs.
     current: Option<GRef>,
 }
@@ -47,6 +48,7 @@ impl M {
             bound: Cell::new(None),
             hand_over: Cell::new(None),
             is_sent_by_sysmon: Cell::new(false),
+            run: AtomicU32::new(super::preempt::RUNNING),
             current: None,
         }
     }

@@ -1,9 +1,21 @@
-//! Preemption, which the models of other things leave out: nobody waits for a P.
+//! Preemption: how a P is lent, taken and given back. Nothing interrupts a model, so its threads do what
+//! a handler would.
 
 use super::g::GRef;
 use super::m::M;
+use super::p::HeldP;
+use super::sysmon;
+use crate::os::clock::NEVER;
+use crate::os::futex;
+use crate::shim::atomic::{AtomicUsize, Ordering};
+use loom::sync::Mutex;
+use std::collections::VecDeque;
+use std::ptr;
 
-/// Nothing interrupts a model.
+real!("preempt_states");
+real!("preempt");
+
+/// What a pinned section is in a model that has none of this.
 pub(crate) struct Pin;
 
 impl Pin {
@@ -18,14 +30,63 @@ pub(crate) enum HandOver {
     Waiting(&'static M),
 }
 
-pub(crate) struct Queue;
+/// The Ms that wait for a P.
+pub(crate) struct Queue {
+    ms: Mutex<VecDeque<&'static M>>,
+    length: AtomicUsize,
+}
 
 impl Queue {
+    pub(crate) fn new() -> Queue {
+        Queue { ms: Mutex::new(VecDeque::new()), length: AtomicUsize::new(0) }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        true
+        self.length.load(Ordering::Relaxed) == 0
+    }
+
+    fn push(&self, m: &'static M) {
+        let mut ms = self.ms.lock().unwrap();
+        ms.push_back(m);
+        self.length.store(ms.len(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn pop(&self) -> Option<&'static M> {
+        let mut ms = self.ms.lock().unwrap();
+        let first = ms.pop_front();
+        self.length.store(ms.len(), Ordering::Relaxed);
+        first
     }
 }
 
 pub(crate) fn offer(_: &'static M) -> bool {
     false
+}
+
+impl M {
+    /// A call into the runtime.
+    pub(crate) fn call_in(&'static self) {
+        if self.run.load(Ordering::Relaxed) != RUNNING {
+            self.regain();
+        }
+    }
+
+    /// As a handler that finds the thread in a system call, and `blocking`.
+    pub(crate) fn lends(&self) {
+        self.lend();
+    }
+
+    /// As a handler that finds it in the user's code.
+    pub(crate) fn stops(&self) {
+        self.stop();
+    }
+
+    /// As sysmon, which wants the P: what it gets.
+    pub(crate) fn attend(&'static self) -> Option<HeldP> {
+        match self.run.load(Ordering::Acquire) {
+            SUSPENDED => self.enqueue(),
+            LENT => self.retake(),
+            _ => None,
+        }
+    }
 }

@@ -37,7 +37,7 @@ impl Shared {
             poller: Poller::default(),
             homes: Homes,
             stopping: AtomicBool::new(false),
-            waiting: super::preempt::Queue,
+            waiting: super::preempt::Queue::new(),
             startable: std::sync::Mutex::new(0),
             started: std::sync::Mutex::new(Vec::new()),
         }

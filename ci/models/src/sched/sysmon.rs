@@ -9,6 +9,8 @@ use crate::shim::atomic::{AtomicU32, Ordering};
 /// For the idle models, which have no sysmon.
 pub(crate) fn wake() {}
 
+pub(crate) fn poke() {}
+
 pub(crate) mod real {
     use super::*;
     use std::cell::Cell;
