@@ -63,9 +63,10 @@ use super::{idle, sysmon};
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::signal::{self, Action, Disposition, SavedErrno};
 use crate::os::{self, futex};
+use crate::shim::asymmetric;
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 pub(crate) const RUNNING: u32 = 0;
@@ -178,7 +179,7 @@ impl M {
     pub(crate) fn pin(&'static self) {
         self.pins.set(self.pins.get() + 1);
         // Against a handler on this very thread.
-        compiler_fence(Ordering::SeqCst);
+        asymmetric::signal();
         // Relaxed: our own, but for sysmon's LENT to TAKEN, and either of the two is not RUNNING.
         if self.run.load(Ordering::Relaxed) != RUNNING {
             self.regain();
@@ -194,7 +195,7 @@ impl M {
 
     #[inline(always)]
     pub(crate) fn unpin(&self) {
-        compiler_fence(Ordering::SeqCst);
+        asymmetric::signal();
         debug_assert!(self.pins.get() > 0);
         self.pins.set(self.pins.get() - 1);
     }

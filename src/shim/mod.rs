@@ -59,6 +59,12 @@ pub(crate) mod asymmetric {
         #[cfg(not(loom))]
         crate::os::membarrier::heavy();
     }
+
+    /// Against a signal handler on the same thread, which needs no more than the compiler's order.
+    #[inline(always)]
+    pub(crate) fn signal() {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
 }
 
 /// A hint to the CPU, or to the model, that this thread waits for another.
