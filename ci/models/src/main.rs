@@ -23,7 +23,12 @@
 //! To see how a failing model failed: GORT_STEPS=1 [GORT_BREAK=..] .. --run ..; it prints the
 //! statements of that execution in their order, with the thread that did each.
 
-#![allow(dead_code, unused_imports, unused_parens, reason = "the copies bring more than the models call, and wrap what is broken")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_parens,
+    reason = "the copies bring more than the models call, and wrap what is broken"
+)]
 
 mod channel;
 mod models;

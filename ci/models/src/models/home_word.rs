@@ -218,7 +218,6 @@ pub(super) fn shut() {
     run(state, 1);
 }
 
-
 /// Two Ms and a G that has its home alone: found in the queue before it has left.
 pub(super) fn sole() {
     run(state(1, &[(0, 3)]), 1);
