@@ -90,6 +90,7 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
             "pub(crate) const TAKEN:",
             "pub(crate) const SUSPENDED:",
             "pub(crate) const WAITING:",
+            "pub(crate) const STATE:",
         ],
         None,
     ),
@@ -98,7 +99,8 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         "sched/preempt.rs",
         &[
             "fn regain(",
-            "fn lend(&self)",
+            "fn lend(&self",
+            "fn lent(",
             "fn retake(",
             "fn stop(",
             "fn enqueue(",

@@ -1,6 +1,7 @@
 //! `epoll(7)` and `eventfd(2)`: a set of descriptors to wait on, and the means to break a wait.
 
 use super::clock::{NEVER, Nanos, timespec};
+use super::socket::{self, Interest};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -107,9 +108,7 @@ impl Epoll {
 
     /// Whether a wait would return something at once.
     pub(crate) fn is_readable(&self) -> bool {
-        let mut fd = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one valid structure; a timeout of 0 does not wait.
-        unsafe { libc::poll(&mut fd, 1, 0) == 1 }
+        socket::wait(self.0.as_raw_fd(), Interest::Readable, None, 0).unwrap_or(false)
     }
 
     /// Waits for at least one event, at most `timeout_ns` ([`NEVER`]: without end; 0: not at

@@ -147,29 +147,36 @@ pub(crate) struct Interrupted {
 ///
 /// # Safety
 ///
-/// `context` is the third argument of a running `SA_SIGINFO` handler, which interrupted code that may be read.
+/// `context` is the third argument of a running `SA_SIGINFO` handler.
 pub(crate) unsafe fn interrupted_code(context: *const libc::c_void) -> Interrupted {
     let context = context.cast::<libc::ucontext_t>();
-    // A call that the kernel restarts (SA_RESTART) has the instruction pointer back on the instruction.
-    // SAFETY: the kernel points a handler at a ucontext that lives until the handler returns. The
-    // instruction at the pointer was fetched or is about to be, and what returned EINTR is a call made by the
-    // instruction before it.
+    // A call that the kernel restarts (SA_RESTART) has the instruction pointer back on the instruction. After one
+    // that it does not, what says EINTR is behind the instruction: looked for in the same page only, since what
+    // looks like it may be any code at the beginning of a mapping.
+    const PAGE: usize = 4096;
+    // SAFETY:
+    // - the kernel points a handler at a ucontext that lives until the handler returns;
+    // - the instruction at the pointer was fetched or is about to be, so all of it is mapped. 0F is no instruction by
+    //   itself: if it is the first byte there is a second;
+    // - what is before it in its page is mapped too.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         let registers = &(*context).uc_mcontext.gregs;
         let at = registers[libc::REG_RIP as usize] as usize;
-        let enters = |at: usize| (at as *const [u8; 2]).read_unaligned() == [0x0F, 0x05];
+        let byte = |at: usize| ptr::with_exposed_provenance::<u8>(at).read_volatile();
+        let enters = |at: usize| byte(at) == 0x0F && byte(at + 1) == 0x05;
         let interrupted = registers[libc::REG_RAX as usize] == -i64::from(libc::EINTR);
-        Interrupted { at, is_system_call: enters(at) || (interrupted && enters(at - 2)) }
+        Interrupted { at, is_system_call: enters(at) || (interrupted && at % PAGE >= 2 && enters(at - 2)) }
     }
     // SAFETY: as above.
     #[cfg(target_arch = "aarch64")]
     unsafe {
         let registers = &(*context).uc_mcontext;
         let at = registers.pc as usize;
-        let enters = |at: usize| (at as *const u32).read_unaligned() == 0xD400_0001;
+        // Four bytes at a multiple of four, always.
+        let enters = |at: usize| ptr::with_exposed_provenance::<u32>(at).read_volatile() == 0xD400_0001;
         let interrupted = registers.regs[0] == -i64::from(libc::EINTR) as u64;
-        Interrupted { at, is_system_call: enters(at) || (interrupted && enters(at - 4)) }
+        Interrupted { at, is_system_call: enters(at) || (interrupted && at % PAGE >= 4 && enters(at - 4)) }
     }
     // On the other CPUs a thread that is blocked is suspended like any other, and its call waits for it.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -185,7 +192,7 @@ pub(crate) fn thread_id() -> libc::pid_t {
     unsafe { libc::syscall(libc::SYS_gettid) as libc::pid_t }
 }
 
-/// Sends `signal` to a thread of this process, if it is still there.
+/// Sends `signal` to a thread of this process, if it is still there. Async-signal-safe.
 pub(crate) fn send_to_thread(thread: libc::pid_t, signal: libc::c_int) {
     // SAFETY: a system call without pointers.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
@@ -193,12 +200,7 @@ pub(crate) fn send_to_thread(thread: libc::pid_t, signal: libc::c_int) {
 
 /// Sends `signal` to the calling thread. Async-signal-safe.
 pub(crate) fn raise(signal: libc::c_int) {
-    // SAFETY: two system calls without pointers, made raw so that no id cached in thread-local
-    // storage is used.
-    unsafe {
-        let tid = libc::syscall(libc::SYS_gettid);
-        libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, signal);
-    }
+    send_to_thread(thread_id(), signal);
 }
 
 /// Writes all of `bytes` to the standard error, as far as it takes them. Async-signal-safe.
@@ -217,6 +219,70 @@ pub(crate) fn write_stderr(mut bytes: &[u8]) {
 pub(crate) fn abort() -> ! {
     // SAFETY: abort has no preconditions.
     unsafe { libc::abort() }
+}
+
+/// Which signals a thread has blocked.
+#[derive(Clone, Copy)]
+pub(crate) struct SignalMask(libc::sigset_t);
+
+impl SignalMask {
+    /// That of the calling thread.
+    pub(crate) fn of_thread() -> SignalMask {
+        // SAFETY: plain data that the call fills in.
+        unsafe {
+            let mut mask: libc::sigset_t = std::mem::zeroed();
+            libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), &mut mask);
+            SignalMask(mask)
+        }
+    }
+
+    /// All of them; glibc keeps its own two open.
+    fn full() -> SignalMask {
+        // SAFETY: plain data that the call fills in.
+        unsafe {
+            let mut mask: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&mut mask);
+            SignalMask(mask)
+        }
+    }
+
+    /// Without `signal`.
+    pub(crate) fn without(mut self, signal: libc::c_int) -> SignalMask {
+        // SAFETY: a valid set; a number that is no signal is refused.
+        unsafe { libc::sigdelset(&mut self.0, signal) };
+        self
+    }
+
+    /// Puts it in force on the calling thread.
+    pub(crate) fn install(&self) {
+        // SAFETY: a valid set, which is only read.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut()) };
+    }
+}
+
+impl std::fmt::Debug for SignalMask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignalMask").finish_non_exhaustive()
+    }
+}
+
+/// All signals blocked on the calling thread, until dropped: for starting a thread that is
+/// never to run a handler.
+#[derive(Debug)]
+pub(crate) struct SignalsBlocked(SignalMask);
+
+impl SignalsBlocked {
+    pub(crate) fn new() -> SignalsBlocked {
+        let before = SignalMask::of_thread();
+        SignalMask::full().install();
+        SignalsBlocked(before)
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        self.0.install();
+    }
 }
 
 /// How large an alternate stack must be for the kernel to put a frame on it.

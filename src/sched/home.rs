@@ -541,7 +541,7 @@ fn start_sleeper() -> std::io::Result<(Arc<Post>, JoinHandle<()>)> {
     });
     let for_thread = post.clone();
     // The thread must never run a signal handler: block them before it exists.
-    let _blocked = os::trap::SignalsBlocked::new();
+    let _blocked = os::signal::SignalsBlocked::new();
     let thread = std::thread::Builder::new()
         .name("gort-home".into())
         .stack_size(1024 * 1024)

@@ -77,12 +77,13 @@ impl std::fmt::Debug for MRef {
 }
 
 impl Idle {
-    /// All of `procs` Ps are idle.
-    pub(crate) fn new(procs: usize) -> Idle {
+    /// All of `procs` Ps are idle. There will be `threads` Ms at most: nothing is allocated later, because
+    /// sysmon takes this lock while somebody may be suspended inside `malloc`.
+    pub(crate) fn new(procs: usize, threads: usize) -> Idle {
         Idle {
             searching: AtomicUsize::new(0),
             ps: AtomicUsize::new(procs),
-            lists: Spin::new(Lists { ps: (0..procs).rev().collect(), ms: Vec::new() }),
+            lists: Spin::new(Lists { ps: (0..procs).rev().collect(), ms: Vec::with_capacity(threads) }),
             polling: AtomicBool::new(false),
             poll_until: AtomicU64::new(0),
         }

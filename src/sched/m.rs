@@ -6,8 +6,8 @@
 
 use super::g::{G, GRef, HomeClaim};
 use super::home::Home;
-use super::p::{HeldP, PCell};
-use super::preempt::{self, HandOver};
+use super::p::HeldP;
+use super::preempt::{self, HandOver, Pins};
 use super::runtime::Shared;
 use super::spawn::complete;
 use crate::context::{self, Context};
@@ -29,8 +29,8 @@ const CALLED: u32 = 3;
 /// See the module.
 pub(crate) struct M {
     pub(crate) rt: &'static Shared,
-    /// The P it holds.
-    pub(crate) p: PCell,
+    /// The P it holds, or held when it lent it to who has taken it.
+    pub(crate) p: Cell<Option<HeldP>>,
     /// The coroutine that runs; null on g0.
     current: Cell<*mut G>,
     /// The home in force; None on g0 unless homes are fixed.
@@ -57,7 +57,7 @@ pub(crate) struct M {
     /// With fixed homes: give the P to that M, once on g0.
     pub(crate) hand_over: Cell<Option<HandOver>>,
     /// Depth of the sections in which it keeps its P; see `preempt.rs`, as for all that follows.
-    pub(crate) pins: Cell<u32>,
+    pub(crate) pins: Pins,
     pub(crate) run: AtomicU32,
     pub(crate) tid: libc::pid_t,
     /// Sysmon has sent the signal, because of this tick of its P.
@@ -82,8 +82,12 @@ pub(crate) struct M {
     pub(crate) random: Cell<u64>,
 }
 
-// SAFETY: the cells are the M's own, but for `given`, `bound` and `p` and `searching` of a
-// sleeping M, which whoever calls it writes before the Release of `CALLED`.
+// SAFETY: the cells are the M's own, but for
+// - `given`, `bound` and `searching` of a sleeping M, which whoever calls it writes before the
+//   Release of `CALLED`;
+// - `p` of an M that is suspended or waits for one, which is written between the Release that says
+//   so in `run` and the one that lets it go on;
+// - what `preempt.rs` says of its fields: under a lock, sysmon's, or read after an Acquire of `run`.
 unsafe impl Sync for M {}
 // SAFETY: as above.
 unsafe impl Send for M {}
@@ -107,7 +111,7 @@ impl M {
             given: Cell::new(None),
             bound: Cell::new(None),
             hand_over: Cell::new(None),
-            pins: Cell::new(1),
+            pins: Pins::new(1),
             run: AtomicU32::new(preempt::RUNNING),
             tid: os::signal::thread_id(),
             asked: AtomicBool::new(false),
@@ -173,7 +177,7 @@ impl M {
     /// been idle for long.
     pub(crate) fn run(rt: &'static Shared, first: Option<HeldP>, searching: bool) {
         let _stack = AltStack::new();
-        rt.mask.install(libc::SIGURG);
+        rt.mask.without(libc::SIGURG).install();
         let mut m = M::new(rt);
         if rt.homes.worn {
             // SAFETY: homes are worn only where the thread pointer can be read.

@@ -13,7 +13,7 @@ use super::runtime::Shared;
 use super::timers::Timers;
 use crate::os::clock::{self, Nanos};
 use crate::stack;
-use std::cell::{Cell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -342,8 +342,3 @@ impl Local {
 
 /// A P that its M may use without further ado; see [`M::with_p`].
 pub(crate) type HeldP = &'static P;
-
-/// Keeps the borrow checker honest about who may hold a P.
-pub(crate) type PCell = Cell<Option<HeldP>>;
-
-const _: fn(&M) -> &PCell = |m| &m.p;

@@ -9,7 +9,7 @@
 use super::g::GRef;
 use super::m::M;
 use super::p::P;
-use super::preempt::Pin;
+use super::preempt::{self, Pin};
 use super::runtime::Shared;
 use super::wait::{WaitReason, Waiter};
 use super::wait_word::{Ticket, Wake};
@@ -145,6 +145,9 @@ pub fn yield_now() {
     // SAFETY: this M holds the P; `g` gives itself away, and nobody enters its stack before its
     // home is taken off.
     let other = unsafe { p.rotate(m.rt, g) }.or_else(|| {
+        if m.hand_over.get().is_some() {
+            return None;
+        }
         if m.rt.injector.is_empty() && !m.rt.has_due(p) {
             return None;
         }
@@ -176,11 +179,14 @@ pub fn yield_now() {
 #[inline(always)]
 pub(crate) fn checkpoint() {
     if let Some(m) = M::current() {
-        match m.p.get() {
+        // Relaxed: if it has just been taken we pin, and see, later.
+        if m.run.load(Ordering::Relaxed) != preempt::RUNNING {
+            drop(m.pinned());
+        } else if let Some(p) = m.p.get()
             // Relaxed: a request that is missed now is seen at the next call.
-            Some(p) if p.yield_soon.load(Ordering::Relaxed) => checkpoint_slow(p),
-            None if !m.is_on_g0() => drop(m.pinned()),
-            _ => {}
+            && p.yield_soon.load(Ordering::Relaxed)
+        {
+            checkpoint_slow(p);
         }
     }
 }

@@ -66,7 +66,7 @@ use crate::os::{self, futex};
 use crate::shim::asymmetric;
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 pub(crate) const RUNNING: u32 = 0;
@@ -74,6 +74,8 @@ pub(crate) const LENT: u32 = 1;
 pub(crate) const TAKEN: u32 = 2;
 pub(crate) const SUSPENDED: u32 = 3;
 pub(crate) const WAITING: u32 = 4;
+/// The bits of `run` that are the state. LENT has the P's number above them.
+pub(crate) const STATE: u32 = 7;
 
 /// How often a coroutine that is found inside libc is let go on.
 const LIBC_MOST: u32 = 8;
@@ -173,6 +175,26 @@ impl Drop for Pin {
     }
 }
 
+/// The depth of such sections. Only the thread itself and a handler on it look: Relaxed, and a count that
+/// is loaded and stored, with a compiler fence ([`asymmetric::signal`]) between it and what it guards.
+pub(crate) struct Pins(AtomicU32);
+
+impl Pins {
+    pub(crate) fn new(depth: u32) -> Pins {
+        Pins(AtomicU32::new(depth))
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, depth: u32) {
+        self.0.store(depth, Ordering::Relaxed);
+    }
+}
+
 impl M {
     /// Begins a section in which this M keeps its P; gets one first if it has lost its own.
     #[inline(always)]
@@ -203,16 +225,27 @@ impl M {
     /// The P was lent: takes it back, or another, or waits for one.
     #[cold]
     fn regain(&'static self) {
-        // Acquire: nothing was written by others if it succeeds, and if not we see that.
-        while self.run.compare_exchange(LENT, RUNNING, Ordering::Acquire, Ordering::Acquire).is_err() {
-            match self.run.load(Ordering::Acquire) {
+        // Relaxed: for sysmon, which may see it late.
+        self.announced.store(false, Ordering::Relaxed);
+        loop {
+            // Relaxed, and below: what there is to see comes with the P, from the idle list or `await_p`.
+            let run = self.run.load(Ordering::Relaxed);
+            match run & STATE {
                 RUNNING => return,
+                LENT => {
+                    // Relaxed: if it succeeds nobody has touched the P.
+                    if self.run.compare_exchange(run, RUNNING, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                        return;
+                    }
+                }
                 TAKEN => {
                     if let Some(p) = self.rt.take_idle_p() {
                         self.hold(p);
+                        // Relaxed: our own again since it was taken.
                         self.run.store(RUNNING, Ordering::Relaxed);
                         return;
                     }
+                    // Relaxed: the queue's lock publishes it.
                     self.run.store(WAITING, Ordering::Relaxed);
                     self.rt.waiting.push(self);
                     self.rt.notify();
@@ -223,21 +256,32 @@ impl M {
         }
     }
 
-    /// Lends the P to whoever wants it, until the next [`Self::pin`].
-    fn lend(&self) {
+    /// Lends `p`, its own, to whoever wants it, until the next [`Self::pin`].
+    fn lend(&self, p: HeldP) {
         // Release: what we did with the P comes before whoever takes it.
-        self.run.store(LENT, Ordering::Release);
+        self.run.store(LENT | (p.index as u32 * (STATE + 1)), Ordering::Release);
     }
 
-    /// For sysmon: takes the P of an M that has lent it. None if its owner was faster.
-    fn retake(&self) -> Option<HeldP> {
-        // AcqRel: from here on the P is ours to take; its owner sees that.
-        self.run.compare_exchange(LENT, TAKEN, Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        self.p.take()
+    /// The P that an M with `run` has lent.
+    fn lent(&self, run: u32) -> Option<HeldP> {
+        (run & STATE == LENT).then(|| self.rt.p((run / (STATE + 1)) as usize))
+    }
+
+    /// For sysmon: takes the P of an M that has lent it, with `run`. None if its owner was faster. The cell
+    /// `p` is left alone: its owner may be back by now, with a P that was idle.
+    fn retake(&self, run: u32) -> Option<HeldP> {
+        let p = self.lent(run)?;
+        // AcqRel: from here on the P is ours; its owner sees that.
+        self.run.compare_exchange(run, TAKEN, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        Some(p)
     }
 
     /// Suspends the calling thread until it gets a P, or is let go on without.
     fn stop(&self) {
+        // Relaxed: TAKEN stays until we change it.
+        if self.run.load(Ordering::Relaxed) == TAKEN {
+            self.p.set(None);
+        }
         // Release: what we did with the P comes before whoever takes it.
         self.run.store(SUSPENDED, Ordering::Release);
         sysmon::poke();
@@ -304,7 +348,8 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
     impl Drop for End {
         fn drop(&mut self) {
             if let Some(m) = M::current() {
-                // Relaxed: for sysmon, which may see it late.
+                // Relaxed: as in `regain`, which has done the same on the M where `f` began if it made
+                // calls into the runtime.
                 m.announced.store(false, Ordering::Relaxed);
             }
         }
@@ -332,7 +377,7 @@ fn lend(m: &'static M) {
         }
         m.hold(p);
     }
-    m.lend();
+    m.lend(p);
     sysmon::watch();
 }
 
@@ -346,8 +391,9 @@ static ASKED: AtomicUsize = AtomicUsize::new(0);
 pub(crate) fn revoke(runtimes: impl Iterator<Item = &'static Shared>) {
     for rt in runtimes {
         rt.for_each_m(|m| {
-            // Acquire: if its handler was faster we see it counted.
+            // Relaxed: sysmon, which this runs on, set it. Acquire: if its handler was faster we see it counted.
             if m.asked.load(Ordering::Relaxed) && m.asked.swap(false, Ordering::Acquire) {
+                // Relaxed: read by sysmon alone.
                 ASKED.fetch_sub(1, Ordering::Relaxed);
             }
         });
@@ -357,6 +403,7 @@ pub(crate) fn revoke(runtimes: impl Iterator<Item = &'static Shared>) {
 /// Whether nobody is suspended, nor will be until sysmon asks again.
 pub(crate) fn is_calm() -> bool {
     // Acquire: pairs with the Release in `on_signal`, so that who is suspended is counted below.
+    // Relaxed: who goes on in between is one less to mind.
     ASKED.load(Ordering::Acquire) == 0 && STOPPED.load(Ordering::Relaxed) == 0
 }
 
@@ -400,16 +447,17 @@ impl Shared {
     pub(crate) fn attend(&self, now: Nanos) {
         self.for_each_m(|m| {
             // Acquire: pairs with the Release of the handler and of `blocking`.
-            match m.run.load(Ordering::Acquire) {
+            let run = m.run.load(Ordering::Acquire);
+            match run & STATE {
                 SUSPENDED => {
-                    if let Some(p) = m.enqueue() {
+                    // Without a P of its own it gets one that is idle: nobody else would think of it.
+                    if let Some(p) = m.enqueue().or_else(|| self.take_idle_p()) {
                         self.dispatch(p, now);
                     }
                 }
                 LENT => {
-                    let theirs = self.ps.iter().find(|p| ptr::eq(p.holder(), m));
-                    let wanted = theirs.is_some_and(|p| self.waits_for(p, now));
-                    if wanted && let Some(p) = m.retake() {
+                    let wanted = m.lent(run).is_some_and(|p| self.waits_for(p, now));
+                    if wanted && let Some(p) = m.retake(run) {
                         m.asked_at.set(now);
                         m.patience.set(self.slice_ns);
                         self.dispatch(p, now);
@@ -456,13 +504,16 @@ pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32) {
 impl M {
     /// Sends the signal. Called with the list of Ms locked, which the thread leaves before it ends.
     fn ask(&self, tick: u32) {
+        // Relaxed: a number; the handler was installed by a system call before it.
         let signal = SIGNAL.load(Ordering::Relaxed);
         if signal == 0 {
             return;
         }
+        // Relaxed: published by `asked`.
         self.asked_tick.store(tick, Ordering::Relaxed);
         // Release: publishes the tick.
         if !self.asked.swap(true, Ordering::Release) {
+            // Relaxed: read by sysmon alone, on which this runs; the handler takes it off after the signal.
             ASKED.fetch_add(1, Ordering::Relaxed);
         }
         signal::send_to_thread(self.tid, signal);
@@ -471,6 +522,7 @@ impl M {
 
 /// The M ends: nobody asks it any more.
 pub(crate) fn end(m: &M) {
+    // Acquire, and Relaxed for the count: as in `revoke`.
     if m.asked.swap(false, Ordering::Acquire) {
         ASKED.fetch_sub(1, Ordering::Relaxed);
     }
@@ -496,6 +548,7 @@ pub(crate) fn install() -> io::Result<()> {
     LIBC.get_or_init(|| [libc::malloc as *const () as usize, os::elf::linker()].map(os::elf::code_around));
     // SAFETY: see "What the handler may touch".
     unsafe { ours.install(signal)? };
+    // Relaxed: see `M::ask`.
     SIGNAL.store(signal, Ordering::Relaxed);
     *installed = true;
     Ok(())
@@ -510,6 +563,7 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context
             let code = unsafe { signal::interrupted_code(context) };
             let stops = decides_to_stop(m, code);
             if stops {
+                // Relaxed: published by the Release below.
                 STOPPED.fetch_add(1, Ordering::Relaxed);
             }
             // Release: whoever sees that we have answered sees us counted.
@@ -518,6 +572,7 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context
                 m.in_handler.set(true);
                 m.stop();
                 m.in_handler.set(false);
+                // Relaxed: sysmon may see it late, and is careful for longer.
                 STOPPED.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -545,13 +600,14 @@ fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
     match m.run.load(Ordering::Relaxed) {
         RUNNING => {
             let Some(p) = m.p.get() else { return false };
+            // Relaxed: the tick is this thread's own, the other came with `asked`.
             if p.tick.load(Ordering::Relaxed) != m.asked_tick.load(Ordering::Relaxed) {
                 // It was meant for a coroutine that has let others run meanwhile.
                 return false;
             }
             if code.is_system_call {
                 m.libc_found.set(0);
-                m.lend();
+                m.lend(p);
                 sysmon::poke();
                 return false;
             }

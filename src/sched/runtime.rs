@@ -10,7 +10,7 @@ use super::preempt::{self, Pin};
 use super::spawn::Builder;
 use super::{cancel, deadlock, probe, sysmon};
 use crate::os::clock::{self, Nanos};
-use crate::os::trap::SignalMask;
+use crate::os::signal::SignalMask;
 use crate::os::{self, debug};
 use crate::poll::Poller;
 use crate::stack::{self, Class, Guard, Pool};
@@ -824,6 +824,7 @@ impl RuntimeBuilder {
         if procs == 0 || self.homes == 0 || self.threads == 0 {
             return Err(invalid("gort: procs, homes and threads must be at least 1".into()));
         }
+        let threads = self.threads.min(MOST_THREADS);
         if procs > MOST_THREADS || self.homes > MOST_THREADS {
             return Err(invalid(format!("gort: Linux has {MOST_THREADS} threads at most, so no more procs or homes")));
         }
@@ -849,13 +850,13 @@ impl RuntimeBuilder {
             name: self.name.unwrap_or_else(|| "gort".into()),
             ps: (0..procs).map(|index| P::new(index, stack_class)).collect(),
             injector: Injector::new(),
-            idle: Idle::new(procs),
+            idle: Idle::new(procs, threads),
             homes: Homes::new(probe::can_wear_homes(), self.homes, procs),
             stacks: Pool::new(guard),
             stack_class,
             poller: Arc::new(Poller::new()?),
             slice_ns: u64::try_from(self.time_slice.as_nanos()).unwrap_or(u64::MAX),
-            thread_cap: self.threads,
+            thread_cap: threads,
             polls: AtomicU64::new(0),
             waiting: preempt::Queue::default(),
             preemptive,

@@ -77,7 +77,7 @@ pub(crate) fn register(rt: &'static Shared) -> io::Result<()> {
     let pin = Pin::new();
     let mut runtimes = runtimes(&pin);
     if !STARTED.swap(true, Ordering::Relaxed) && !cfg!(miri) {
-        let _blocked = crate::os::trap::SignalsBlocked::new();
+        let _blocked = crate::os::signal::SignalsBlocked::new();
         let started = std::thread::Builder::new().name("gort-sysmon".into()).stack_size(128 * 1024).spawn(main);
         if let Err(error) = started {
             STARTED.store(false, Ordering::Relaxed);

@@ -66,24 +66,26 @@ mutations! {
     "sched/preempt.rs" {
         "fn regain(" {
             regain_by_store, preempt::lend:
-                "self.run.compare_exchange(LENT, RUNNING, Ordering::Acquire, Ordering::Acquire).is_err()" =>
-                "{ self.run.store(RUNNING, Ordering::Relaxed); false }", "two hold the P";
+                "self.run.compare_exchange(run, RUNNING, Ordering::Relaxed, Ordering::Relaxed).is_ok()" =>
+                "{ self.run.store(RUNNING, Ordering::Relaxed); true }", "two hold the P";
             regain_unqueued, preempt::lend: "self.rt.waiting.push(self);" => "", "nobody gives it a P";
             regain_without_notify, preempt::lend: "self.rt.notify();" => "",
                 "who gave a P up just now did not see it, and nobody comes";
         }
-        "fn lend(&self)" {
+        "fn lend(&self" {
             lend_relaxed, preempt::lend: "Ordering::Release" => "Ordering::Relaxed",
                 "who takes the P does not see what was done with it";
         }
         "fn retake(" {
             retake_by_store, preempt::lend:
-                "self.run.compare_exchange(LENT, TAKEN, Ordering::AcqRel, Ordering::Relaxed).ok()?;" =>
+                "self.run.compare_exchange(run, TAKEN, Ordering::AcqRel, Ordering::Relaxed).ok()?;" =>
                 "self.run.store(TAKEN, Ordering::Release);", "its owner has taken it back: two hold the P";
+            retake_clears, preempt::lend_of_two: "Some(p)" => "self.p.take()", "its owner may have another by now";
         }
         "fn stop(" {
             stop_relaxed, preempt::suspend: "Ordering::Release" => "Ordering::Relaxed",
                 "who takes the P does not see what was done with it";
+            stop_with_lost_p, preempt::lend_and_suspend: "self.p.set(None);" => "", "two hold the P that it had lent";
             stop_without_wait, preempt::suspend: "self.await_p(SUSPENDED);" => "", "it goes on without having a P";
         }
         "fn enqueue(" {

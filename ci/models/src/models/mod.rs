@@ -64,6 +64,8 @@ pub(crate) const MODELS: &[Model] = &[
     ("idle::retire", None, idle::retire),
     ("idle::sysmon_sleeps", None, idle::sysmon_sleeps),
     ("preempt::lend", Some(3), preempt::lend),
+    ("preempt::lend_of_two", Some(3), preempt::lend_of_two),
+    ("preempt::lend_and_suspend", Some(3), preempt::lend_and_suspend),
     ("preempt::suspend", Some(3), preempt::suspend),
     ("poll_word::edge", Some(2), poll_word::edge),
     ("poll_word::two_readers", Some(2), poll_word::two_readers),

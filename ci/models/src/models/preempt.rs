@@ -11,16 +11,16 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 struct State {
     rt: Shared,
     m: std::sync::OnceLock<M>,
-    /// What only the holder of the P touches.
-    local: Cell<u32>,
+    /// What only the holder of a P touches.
+    local: Vec<Cell<u32>>,
     done: AtomicBool,
 }
 
-fn state() -> World<State> {
+fn state(procs: usize) -> World<State> {
     let world = World::new(State {
-        rt: Shared::new(1),
+        rt: Shared::new(procs),
         m: std::sync::OnceLock::new(),
-        local: Cell::new(0),
+        local: (0..procs).map(|_| Cell::new(0)).collect(),
         done: AtomicBool::new(false),
     });
     let state = world.get();
@@ -36,15 +36,31 @@ impl State {
         self.m.get().expect("made")
     }
 
-    fn use_p(&self) {
-        self.local.set(self.local.get() + 1);
+    fn use_p(&self, p: HeldP) {
+        let local = &self.local[p.index];
+        local.set(local.get() + 1);
+    }
+
+    /// The M uses its own, and comes back to the runtime after `absence`, for which it has to get it again.
+    fn leaves_and_returns(&'static self, absence: fn(&'static M)) {
+        let m = self.m();
+        m.enter();
+        self.use_p(m.p());
+        absence(m);
+        m.call_in();
+        self.use_p(m.p());
+        self.done.store(true, Ordering::Release);
+    }
+
+    fn uses(&self) -> u32 {
+        self.local.iter().map(Cell::get).sum()
     }
 
     /// Sysmon and the Ms that get the P: they use it, and pass it on to who waits, or give it up.
     fn others(&'static self) {
         while !self.done.load(Ordering::Acquire) {
             if let Some(p) = self.m().attend() {
-                self.use_p();
+                self.use_p(p);
                 self.pass_on(p);
             }
             let started = self.rt.started.lock().unwrap().pop();
@@ -72,35 +88,39 @@ impl State {
     }
 }
 
-/// The M lends its P and comes back while sysmon takes it.
-pub(super) fn lend() {
-    let world = state();
+fn absent(procs: usize, absence: fn(&'static M)) -> u32 {
+    let world = state(procs);
     let others = world.spawn(State::others);
     let state = world.get();
-    let m = state.m();
-    m.enter();
-    state.use_p();
-    m.lends();
-    m.call_in();
-    state.use_p();
-    state.done.store(true, Ordering::Release);
+    state.leaves_and_returns(absence);
     others.join().unwrap();
-    assert!((2..=3).contains(&state.local.get()));
+    assert_eq!(state.m().run.load(Ordering::Relaxed), preempt::RUNNING);
+    assert_eq!(state.rt.idle.ps.load(Ordering::Relaxed), procs - 1, "all Ps but the M's are idle");
+    state.uses()
+}
+
+/// The M lends its P and comes back while sysmon takes it.
+pub(super) fn lend() {
+    assert!((2..=3).contains(&absent(1, M::lends)));
+}
+
+/// The same, and another P is idle.
+pub(super) fn lend_of_two() {
+    assert!((2..=3).contains(&absent(2, M::lends)));
+}
+
+/// It is suspended as soon as the P that it had lent is gone.
+pub(super) fn lend_and_suspend() {
+    let uses = absent(1, |m| {
+        m.lends();
+        if m.has_lost_its_p() {
+            m.stops();
+        }
+    });
+    assert!((2..=4).contains(&uses));
 }
 
 /// The M is suspended; sysmon comes before or after.
 pub(super) fn suspend() {
-    let world = state();
-    let others = world.spawn(State::others);
-    let state = world.get();
-    let m = state.m();
-    m.enter();
-    state.use_p();
-    m.stops();
-    m.call_in();
-    state.use_p();
-    state.done.store(true, Ordering::Release);
-    others.join().unwrap();
-    assert_eq!(m.run.load(Ordering::Relaxed), preempt::RUNNING);
-    assert_eq!(state.local.get(), 3);
+    assert_eq!(absent(1, M::stops), 3);
 }

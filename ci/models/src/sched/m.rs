@@ -6,7 +6,7 @@ use super::p::{HeldP, P};
 use super::preempt::{HandOver, Pin};
 use super::runtime::Shared;
 use crate::os;
-use crate::shim::atomic::{AtomicU32, Ordering};
+use crate::shim::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::cell::Cell;
 use std::ptr;
 
@@ -23,6 +23,7 @@ pub(crate) struct M {
     pub(crate) hand_over: Cell<Option<HandOver>>,
     pub(crate) is_sent_by_sysmon: Cell<bool>,
     pub(crate) run: AtomicU32,
+    pub(crate) announced: AtomicBool,
     /// The coroutine that it runs.
     current: Option<GRef>,
 }
@@ -49,6 +50,7 @@ impl M {
             hand_over: Cell::new(None),
             is_sent_by_sysmon: Cell::new(false),
             run: AtomicU32::new(super::preempt::RUNNING),
+            announced: AtomicBool::new(false),
             current: None,
         }
     }

@@ -73,7 +73,13 @@ impl M {
 
     /// As a handler that finds the thread in a system call, and `blocking`.
     pub(crate) fn lends(&self) {
-        self.lend();
+        self.lend(self.p());
+    }
+
+    /// What a handler asks before it suspends the thread a second time.
+    pub(crate) fn has_lost_its_p(&self) -> bool {
+        // No load: the checker would not let the store come before it.
+        self.run.compare_exchange(TAKEN, TAKEN, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// As a handler that finds it in the user's code.
@@ -83,9 +89,10 @@ impl M {
 
     /// As sysmon, which wants the P: what it gets.
     pub(crate) fn attend(&'static self) -> Option<HeldP> {
-        match self.run.load(Ordering::Acquire) {
-            SUSPENDED => self.enqueue(),
-            LENT => self.retake(),
+        let run = self.run.load(Ordering::Acquire);
+        match run & STATE {
+            SUSPENDED => self.enqueue().or_else(|| self.rt.take_idle_p()),
+            LENT => self.retake(run),
             _ => None,
         }
     }

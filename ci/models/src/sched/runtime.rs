@@ -33,7 +33,7 @@ impl Shared {
         Shared {
             ps: (0..procs).map(P::new).collect(),
             injector: Injector::default(),
-            idle: Idle::new(procs),
+            idle: Idle::new(procs, 4),
             poller: Poller::default(),
             homes: Homes,
             stopping: AtomicBool::new(false),
