@@ -63,6 +63,10 @@ pub(crate) struct M {
     /// Sysmon has sent the signal, because of this tick of its P.
     pub(crate) asked: AtomicBool,
     pub(crate) asked_tick: AtomicU32,
+    /// Something is ready to run in its place; not only another that has used up its slice.
+    pub(crate) asked_for_ready: AtomicBool,
+    /// The tick and its CPU time when it was let go on.
+    pub(crate) slice: Cell<Option<(u32, Nanos)>>,
     /// It is asleep in the handler.
     pub(crate) in_handler: Cell<bool>,
     /// It is in `blocking`.
@@ -116,6 +120,8 @@ impl M {
             tid: os::signal::thread_id(),
             asked: AtomicBool::new(false),
             asked_tick: AtomicU32::new(0),
+            asked_for_ready: AtomicBool::new(false),
+            slice: Cell::new(None),
             in_handler: Cell::new(false),
             announced: AtomicBool::new(false),
             libc_found: Cell::new(0),

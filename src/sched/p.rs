@@ -123,16 +123,22 @@ impl P {
         unsafe { &mut *self.local.get() }
     }
 
+    /// Counts a pick: something else than before runs here from now on. For the holder.
+    #[inline(always)]
+    pub(crate) fn count_pick(&self) -> u32 {
+        // Relaxed: written by the holder only; sysmon reads it as a sign of life.
+        let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
+        self.tick.store(tick, Ordering::Relaxed);
+        tick
+    }
+
     /// The next coroutine of this P's own, if it has one. None also if the M is to hand the P over.
     ///
     /// # Safety
     /// The calling M holds this P.
     #[inline(always)]
     pub(crate) unsafe fn pick(&self, rt: &Shared) -> Option<GRef> {
-        // Relaxed: written by the holder only; sysmon reads it as a sign of life.
-        let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
-        self.tick.store(tick, Ordering::Relaxed);
-        if tick.is_multiple_of(GLOBAL_EVERY) {
+        if self.count_pick().is_multiple_of(GLOBAL_EVERY) {
             // SAFETY: the caller's promise.
             if let Some(g) = unsafe { self.housekeep(rt) } {
                 return Some(g);
@@ -170,10 +176,7 @@ impl P {
     /// The calling M holds this P; `g` is the caller's to queue.
     #[inline(always)]
     pub(crate) unsafe fn rotate(&self, rt: &Shared, g: GRef) -> Option<GRef> {
-        // Relaxed: as in `pick`.
-        let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
-        self.tick.store(tick, Ordering::Relaxed);
-        if tick.is_multiple_of(GLOBAL_EVERY) {
+        if self.count_pick().is_multiple_of(GLOBAL_EVERY) {
             // SAFETY: the caller's promise.
             if let Some(other) = unsafe { self.housekeep(rt) } {
                 // SAFETY: the caller's promise.

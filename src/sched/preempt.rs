@@ -39,7 +39,8 @@
 //! The first M in the queue gets the P of the next M that finds nothing else to run
 //! (`find::find_more`), or that sysmon takes from a coroutine that has been on for a time slice. A
 //! coroutine that becomes ready comes before them, and displaces one that has been on for a
-//! millisecond: so a ticker beside hogs is a millisecond or two late, not a time slice.
+//! millisecond: so a ticker beside hogs is a millisecond or two late, not a time slice. Among themselves hogs have
+//! slices of CPU time: who was kept from the CPU by other processes is let go on.
 //!
 //! # When lock holders are suspended
 //!
@@ -313,6 +314,7 @@ impl M {
         let word = ptr::from_ref(&self.run);
         let next = match p {
             Some(p) => {
+                p.count_pick();
                 self.hold(p);
                 RUNNING
             }
@@ -387,8 +389,12 @@ static STOPPED: AtomicUsize = AtomicUsize::new(0);
 /// How many have been asked to, and have not answered.
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 
-/// Takes back what was asked of those who have not answered.
+/// Takes back what was asked of those who have not answered, if then nobody can be suspended.
 pub(crate) fn revoke(runtimes: impl Iterator<Item = &'static Shared>) {
+    // Relaxed: a hint.
+    if STOPPED.load(Ordering::Relaxed) != 0 {
+        return;
+    }
     for rt in runtimes {
         rt.for_each_m(|m| {
             // Relaxed: sysmon, which this runs on, set it. Acquire: if its handler was faster we see it counted.
@@ -468,7 +474,7 @@ impl Shared {
                     // Blocked, most likely: ask less and less often.
                     m.asked_at.set(now);
                     m.patience.set((m.patience.get() * 2).min(64 * self.slice_ns));
-                    m.ask(0);
+                    m.ask(0, false);
                 }
                 _ => {}
             }
@@ -486,7 +492,7 @@ impl Shared {
 
 /// Asks the M that holds `p`, and whose tick was `tick`, to suspend itself; sees to it first that there is
 /// another to go on with the P; then it is asked the next time.
-pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32) {
+pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32, for_ready: bool) {
     if rt.waiting.is_empty() && !rt.has_idle_m() {
         if is_calm() {
             rt.start_m(None, false);
@@ -496,14 +502,14 @@ pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32) {
     let holder = p.holder();
     rt.for_each_m(|m| {
         if ptr::eq(m, holder) {
-            m.ask(tick);
+            m.ask(tick, for_ready);
         }
     });
 }
 
 impl M {
     /// Sends the signal. Called with the list of Ms locked, which the thread leaves before it ends.
-    fn ask(&self, tick: u32) {
+    fn ask(&self, tick: u32, for_ready: bool) {
         // Relaxed: a number; the handler was installed by a system call before it.
         let signal = SIGNAL.load(Ordering::Relaxed);
         if signal == 0 {
@@ -511,7 +517,8 @@ impl M {
         }
         // Relaxed: published by `asked`.
         self.asked_tick.store(tick, Ordering::Relaxed);
-        // Release: publishes the tick.
+        self.asked_for_ready.store(for_ready, Ordering::Relaxed);
+        // Release: publishes what is above.
         if !self.asked.swap(true, Ordering::Release) {
             // Relaxed: read by sysmon alone, on which this runs; the handler takes it off after the signal.
             ASKED.fetch_add(1, Ordering::Relaxed);
@@ -572,6 +579,7 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context
                 m.in_handler.set(true);
                 m.stop();
                 m.in_handler.set(false);
+                m.slice.set(m.p.get().map(|p| (p.tick.load(Ordering::Relaxed), clock::thread_cpu())));
                 // Relaxed: sysmon may see it late, and is careful for longer.
                 STOPPED.fetch_sub(1, Ordering::Relaxed);
             }
@@ -601,7 +609,8 @@ fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
         RUNNING => {
             let Some(p) = m.p.get() else { return false };
             // Relaxed: the tick is this thread's own, the other came with `asked`.
-            if p.tick.load(Ordering::Relaxed) != m.asked_tick.load(Ordering::Relaxed) {
+            let tick = p.tick.load(Ordering::Relaxed);
+            if tick != m.asked_tick.load(Ordering::Relaxed) {
                 // It was meant for a coroutine that has let others run meanwhile.
                 return false;
             }
@@ -609,6 +618,15 @@ fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
                 m.libc_found.set(0);
                 m.lend(p);
                 sysmon::poke();
+                return false;
+            }
+            // Relaxed: came with `asked`.
+            if !m.asked_for_ready.load(Ordering::Relaxed)
+                && let Some((since, cpu)) = m.slice.get()
+                && since == tick
+                && clock::thread_cpu() - cpu < m.rt.slice_ns
+            {
+                // Other processes had the CPU meanwhile: hogs share what there is of it.
                 return false;
             }
             let in_libc = LIBC.get().is_some_and(|libc| libc.iter().any(|code_of| code_of.contains(&code.at)));

@@ -296,7 +296,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> Soon {
                 p.yield_soon.store(true, Ordering::Relaxed);
                 soon.once = true;
             } else if rt.preemptive {
-                preempt::preempt(rt, p, seen.tick);
+                preempt::preempt(rt, p, seen.tick, ready);
             }
         }
     }

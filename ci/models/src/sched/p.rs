@@ -48,6 +48,8 @@ impl P {
     }
 
     pub(crate) fn count(_: &()) {}
+
+    pub(crate) fn count_pick(&self) {}
 }
 
 real!("p_take");
