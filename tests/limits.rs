@@ -42,7 +42,9 @@ const PROGRAMS: &[Program] = &[
         wait_until("all are parked", || parked.load(SeqCst) == count);
         let each = (status_kib("VmRSS") - before) * 1024 / count as u64;
         eprintln!("{each} bytes for each parked coroutine, {} homes", runtime.homes());
-        assert!(each < 9000, "{each} bytes");
+        // Two pages of the stack and the record; unoptimised frames reach into the third here and there.
+        let most = if cfg!(debug_assertions) { 13_000 } else { 9_000 };
+        assert!(each < most, "{each} bytes");
         go_on.store(true, SeqCst);
         handles.iter().for_each(|handle| handle.coroutine().unpark());
         handles.into_iter().for_each(|handle| handle.join().unwrap());
