@@ -6,6 +6,7 @@
 #   ci/test.sh fixed       homes are not worn: each coroutine stays on its thread
 #   ci/test.sh fallbacks   as on a kernel that has none of the newer system calls
 #   ci/test.sh corosensei  the context switch of CPUs without a file in asm/
+#   ci/test.sh chaos       preempts, blocks and changes threads all the time (src/sched/chaos.rs)
 #   ci/test.sh all         all of these (also without an argument)
 #
 # All but the first leave the documentation's examples out.
@@ -25,7 +26,10 @@ mode() {
         RUSTFLAGS="${RUSTFLAGS-} --cfg gort_force_context=\"corosensei\"" \
             cargo test --lib --tests --target-dir "${CARGO_TARGET_DIR:-target}/corosensei"
         ;;
-    all) for each in default release fixed fallbacks corosensei; do mode "$each"; done ;;
+    chaos)
+        RUSTFLAGS="${RUSTFLAGS-} --cfg gort_chaos" cargo test --lib --tests --target-dir "${CARGO_TARGET_DIR:-target}/chaos"
+        ;;
+    all) for each in default release fixed fallbacks corosensei chaos; do mode "$each"; done ;;
     *)
         echo "test.sh: no such mode: $1" >&2
         exit 2

@@ -216,6 +216,8 @@ impl M {
             if let Some(to) = self.hand_over.take() {
                 preempt::hand_over(self, to);
             }
+            #[cfg(gort_chaos)]
+            super::chaos::change_m(self);
             let Some(g) = super::find::find_or_sleep(self) else { return };
             if let Some((context, thread_pointer)) = self.prepare(g) {
                 // SAFETY:
@@ -418,6 +420,10 @@ impl M {
     /// `g` goes on, perhaps on another M.
     #[inline(always)]
     pub(crate) fn leave_coroutine(&'static self, g: GRef) {
+        #[cfg(gort_chaos)]
+        if super::chaos::detours(self) {
+            return self.leave_to_g0(g);
+        }
         match super::find::find(self) {
             Some(next) => self.leave_coroutine_for(g, next),
             None => self.leave_to(g, self.prepare_g0()),

@@ -2,6 +2,8 @@
 
 mod biased;
 pub(crate) mod cancel;
+#[cfg(gort_chaos)]
+mod chaos;
 mod deadlock;
 mod find;
 mod g;

@@ -179,6 +179,10 @@ pub fn yield_now() {
 #[inline(always)]
 pub(crate) fn checkpoint() {
     if let Some(m) = M::current() {
+        #[cfg(gort_chaos)]
+        if !m.is_on_g0() {
+            super::chaos::block(m);
+        }
         // Relaxed: if it has just been taken we pin, and see, later.
         if m.run.load(Ordering::Relaxed) != preempt::RUNNING {
             drop(m.pinned());

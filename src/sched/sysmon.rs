@@ -268,6 +268,11 @@ fn sleep(how: u32, deadline: Nanos) {
 fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> Soon {
     rt.attend(now);
     let mut soon = Soon::default();
+    #[cfg(gort_chaos)]
+    {
+        soon.once = !rt.is_idle();
+        rt.ps.iter().for_each(|p| super::chaos::preempt(rt, p));
+    }
     let idle = rt.idle.ps.load(Ordering::Relaxed);
     let mut hogged = idle == 0;
     for (p, seen) in rt.ps.iter().zip(&mut memory.ps) {
