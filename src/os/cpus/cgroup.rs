@@ -133,7 +133,8 @@ impl Files {
 
 /// The CPUs that `quota` in each `period` keeps busy.
 fn cpus(quota: u64, period: u64) -> Option<usize> {
-    let cpus = quota.checked_div(period)? + u64::from(quota % period > 0);
+    // No kernel has a period of 0.
+    let cpus = if period > 0 { quota.div_ceil(period) } else { return None };
     Some(usize::try_from(cpus).unwrap_or(usize::MAX).max(1))
 }
 

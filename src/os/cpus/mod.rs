@@ -8,7 +8,8 @@
 //!
 //! - The *mask*: the CPUs that a thread may run on, as `sched_getaffinity(2)` says. The kernel has already
 //!   taken out of it what is offline and what a `cpuset` group forbids. A mask belongs to a thread, and
-//!   threads inherit it. `taskset -p` changes that of one thread, `taskset -a -p` that of all.
+//!   threads inherit it: sysmon has that of the thread that built the first runtime. `taskset -p` changes that of
+//!   one thread, `taskset -a -p` that of all.
 //! - *Quotas*: so much CPU time per period for all of a control group, the groups below it included. So it is
 //!   not the process's own group that counts but the tightest on the way to the root: an orchestrator limits
 //!   a pod and leaves the containers in it alone, or the other way round. [`cgroup`] finds and reads them.
