@@ -124,7 +124,7 @@ fn a_quota_of_version_1() {
 #[cfg_attr(miri, ignore)]
 fn the_tightest_of_all_groups_counts() {
     const NAMES: [&str; 4] = ["", "/pods.slice", "/pods.slice/pod 7", "/pods.slice/pod 7/app"];
-    for tightest in 0..NAMES.len() {
+    for (tightest, its_name) in NAMES.iter().enumerate() {
         let v2 = Root::new("0::/pods.slice/pod 7/app\n", V2);
         let v1 = Root::new("7:cpuacct,cpu:/pods.slice/pod 7/app\n", V1);
         for (level, name) in NAMES.iter().enumerate() {
@@ -132,12 +132,12 @@ fn the_tightest_of_all_groups_counts() {
             v2.max(&format!("/sys/fs/cgroup{name}"), &format!("{quota} {period}\n"));
             v1.cfs(&format!("/sys/fs/cgroup/cpu,cpuacct{name}"), quota, period);
         }
-        assert_eq!((v2.limit(), v1.limit()), (Some(3), Some(3)), "at {:?}", NAMES[tightest]);
+        assert_eq!((v2.limit(), v1.limit()), (Some(3), Some(3)), "at {its_name:?}");
         // What is above the mount point is no group, nor are neighbours and children.
         for group in ["/sys/fs", "", "/sys/fs/cgroup/other", "/sys/fs/cgroup/pods.slice/pod 7/app/below"] {
             v2.max(group, "100000 100000\n");
         }
-        assert_eq!(v2.limit(), Some(3), "at {:?}", NAMES[tightest]);
+        assert_eq!(v2.limit(), Some(3), "at {its_name:?}");
     }
     // Groups without the controller in between, and one without quota.
     let system = Root::new("0::/a/b/c/d\n", V2);
