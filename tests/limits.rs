@@ -123,6 +123,16 @@ const PROGRAMS: &[Program] = &[
             assert!(homes <= 10, "{homes} homes");
         });
     }),
+    ("one_cpu", || {
+        // SAFETY: the set is plain data of the size that is said; sched_getcpu takes nothing.
+        unsafe {
+            let mut one: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(usize::try_from(libc::sched_getcpu()).unwrap(), &mut one);
+            assert_eq!(libc::sched_setaffinity(0, size_of_val(&one), &one), 0);
+        }
+        let runtime = gort::Runtime::new().unwrap();
+        assert_eq!((runtime.procs(), runtime.run(|| go!(|| 7).join().unwrap())), (1, 7));
+    }),
     ("idle", || {
         let runtime = builder(2).build().unwrap();
         for _ in 0..100 {
@@ -271,6 +281,12 @@ const CHECKS: &[Check] = &[
         assert!((many.saturating_sub(one)) * 1024 < 5_000_000, "256 homes take {} KiB", many - one);
     }),
     ("ten_coroutines_make_at_most_ten_homes", || well("ten")),
+    ("the_default_of_procs_is_the_affinity_mask", || {
+        let ended = run_with("one_cpu", |command| {
+            command.env_remove("GORT_PROCS");
+        });
+        ended.is_well();
+    }),
     ("an_idle_runtime_uses_no_cpu", || well("idle")),
     ("a_thousand_runtimes_leave_nothing", || well("many_runtimes")),
     ("out_of_address_space", || well("address_space")),

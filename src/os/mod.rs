@@ -1,6 +1,7 @@
 //! The only code that calls libc: one safe wrapper for each thing we ask of the kernel.
 
 pub(crate) mod clock;
+pub(crate) mod cpus;
 pub(crate) mod debug;
 pub(crate) mod elf;
 pub(crate) mod epoll;

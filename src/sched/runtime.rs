@@ -661,8 +661,9 @@ pub struct RuntimeBuilder {
 }
 
 impl RuntimeBuilder {
-    /// How many coroutines run at a time. Default: `GORT_PROCS` from the environment, else what
-    /// the process may use of the machine ([`std::thread::available_parallelism`]).
+    /// How many coroutines run at a time. Default: `GORT_PROCS` from the environment, else how many
+    /// CPUs the calling thread may run on (its affinity mask), or fewer if the CPU quota of a control group that the
+    /// process is in allows less. A part of a CPU counts as a whole one.
     ///
     /// A coroutine that computes without calling the runtime, or blocks its thread, counts as one that
     /// runs: so many of those stop the runtime.
@@ -818,7 +819,7 @@ impl RuntimeBuilder {
                     .ok()
                     .filter(|&procs| procs > 0)
                     .ok_or_else(|| invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up")))?,
-                Err(_) => thread::available_parallelism().map_or(1, usize::from),
+                Err(_) => os::cpus::usable(),
             },
         };
         if procs == 0 || self.homes == 0 || self.threads == 0 {
