@@ -233,11 +233,9 @@ impl M {
             let run = self.run.load(Ordering::Relaxed);
             match run & STATE {
                 RUNNING => return,
-                LENT => {
-                    // Relaxed: if it succeeds nobody has touched the P.
-                    if self.run.compare_exchange(run, RUNNING, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                        return;
-                    }
+                // Relaxed: if it succeeds nobody has touched the P.
+                LENT if self.run.compare_exchange(run, RUNNING, Ordering::Relaxed, Ordering::Relaxed).is_ok() => {
+                    return;
                 }
                 TAKEN => {
                     if let Some(p) = self.rt.take_idle_p() {
