@@ -15,6 +15,7 @@ mod stack;
 pub mod time;
 
 pub use macros::__private;
+pub use os::cpus::CpuSet;
 pub use sched::{
     Builder, Coroutine, Id, JoinError, JoinHandle, Runtime, RuntimeBuilder, Scope, ScopedJoinHandle, blocking, current,
     park, park_timeout, run, scope, shield, spawn, spawn_local, try_current, yield_now,

@@ -4,6 +4,7 @@
 //! assembly ([`context::current_m`]); a home keeps the same word for whoever wears it. There is
 //! no other thread-local in the runtime.
 
+use super::affinity::Place;
 use super::g::{G, GRef, HomeClaim};
 use super::home::Home;
 use super::p::HeldP;
@@ -84,6 +85,7 @@ pub(crate) struct M {
     /// It was called to take over a P; written like `given`.
     pub(crate) is_sent_by_sysmon: Cell<bool>,
     pub(crate) random: Cell<u64>,
+    pub(crate) place: Place,
 }
 
 // SAFETY: the cells are the M's own, but for
@@ -132,6 +134,7 @@ impl M {
             patience: Cell::new(0),
             is_sent_by_sysmon: Cell::new(false),
             random: Cell::new(0),
+            place: Place::new(),
         }
     }
 
@@ -185,6 +188,7 @@ impl M {
         let _stack = AltStack::new();
         rt.mask.without(libc::SIGURG).install();
         let mut m = M::new(rt);
+        m.take_place();
         if rt.homes.worn {
             // SAFETY: homes are worn only where the thread pointer can be read.
             m.native = unsafe { context::thread_pointer() };
@@ -219,6 +223,7 @@ impl M {
             #[cfg(gort_chaos)]
             super::chaos::change_m(self);
             let Some(g) = super::find::find_or_sleep(self) else { return };
+            self.follow_p();
             if let Some((context, thread_pointer)) = self.prepare(g) {
                 // SAFETY:
                 // - g0's context is this M's own and this is g0;

@@ -1,5 +1,6 @@
 //! The scheduler: coroutines (G), threads (M) and the right to run (P). See `README.md` here.
 
+mod affinity;
 mod biased;
 pub(crate) mod cancel;
 #[cfg(gort_chaos)]

@@ -206,6 +206,7 @@ impl M {
         // Relaxed: our own, but for sysmon's LENT to TAKEN, and either of the two is not RUNNING.
         if self.run.load(Ordering::Relaxed) != RUNNING {
             self.regain();
+            self.follow_p();
         }
     }
 
@@ -577,6 +578,7 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context
                 m.in_handler.set(true);
                 m.stop();
                 m.in_handler.set(false);
+                m.follow_p();
                 m.slice.set(m.p.get().map(|p| (p.tick.load(Ordering::Relaxed), clock::thread_cpu())));
                 // Relaxed: sysmon may see it late, and is careful for longer.
                 STOPPED.fetch_sub(1, Ordering::Relaxed);

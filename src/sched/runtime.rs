@@ -1,5 +1,6 @@
 //! A runtime: its Ps, queues, homes and stacks, from start to end.
 
+use super::affinity::Affinity;
 use super::g::{self, GRef};
 use super::home::Homes;
 use super::idle::Idle;
@@ -10,6 +11,7 @@ use super::preempt::{self, Pin};
 use super::spawn::Builder;
 use super::{cancel, deadlock, probe, sysmon};
 use crate::os::clock::{self, Nanos};
+use crate::os::cpus::CpuSet;
 use crate::os::signal::SignalMask;
 use crate::os::{self, debug};
 use crate::poll::Poller;
@@ -53,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) preemptive: bool,
     /// The signals that are blocked on its threads: those that were where it was built.
     pub(crate) mask: SignalMask,
+    /// The CPUs that its threads run on, if not those of the thread where it was built.
+    pub(crate) affinity: Option<Affinity>,
     pub(crate) spawned_outside: AtomicU64,
     /// No more spawns: the runtime is being dropped.
     closing: AtomicBool,
@@ -363,6 +367,8 @@ impl Runtime {
             time_slice: Duration::from_millis(10),
             threads: THREADS,
             preemption: true,
+            cpus: None,
+            pin_cpus: false,
             name: None,
         }
     }
@@ -657,6 +663,8 @@ pub struct RuntimeBuilder {
     time_slice: Duration,
     threads: usize,
     preemption: bool,
+    cpus: Option<CpuSet>,
+    pin_cpus: bool,
     name: Option<String>,
 }
 
@@ -666,7 +674,7 @@ impl RuntimeBuilder {
     /// process is in allows less. A part of a CPU counts as a whole one.
     ///
     /// A coroutine that computes without calling the runtime, or blocks its thread, counts as one that
-    /// runs: so many of those stop the runtime.
+    /// runs until it is [preempted](Self::preemption).
     ///
     /// # Examples
     /// ```
@@ -767,6 +775,40 @@ impl RuntimeBuilder {
         self
     }
 
+    /// The CPUs that its coroutines run on; default: those of the thread that builds it.
+    ///
+    /// As many as that is also the default of [`procs`](Self::procs), unless a control group's quota or `GORT_PROCS`
+    /// says less. CPUs that are not there are passed over.
+    ///
+    /// # Examples
+    /// ```
+    /// let first = gort::CpuSet::of_thread()?.iter().take(1).collect::<gort::CpuSet>();
+    /// let rt = gort::Runtime::builder().cpus(first.clone()).build()?;
+    /// assert_eq!(rt.procs(), 1);
+    /// assert_eq!(rt.run(|| gort::CpuSet::of_thread())?, first);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn cpus(mut self, set: CpuSet) -> RuntimeBuilder {
+        self.cpus = Some(set);
+        self
+    }
+
+    /// Whether each P keeps to one CPU of its own; default no: the kernel places the threads.
+    ///
+    /// The Ps take the [CPUs](Self::cpus) in turn. It keeps caches warm where nothing else runs on the machine; where
+    /// something does, a coroutine waits for its CPU while another one idles.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().pin_cpus(true).build()?;
+    /// assert_eq!(rt.run(|| gort::CpuSet::of_thread())?.len(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn pin_cpus(mut self, on: bool) -> RuntimeBuilder {
+        self.pin_cpus = on;
+        self
+    }
+
     /// Its name, for reports and thread names; default "gort".
     ///
     /// The threads that run coroutines have `-m` behind it. What a coroutine sees as its thread is its
@@ -810,6 +852,7 @@ impl RuntimeBuilder {
     /// Does not park. It starts a thread or two, which takes a moment.
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
+        let affinity = Affinity::new(self.cpus, self.pin_cpus)?;
         let procs = match self.procs {
             Some(procs) => procs,
             None => match std::env::var("GORT_PROCS") {
@@ -819,7 +862,7 @@ impl RuntimeBuilder {
                     .ok()
                     .filter(|&procs| procs > 0)
                     .ok_or_else(|| invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up")))?,
-                Err(_) => os::cpus::usable(),
+                Err(_) => os::cpus::usable().min(affinity.as_ref().map_or(usize::MAX, Affinity::cpus)),
             },
         };
         if procs == 0 || self.homes == 0 || self.threads == 0 {
@@ -862,6 +905,7 @@ impl RuntimeBuilder {
             waiting: preempt::Queue::default(),
             preemptive,
             mask: SignalMask::of_thread(),
+            affinity,
             spawned_outside: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

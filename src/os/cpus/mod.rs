@@ -40,14 +40,12 @@
 //! Tested in `tests.rs` here: over made-up trees of files, and against the kernel for the mask.
 
 mod cgroup;
-#[cfg_attr(not(test), expect(dead_code, reason = "the runtime's builder is to take a set"))]
-#[expect(unreachable_pub, reason = "CpuSet becomes public with that")]
 mod set;
 #[cfg(test)]
 mod tests;
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "the runtime's builder is to take a set"))]
-pub(crate) use set::{CpuSet, set_affinity};
+pub use set::CpuSet;
+pub(crate) use set::{confine, set_affinity};
 
 use std::io;
 use std::path::Path;

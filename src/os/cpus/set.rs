@@ -15,7 +15,7 @@ const MASK_CPUS: usize = MASK_WORDS * BITS;
 /// and ranges with commas between them. The CPUs need not be there.
 ///
 /// # Examples
-/// ```ignore
+/// ```
 /// use gort::CpuSet;
 ///
 /// let set: CpuSet = "0-3,8".parse()?;
@@ -39,7 +39,7 @@ impl CpuSet {
     /// In a coroutine that is the thread which runs it just now.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
     /// let all = gort::CpuSet::of_thread()?;
     /// assert!(!all.is_empty());
     /// # Ok::<(), std::io::Error>(())
@@ -63,7 +63,7 @@ impl CpuSet {
     /// Whether `cpu` is in it.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
     /// let set = gort::CpuSet::from_iter([1, 3]);
     /// assert!(set.contains(3) && !set.contains(2));
     /// ```
@@ -75,7 +75,7 @@ impl CpuSet {
     /// How many CPUs it has.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
     /// assert_eq!(gort::CpuSet::from_iter([1, 3, 3]).len(), 2);
     /// ```
     pub fn len(&self) -> usize {
@@ -86,7 +86,7 @@ impl CpuSet {
     /// Whether it has none.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
     /// assert!(gort::CpuSet::default().is_empty());
     /// ```
     pub fn is_empty(&self) -> bool {
@@ -96,7 +96,7 @@ impl CpuSet {
     /// Its CPUs, ascending.
     ///
     /// # Examples
-    /// ```ignore
+    /// ```
     /// let set: gort::CpuSet = "4,0-1".parse()?;
     /// assert_eq!(set.iter().collect::<Vec<_>>(), [0, 1, 4]);
     /// # Ok::<(), std::io::Error>(())
@@ -198,14 +198,7 @@ pub(crate) fn set_affinity(set: &CpuSet) -> io::Result<()> {
     if set.is_empty() {
         return Err(invalid("gort: the set of CPUs is empty; a thread needs at least one to run on".into()));
     }
-    let mut mask = [0_usize; MASK_WORDS];
-    for cpu in set.iter().take_while(|&cpu| cpu < MASK_CPUS) {
-        mask[cpu / BITS] |= 1 << (cpu % BITS);
-    }
-    // SAFETY: the kernel reads at most as many bytes as `mask` has, and of those only as many as its own masks
-    // have. 0 stands for the calling thread.
-    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&mask), mask.as_ptr().cast()) };
-    if result == 0 {
+    if confine(set) {
         return Ok(());
     }
     let error = io::Error::last_os_error();
@@ -215,6 +208,17 @@ pub(crate) fn set_affinity(set: &CpuSet) -> io::Result<()> {
         )),
         _ => explain(&format!("have a thread run on CPUs {set} only"), error),
     })
+}
+
+/// As [`set_affinity`]; false, with `errno`, if it cannot be. Async-signal-safe.
+pub(crate) fn confine(set: &CpuSet) -> bool {
+    let mut mask = [0_usize; MASK_WORDS];
+    for cpu in set.iter().take_while(|&cpu| cpu < MASK_CPUS) {
+        mask[cpu / BITS] |= 1 << (cpu % BITS);
+    }
+    // SAFETY: the kernel reads at most as many bytes as `mask` has, and of those only as many as its own masks
+    // have. 0 stands for the calling thread.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&mask), mask.as_ptr().cast()) == 0 }
 }
 
 #[cold]
