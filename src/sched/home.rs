@@ -84,7 +84,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 
 /// Threads that are started ahead of the demand at most, for each one that is demanded.
@@ -299,6 +299,15 @@ fn ask(home: &Home) -> bool {
 }
 
 impl Homes {
+    /// Whether fresh coroutines wait for sysmon to queue them again; also if that cannot be seen just now.
+    pub(crate) fn has_homeless(&self) -> bool {
+        match self.homeless.try_lock() {
+            Ok(homeless) => !homeless.is_empty(),
+            Err(TryLockError::Poisoned(homeless)) => !homeless.into_inner().is_empty(),
+            Err(TryLockError::WouldBlock) => true,
+        }
+    }
+
     pub(crate) fn new(worn: bool, limit: usize, procs: usize) -> Homes {
         let slots = if worn { limit } else { 0 };
         Homes {

@@ -125,30 +125,43 @@ impl Queue {
         self.length.store(self.len() + 1, Ordering::Relaxed);
     }
 
-    /// Takes the one that waits longest if `condition` holds for it.
-    fn pop_if(&self, condition: impl FnOnce(&M) -> bool) -> Option<&'static M> {
+    /// Takes the one that waits longest of those for which `condition` holds, of the first `most`.
+    fn pop_if(&self, most: usize, condition: impl Fn(&M) -> bool) -> Option<&'static M> {
         if self.is_empty() {
             return None;
         }
         let mut ends = self.lock();
-        let first = ends.first.filter(|first| condition(first))?;
-        ends.first = first.next_waiting.take();
-        if ends.first.is_none() {
-            ends.last = None;
+        let mut before: Option<&'static M> = None;
+        let mut here = ends.first;
+        for _ in 0..most {
+            let m = here?;
+            let next = m.next_waiting.get();
+            if condition(m) {
+                m.next_waiting.set(None);
+                match before {
+                    Some(before) => before.next_waiting.set(next),
+                    None => ends.first = next,
+                }
+                if next.is_none() {
+                    ends.last = before;
+                }
+                // Relaxed: as above.
+                self.length.store(self.len() - 1, Ordering::Relaxed);
+                return Some(m);
+            }
+            (before, here) = (here, next);
         }
-        // Relaxed: as above.
-        self.length.store(self.len() - 1, Ordering::Relaxed);
-        Some(first)
+        None
     }
 
     /// Takes the one that waits longest.
     pub(crate) fn pop(&self) -> Option<&'static M> {
-        self.pop_if(|_| true)
+        self.pop_if(1, |_| true)
     }
 
     /// Takes the one that waits longest if it has waited since before `then`.
     pub(crate) fn pop_older(&self, then: Nanos) -> Option<&'static M> {
-        self.pop_if(|first| first.waits_since.get() < then)
+        self.pop_if(1, |m| m.waits_since.get() < then)
     }
 }
 
@@ -481,7 +494,8 @@ impl Shared {
         // With N waiting for P places everybody's turn comes after N / P slices.
         let turns = (self.waiting.len() / self.ps.len()) as Nanos + 2;
         let late = now.saturating_sub(turns * self.slice_ns);
-        if let Some(m) = self.waiting.pop_if(|first| first.in_handler.get() && first.waits_since.get() < late) {
+        // Not who waits in a call of ours: it needs the P. Those behind it may hold what all others wait for.
+        if let Some(m) = self.waiting.pop_if(usize::MAX, |m| m.in_handler.get() && m.waits_since.get() < late) {
             m.asked_at.set(now);
             m.patience.set(self.slice_ns);
             m.resume(None);

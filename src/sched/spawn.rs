@@ -116,7 +116,9 @@ where
     }
 }
 
-/// Runs the coroutine's closure and sees its outcome off to whoever wants it.
+/// Runs the coroutine's closure and sees its outcome off to whoever wants it. Ends in a section that keeps the P:
+/// once the coroutine is counted as ended its runtime may end, and nobody would let a thread that is suspended
+/// then go on.
 pub(crate) fn complete(g: GRef) {
     // Relaxed: a request that comes later is seen at the first park.
     if g.cancel.load(Ordering::Relaxed) {
@@ -148,7 +150,7 @@ pub(crate) fn complete(g: GRef) {
     // Release: nobody reads the record's fields for a report after this.
     g.alive.store(false, Ordering::Release);
     let m = M::current().expect("coroutines run on Ms");
-    let _pin = m.pinned();
+    m.pin();
     super::p::P::count(&m.p().ended);
     m.rt.one_ended();
 }

@@ -192,6 +192,8 @@ fn main() {
                 if preempt::is_calm() {
                     memory.entry(key).or_insert_with(|| Memory::new(rt.0));
                     busy |= house(rt.0);
+                } else {
+                    busy |= rt.0.homes.has_homeless();
                 }
                 busy |= !rt.0.is_idle();
                 let Some(memory) = memory.get_mut(&key) else { continue };

@@ -78,6 +78,8 @@ impl M {
         self.p.set(Some(p));
     }
 
+    pub(crate) fn pin(&self) {}
+
     pub(crate) fn pinned(&self) -> Pin {
         Pin
     }
