@@ -230,7 +230,7 @@ fn those_who_yield_get_equal_turns() {
         handles.into_iter().for_each(|handle| handle.join().unwrap());
         eprintln!("{} to {}", least(), most());
         // With two Ps it depends on the kernel which of them gets how much.
-        assert!(procs > 1 || most() - least() <= most() / 10, "{counts:?}");
+        assert!(procs > 1 || common::CHAOS || most() - least() <= most() / 10, "{counts:?}");
     }
 }
 

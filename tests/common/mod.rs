@@ -17,7 +17,10 @@ pub mod workload;
 
 /// How long a condition may take to come true before a test fails. Generous: the machine may be
 /// busy with other things, and only a failing test waits that long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(if CHAOS { 300 } else { 60 });
+
+/// The runtime is out to disturb (`ci/test.sh chaos`): no shares, delays or sizes are what they are otherwise.
+pub const CHAOS: bool = cfg!(gort_chaos);
 
 /// How many Ps the tests run with; the machine may have fewer CPUs.
 pub const PROCS: [usize; 3] = [1, 2, 8];
