@@ -10,7 +10,9 @@
 
 use gort::{Runtime, RuntimeBuilder};
 use std::collections::VecDeque;
+use std::io::Write;
 use std::sync::Mutex;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub mod workload;
@@ -31,6 +33,67 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
         assert!(start.elapsed() < PATIENCE, "this never came true: {what}");
         gort::time::sleep(Duration::from_micros(100));
     }
+}
+
+/// Aborts the process when a test takes too long: where a coroutine that hogs or blocks its thread is
+/// never made to let others run, the test has no other way to fail. Ends when it is dropped.
+#[must_use]
+#[derive(Debug)]
+pub struct Watchdog(#[expect(dead_code, reason = "its drop is the message")] mpsc::Sender<()>);
+
+/// Watches over what follows for `limit`; `what` is what the message says has hung.
+pub fn watchdog(limit: Duration, what: impl Into<String>) -> Watchdog {
+    let what = what.into();
+    // Made beforehand: who hangs may hold a lock of the allocator.
+    let message = format!("\nhangs, after {limit:?}: {what}\n");
+    let (alive, ended) = mpsc::channel();
+    let watch = move || {
+        if ended.recv_timeout(limit) != Err(mpsc::RecvTimeoutError::Timeout) {
+            return;
+        }
+        // Not `eprintln!`, which libtest collects, and forgets when the process aborts.
+        std::io::stderr().write_all(message.as_bytes()).unwrap();
+        // The rest allocates. If it hangs as well SIGALRM ends the process.
+        // SAFETY: no memory.
+        unsafe { libc::alarm(5) };
+        for task in std::fs::read_dir("/proc/self/task").unwrap() {
+            let read = |file| std::fs::read_to_string(task.as_ref().unwrap().path().join(file)).unwrap_or_default();
+            let state = read("status").lines().find_map(|line| line.strip_prefix("State:").map(String::from));
+            let line = format!("{} {:?} in system call {}", read("comm").trim(), state, read("syscall"));
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
+        }
+        std::process::abort();
+    };
+    std::thread::Builder::new().name("watchdog".into()).spawn(watch).unwrap();
+    Watchdog(alive)
+}
+
+/// Whether this process was started to run this one test alone. If not, starts one and checks that the test
+/// passes there. What that process has written is printed.
+pub fn is_child(test: &str) -> bool {
+    const VARIABLE: &str = "GORT_TEST_ALONE";
+    if std::env::var_os(VARIABLE).is_some() {
+        return true;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(VARIABLE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
+    eprintln!("{text}");
+    false
+}
+
+/// Whether homes are fixed, for which a test that cannot hold there gives the reason `why`. (A coroutine then
+/// stays on its thread, and waits for every hog of that thread.)
+pub fn cannot_hold(why: &str) -> bool {
+    let fixed = !builder(1).build().unwrap().coroutines_move();
+    if fixed {
+        eprintln!("skipped, since homes are fixed: {why}");
+    }
+    fixed
 }
 
 /// Runs `f` with a runtime of each number of Ps.
