@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Meant, Watchdog, builder, cannot_hold, compute, is_child, panic_meant, wait_until, watchdog};
+use common::{Hogs, Meant, Watchdog, builder, cannot_hold, compute, is_child, panic_meant, wait_until, watchdog};
 use gort::channel::bounded;
 use gort::{Runtime, go, go_local};
 use std::cell::{Cell, RefCell};
@@ -59,47 +59,6 @@ impl Hog {
                 black_box(map);
             }
         }
-    }
-}
-
-/// Coroutines that go on, without a call into the runtime, until they are told to stop.
-struct Hogs {
-    stop: Arc<AtomicBool>,
-    handles: Vec<gort::JoinHandle<u64>>,
-}
-
-impl Hogs {
-    /// Starts `number` of them, each of which does `step(i)` for i from 0 up.
-    fn start<F>(runtime: &Runtime, number: usize, step: impl Fn(usize) -> F) -> Hogs
-    where
-        F: FnMut(u64) + Send + 'static,
-    {
-        let stop = Arc::new(AtomicBool::new(false));
-        let hog = |mut step: F, stop: Arc<AtomicBool>| {
-            move || {
-                let mut done = 0;
-                while !stop.load(Relaxed) {
-                    step(done);
-                    done += 1;
-                }
-                done
-            }
-        };
-        let handles = (0..number).map(|me| runtime.spawn(hog(step(me), stop.clone()))).collect();
-        Hogs { stop, handles }
-    }
-
-    /// Ends them; how many steps each has done.
-    fn stop(mut self) -> Vec<u64> {
-        self.stop.store(true, Relaxed);
-        self.handles.drain(..).map(|handle| handle.join().unwrap()).collect()
-    }
-}
-
-impl Drop for Hogs {
-    /// After a failure: a runtime cannot end before them.
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
     }
 }
 

@@ -8,11 +8,11 @@
     reason = "private to the tests; each program uses a part"
 )]
 
-use gort::{Runtime, RuntimeBuilder};
+use gort::{JoinHandle, Runtime, RuntimeBuilder};
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::Mutex;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 pub mod workload;
@@ -94,6 +94,48 @@ pub fn cannot_hold(why: &str) -> bool {
         eprintln!("skipped, since homes are fixed: {why}");
     }
     fixed
+}
+
+/// Coroutines that go on, without a call into the runtime, until they are told to stop.
+#[derive(Debug)]
+pub struct Hogs {
+    stop: Arc<AtomicBool>,
+    handles: Vec<JoinHandle<u64>>,
+}
+
+impl Hogs {
+    /// Starts `number` of them, each of which does `step(i)` for i from 0 up.
+    pub fn start<F>(runtime: &Runtime, number: usize, step: impl Fn(usize) -> F) -> Hogs
+    where
+        F: FnMut(u64) + Send + 'static,
+    {
+        let stop = Arc::new(AtomicBool::new(false));
+        let hog = |mut step: F, stop: Arc<AtomicBool>| {
+            move || {
+                let mut done = 0;
+                while !stop.load(Relaxed) {
+                    step(done);
+                    done += 1;
+                }
+                done
+            }
+        };
+        let handles = (0..number).map(|me| runtime.spawn(hog(step(me), stop.clone()))).collect();
+        Hogs { stop, handles }
+    }
+
+    /// Ends them; how many steps each has done.
+    pub fn stop(mut self) -> Vec<u64> {
+        self.stop.store(true, Relaxed);
+        self.handles.drain(..).map(|handle| handle.join().unwrap()).collect()
+    }
+}
+
+impl Drop for Hogs {
+    /// After a failure: a runtime cannot end before them.
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+    }
 }
 
 /// Runs `f` with a runtime of each number of Ps.
