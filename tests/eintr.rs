@@ -113,7 +113,7 @@ fn targets() -> Vec<(i32, bool)> {
     let (me, main) = (common::gettid(), std::process::id() as i32);
     let target = |entry: io::Result<fs::DirEntry>| {
         let path = entry.ok()?.path();
-        let thread = path.file_name()?.to_str()?.parse().ok()?;
+        let thread: i32 = path.file_name()?.to_str()?.parse().ok()?;
         let name = fs::read_to_string(path.join("comm")).ok()?;
         let rests = ["gort-home", "gort-sysmon", "watchdog"].contains(&name.trim()) || thread == main;
         if rests {
