@@ -1,15 +1,15 @@
 //! A storm of signals changes nothing: no call is cut short by preemption.
 //!
 //! Each test runs in plain threads and in coroutines beside hogs, so that the runtime's own signals come as
-//! well. Meanwhile a thread sends SIGURG, as preemption does, ten thousand times a second to the threads of the
-//! process. How many were sent and taken is printed.
+//! well. Meanwhile a thread sends SIGURG, as preemption does, to the threads of the process, ten thousand times a second
+//! to those that run coroutines. How many were sent and taken is printed.
 //!
 //! `SA_RESTART` makes the kernel repeat a call that was interrupted. signal(7) lists those that it does not
 //! repeat; what that means here is in [`what_the_kernel_does_not_repeat`].
 
 mod common;
 
-use common::{Hogs, PATIENCE, builder, watchdog};
+use common::{Hogs, PATIENCE, Watchdog, builder, watchdog};
 use gort::channel::{RecvTimeoutError, SendTimeoutError, bounded};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::cell::Cell;
@@ -20,12 +20,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, Once, RwLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, RwLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Signals a second, for all threads together.
-const RATE: u64 = 10_000;
+/// Signals a second, about half of them for threads that run coroutines.
+const RATE: u64 = 20_000;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -39,11 +39,11 @@ extern "C" fn count(_: libc::c_int) {
     TAKEN.fetch_add(1, Relaxed);
 }
 
-/// Runs `f` with the storm, and nothing else of this program meanwhile.
-fn in_a_storm<T>(name: &str, f: impl FnOnce() -> T) -> T {
+/// Sees to it that no other test of this program runs until the value is dropped.
+fn alone(name: &str) -> (MutexGuard<'static, ()>, Watchdog) {
     static ALONE: Mutex<()> = Mutex::new(());
     static INSTALLED: Once = Once::new();
-    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    let alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     INSTALLED.call_once(|| {
         // Before the first runtime, which then hands on to it what it has not sent itself.
         // SAFETY: all zero bits are an empty mask and no flags; the handler counts.
@@ -54,7 +54,12 @@ fn in_a_storm<T>(name: &str, f: impl FnOnce() -> T) -> T {
         }
         drop(builder(1).build().unwrap());
     });
-    let _watchdog = watchdog(PATIENCE, name);
+    (alone, watchdog(PATIENCE, name))
+}
+
+/// Runs `f` with the storm, and nothing else meanwhile.
+fn in_a_storm<T>(name: &str, f: impl FnOnce() -> T) -> T {
+    let _alone = alone(name);
     let (stop, taken, begin) = (AtomicBool::new(false), TAKEN.load(Relaxed), Instant::now());
     let stops = StopsAtDrop(&stop);
     let (value, (sent, sent_to_ms)) = thread::scope(|threads| {
@@ -536,4 +541,34 @@ fn what_the_kernel_does_not_repeat() {
         // A connection that is waited for with a time limit is std's own `poll`, which it repeats (see
         // `connecting_that_waits_for_the_network`).
     });
+}
+
+#[test]
+fn who_announces_a_call_is_left_alone() {
+    // Goal: the runtime itself sends no signal to a coroutine that is in `blocking`, so there not even the calls
+    // above are interrupted. Here without a storm, and beside hogs.
+    const TIMES: usize = 20;
+    // One that is on its way while the call begins.
+    const MOST: usize = 1;
+    let _alone = alone("announced calls");
+    let runtime = builder(2).build().unwrap();
+    let hogs = if runtime.coroutines_move() { 3 } else { 0 };
+    let hogs = Hogs::start(&runtime, hogs, |_| |i| _ = std::hint::black_box(i));
+    let (from, _to) = UnixStream::pair().unwrap();
+    let from = Arc::new(from);
+    let waits = || {
+        let from = from.clone();
+        move || {
+            let is_interrupted = |_: &usize| {
+                let mut set = libc::pollfd { fd: from.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+                // SAFETY: one valid entry.
+                gort::blocking(|| outcome(unsafe { libc::poll(&mut set, 1, 25) })).is_err()
+            };
+            (0..TIMES).filter(is_interrupted).count()
+        }
+    };
+    let waiting: Vec<_> = (0..4).map(|_| runtime.spawn(waits())).collect();
+    let interrupted: usize = waiting.into_iter().map(|handle| handle.join().unwrap()).sum();
+    hogs.stop();
+    assert!(interrupted <= MOST, "{interrupted} of {} calls were interrupted", 4 * TIMES);
 }
