@@ -329,7 +329,7 @@ fn threads_end_with_their_runtimes() {
                 [hog, blocks, announces, yields]
             })
             .collect();
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             // While they are at it. What they wait for in the kernel ends, and then they are cancelled.
             drop(work);
         } else {
