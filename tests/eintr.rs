@@ -92,20 +92,20 @@ impl Drop for StopsAtDrop<'_> {
 /// Sends signals at [`RATE`] until `stop`; how many, and how many of them to threads that run coroutines.
 fn send_signals(stop: &AtomicBool) -> (u64, u64) {
     let begin = Instant::now();
-    let (mut sent, mut sent_to_ms) = (0, 0);
+    let (mut due, mut sent, mut sent_to_ms) = (0, 0, 0);
     while !stop.load(Relaxed) {
         // Threads come and go.
         let targets = targets();
         for _ in 0..10 {
-            let due = (begin.elapsed().as_secs_f64() * RATE as f64) as u64;
+            let before = std::mem::replace(&mut due, (begin.elapsed().as_secs_f64() * RATE as f64) as u64);
             // Not all at once after a time without CPU.
-            let now = (due - sent).min(1000) as usize;
+            let now = (due - before).min(1000) as usize;
             for &(thread, is_m) in targets.iter().cycle().skip(sent as usize % targets.len().max(1)).take(now) {
                 // SAFETY: a system call without pointers. The thread may have ended.
                 unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGURG) };
+                sent += 1;
                 sent_to_ms += u64::from(is_m);
             }
-            sent = due;
             thread::sleep(MS);
         }
     }
