@@ -514,7 +514,11 @@ pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32, for_ready: bool) {
     }
     let holder = p.holder();
     rt.for_each_m(|m| {
-        if ptr::eq(m, holder) {
+        if ptr::eq(m, holder)
+            && m.run.load(Ordering::Relaxed) == RUNNING
+            && !m.announced.load(Ordering::Relaxed)
+            && p.tick.load(Ordering::Relaxed) == tick
+        {
             m.ask(tick, for_ready);
         }
     });

@@ -195,7 +195,7 @@ fn main() {
                 } else {
                     busy |= rt.0.homes.has_homeless();
                 }
-                busy |= !rt.0.is_idle();
+                busy |= !rt.0.is_idle() || rt.0.has_work();
                 let Some(memory) = memory.get_mut(&key) else { continue };
                 let theirs = look(rt.0, memory, now);
                 soon = Soon { watch: soon.watch | theirs.watch, once: soon.once | theirs.once };
@@ -252,7 +252,7 @@ fn sleep(how: u32, deadline: Nanos) {
     SLEEP.store(how, Ordering::Relaxed);
     if how == DEEP {
         asymmetric::heavy(); // pairs with the light fence in `wake`
-        if try_runtimes().is_none_or(|runtimes| runtimes.iter().any(|rt| !rt.0.is_idle())) {
+        if try_runtimes().is_none_or(|runtimes| runtimes.iter().any(|rt| !rt.0.is_idle() || rt.0.has_work())) {
             SLEEP.store(AWAKE, Ordering::Relaxed);
             return;
         }
@@ -321,12 +321,13 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> Soon {
         memory.polls = polls;
         memory.polled = now;
     }
+    if idle > 0 && rt.has_work() {
+        // Where all Ps were lent and no M is idle nobody else starts one; else nobody should need
+        // this, but work that waits beside an idle P must not depend on it.
+        rt.wake_one();
+    }
     if rt.is_idle() {
         return soon;
-    }
-    if idle > 0 && rt.has_work() {
-        // Nobody should need this; but work that waits beside an idle P must not depend on it.
-        rt.wake_one();
     }
     let unattended = !rt.idle.has_poller();
     let late = rt.ps.iter().any(|p| p.timers.next().saturating_add(LATE_NS) < now);

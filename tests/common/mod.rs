@@ -8,9 +8,11 @@
     reason = "private to the tests; each program uses a part"
 )]
 
-use gort::{Runtime, RuntimeBuilder};
+use gort::{JoinHandle, Runtime, RuntimeBuilder};
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 pub mod workload;
@@ -33,6 +35,109 @@ pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "this never came true: {what}");
         gort::time::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Aborts the process when a test takes too long: where a coroutine that hogs or blocks its thread is
+/// never made to let others run, the test has no other way to fail. Ends when it is dropped.
+#[must_use]
+#[derive(Debug)]
+pub struct Watchdog(#[expect(dead_code, reason = "its drop is the message")] mpsc::Sender<()>);
+
+/// Watches over what follows for `limit`; `what` is what the message says has hung.
+pub fn watchdog(limit: Duration, what: impl Into<String>) -> Watchdog {
+    let what = what.into();
+    // Made beforehand: who hangs may hold a lock of the allocator.
+    let message = format!("\nhangs, after {limit:?}: {what}\n");
+    let (alive, ended) = mpsc::channel();
+    let watch = move || {
+        if ended.recv_timeout(limit) != Err(mpsc::RecvTimeoutError::Timeout) {
+            return;
+        }
+        // Not `eprintln!`, which libtest collects, and forgets when the process aborts.
+        std::io::stderr().write_all(message.as_bytes()).unwrap();
+        // The rest allocates. If it hangs as well SIGALRM ends the process.
+        // SAFETY: no memory.
+        unsafe { libc::alarm(5) };
+        for task in std::fs::read_dir("/proc/self/task").unwrap() {
+            let read = |file| std::fs::read_to_string(task.as_ref().unwrap().path().join(file)).unwrap_or_default();
+            let state = read("status").lines().find_map(|line| line.strip_prefix("State:").map(String::from));
+            let line = format!("{} {:?} in system call {}", read("comm").trim(), state, read("syscall"));
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
+        }
+        std::process::abort();
+    };
+    std::thread::Builder::new().name("watchdog".into()).spawn(watch).unwrap();
+    Watchdog(alive)
+}
+
+/// Whether this process was started to run this one test alone. If not, starts one and checks that the test
+/// passes there. What that process has written is printed.
+pub fn is_child(test: &str) -> bool {
+    const VARIABLE: &str = "GORT_TEST_ALONE";
+    if std::env::var_os(VARIABLE).is_some() {
+        return true;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(VARIABLE, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
+    eprintln!("{text}");
+    false
+}
+
+/// Whether homes are fixed, for which a test that cannot hold there gives the reason `why`. (A coroutine then
+/// stays on its thread, and waits for every hog of that thread.)
+pub fn cannot_hold(why: &str) -> bool {
+    let fixed = !builder(1).build().unwrap().coroutines_move();
+    if fixed {
+        eprintln!("skipped, since homes are fixed: {why}");
+    }
+    fixed
+}
+
+/// Coroutines that go on, without a call into the runtime, until they are told to stop.
+#[derive(Debug)]
+pub struct Hogs {
+    stop: Arc<AtomicBool>,
+    handles: Vec<JoinHandle<u64>>,
+}
+
+impl Hogs {
+    /// Starts `number` of them, each of which does `step(i)` for i from 0 up.
+    pub fn start<F>(runtime: &Runtime, number: usize, step: impl Fn(usize) -> F) -> Hogs
+    where
+        F: FnMut(u64) + Send + 'static,
+    {
+        let stop = Arc::new(AtomicBool::new(false));
+        let hog = |mut step: F, stop: Arc<AtomicBool>| {
+            move || {
+                let mut done = 0;
+                while !stop.load(Relaxed) {
+                    step(done);
+                    done += 1;
+                }
+                done
+            }
+        };
+        let handles = (0..number).map(|me| runtime.spawn(hog(step(me), stop.clone()))).collect();
+        Hogs { stop, handles }
+    }
+
+    /// Ends them; how many steps each has done.
+    pub fn stop(mut self) -> Vec<u64> {
+        self.stop.store(true, Relaxed);
+        self.handles.drain(..).map(|handle| handle.join().unwrap()).collect()
+    }
+}
+
+impl Drop for Hogs {
+    /// After a failure: a runtime cannot end before them.
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
     }
 }
 
