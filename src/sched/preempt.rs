@@ -514,6 +514,7 @@ pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32, for_ready: bool) {
     }
     let holder = p.holder();
     rt.for_each_m(|m| {
+        // Relaxed: hints, so that no signal is sent for nothing; the handler decides.
         if ptr::eq(m, holder)
             && m.run.load(Ordering::Relaxed) == RUNNING
             && !m.announced.load(Ordering::Relaxed)
