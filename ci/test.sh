@@ -8,26 +8,37 @@
 #   ci/test.sh corosensei  the context switch of CPUs without a file in asm/
 #   ci/test.sh chaos       preempts, blocks and changes threads all the time (src/sched/chaos.rs)
 #   ci/test.sh all         all of these (also without an argument)
+#   ci/test.sh fixed --test net --test sched    only these programs
 #
 # All but the first leave the documentation's examples out.
 set -eu
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- all
+names='' programs=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --test) programs="$programs $1 $2" && shift ;;
+    -*) programs="$programs $1" ;;
+    *) names="$names $1" ;;
+    esac
+    shift
+done
+programs=${programs:---lib --tests}
 
+# shellcheck disable=SC2086 # $programs is words
 mode() {
     echo "test.sh: $1"
     case $1 in
     default) cargo test ;;
-    release) cargo test --release --lib --tests ;;
-    fixed) GORT_DEBUG=homes=fixed cargo test --lib --tests ;;
-    fallbacks) GORT_DEBUG=guard=mprotect,pwait2=0,membarrier=0 cargo test --lib --tests ;;
+    release) cargo test --release $programs ;;
+    fixed) GORT_DEBUG=homes=fixed cargo test $programs ;;
+    fallbacks) GORT_DEBUG=guard=mprotect,pwait2=0,membarrier=0 cargo test $programs ;;
     corosensei)
         # A target directory of its own, because other flags would rebuild everything each time.
         RUSTFLAGS="${RUSTFLAGS-} --cfg gort_force_context=\"corosensei\"" \
-            cargo test --lib --tests --target-dir "${CARGO_TARGET_DIR:-target}/corosensei"
+            cargo test $programs --target-dir "${CARGO_TARGET_DIR:-target}/corosensei"
         ;;
     chaos)
-        RUSTFLAGS="${RUSTFLAGS-} --cfg gort_chaos" cargo test --lib --tests --target-dir "${CARGO_TARGET_DIR:-target}/chaos"
+        RUSTFLAGS="${RUSTFLAGS-} --cfg gort_chaos" cargo test $programs --target-dir "${CARGO_TARGET_DIR:-target}/chaos"
         ;;
     all) for each in default release fixed fallbacks corosensei chaos; do mode "$each"; done ;;
     *)
@@ -37,4 +48,4 @@ mode() {
     esac
 }
 
-for name in "$@"; do mode "$name"; done
+for name in ${names:-all}; do mode "$name"; done
