@@ -77,8 +77,9 @@
 //! public means, on any libc).
 
 use super::g::{G, GRef};
-use super::home_word::HomeWord;
+use super::home_word::{HomeWord, Linked};
 use super::m::M;
+use super::runtime::Shared;
 use crate::os;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -296,6 +297,47 @@ impl Post {
 fn ask(home: &Home) -> bool {
     // Where nobody lives somebody keeps the home worn.
     home.live() != 0 && home.word.ask(super::m::requeue_raw)
+}
+
+/// Coroutines on their way from a home's list to a queue, linked through themselves.
+pub(crate) struct Chain {
+    first: *mut G,
+    last: *mut G,
+}
+
+impl Default for Chain {
+    fn default() -> Chain {
+        Chain { first: ptr::null_mut(), last: ptr::null_mut() }
+    }
+}
+
+impl Chain {
+    /// # Safety
+    /// `g` is the caller's to queue, and in no list.
+    pub(crate) unsafe fn push(&mut self, g: *mut G) {
+        // SAFETY: the caller's promise, and that of those before.
+        unsafe {
+            (*g).set_next(ptr::null_mut());
+            match self.last.as_ref() {
+                Some(last) => last.set_next(g),
+                None => self.first = g,
+            }
+        }
+        self.last = g;
+    }
+
+    /// Queues them all globally; the caller sees to it that somebody looks there.
+    pub(crate) fn queue(self, rt: &Shared) {
+        let mut next = self.first;
+        while !next.is_null() {
+            // SAFETY: by `push`; the link is read before the coroutine is given away.
+            unsafe {
+                let g = next;
+                next = (*g).next();
+                rt.inject_quietly(GRef::new(g));
+            }
+        }
+    }
 }
 
 impl Homes {

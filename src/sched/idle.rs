@@ -31,7 +31,7 @@
 //! from a queue by another M brings the P along (`run_on_its_m`).
 
 use super::g::GRef;
-use super::home::Home;
+use super::home::{Chain, Home};
 use super::home_word::Wear;
 use super::lock::Spin;
 use super::m::M;
@@ -333,15 +333,17 @@ pub(crate) fn sleep(m: &'static M) -> bool {
             rt.homes.push_empty(home);
         }
     }
+    let left;
     {
         let mut lists = idle.lists.lock();
         if let Some(p) = m.p.take() {
             idle.push_p(&mut lists, p.index);
         }
-        if let Some(home) = m.fixed_home() {
-            give_up_home(rt, home);
-        }
+        left = m.fixed_home().map(give_up_home);
         lists.ms.push(MRef(m));
+    }
+    if let Some(left) = left {
+        left.queue(rt);
     }
     if searched {
         // T1. AcqRel: keeps the count exact with the other read-modify-writes.
@@ -393,15 +395,19 @@ pub(crate) fn sleep(m: &'static M) -> bool {
     }
 }
 
-/// With fixed homes, under the lists' lock: the home is free while its M is in the list.
-fn give_up_home(rt: &Shared, home: &Home) {
+/// With fixed homes, under the lists' lock: the home is free while its M is in the list. Those that waited for it
+/// are queued when the lock is free again: the global queue may allocate.
+#[must_use]
+fn give_up_home(home: &Home) -> Chain {
+    let mut left = Chain::default();
     // SAFETY: what waited in the list is ours now.
-    let requeue = |g| unsafe { rt.inject_quietly(GRef::new(g)) };
+    let requeue = |g| unsafe { left.push(g) };
     if home.shutting.replace(false) {
         home.word.shut(requeue);
     } else {
         home.word.take_off(requeue);
     }
+    left
 }
 
 /// Somebody called: with a P, or to end.
@@ -452,8 +458,10 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
             Some(true)
         }
         None => {
-            if let Some(home) = m.fixed_home() {
-                give_up_home(rt, home);
+            let left = m.fixed_home().map(give_up_home);
+            drop(lists);
+            if let Some(left) = left {
+                left.queue(rt);
             }
             None
         }

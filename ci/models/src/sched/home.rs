@@ -9,6 +9,19 @@ pub(crate) struct Home {
     pub(crate) fixed_to: *const M,
 }
 
+/// No home is given up.
+#[derive(Default)]
+pub(crate) struct Chain;
+
+impl Chain {
+    pub(crate) unsafe fn push(&mut self, _: *mut G) {
+        unreachable!()
+    }
+    pub(crate) fn queue(self, _: &super::runtime::Shared) {
+        unreachable!()
+    }
+}
+
 /// The idle models have no fixed homes; `home_word` has models of its own.
 pub(crate) struct Word;
 

@@ -29,6 +29,10 @@ pub(crate) mod real {
         fn is_idle(&self) -> bool {
             BUSY.load(Ordering::Relaxed) == 0
         }
+
+        fn has_work(&self) -> bool {
+            false
+        }
     }
 
     loom::lazy_static! {
