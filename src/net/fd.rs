@@ -17,23 +17,34 @@
 
 use super::block::Sleepers;
 use crate::os::clock::{self, NEVER, Nanos};
-use crate::os::socket;
+use crate::os::socket::{self, Interest};
 use crate::poll::desc::{Direction, Record, Registrations};
 use crate::poll::{self, word::Seen};
 use crate::sched;
+use socket2::{SockAddr, SockRef};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a short read from a descriptor means.
+/// What the loop may take for granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// A TCP stream: that it is empty now.
+    /// A TCP stream: a short read has left it empty. Its calls do not block, whatever the mode of the open file
+    /// (`MSG_DONTWAIT`).
     Stream,
-    /// Anything else: nothing.
-    Other,
+    /// Another socket that is read and written. A short read tells nothing: a datagram has its own length, and a
+    /// Unix stream stops where descriptors were sent along or the sender changes, with more behind. Its
+    /// calls do not block either.
+    Socket,
+    /// Anything else, listeners and pipes among them: its calls would block if the open file were not in
+    /// non-blocking mode.
+    File,
 }
+
+/// See [`Fd::when_accepted`].
+const LONGEST_PAUSE_NS: Nanos = 16_000_000;
 
 /// The limits of one direction.
 #[derive(Debug)]
@@ -50,9 +61,9 @@ impl Limits {
     }
 }
 
-/// See the module.
+/// See the module. `T` owns the descriptor, or borrows it.
 #[derive(Debug)]
-pub(crate) struct Fd {
+pub(crate) struct Fd<T: AsFd = OwnedFd> {
     // Before `fd`, because fields are dropped in order and a descriptor leaves its pollers
     // before it is closed.
     registrations: Registrations,
@@ -62,12 +73,12 @@ pub(crate) struct Fd {
     /// Operations that would wait return `WouldBlock` instead.
     nonblocking: AtomicBool,
     kind: Kind,
-    fd: OwnedFd,
+    fd: T,
 }
 
-impl Fd {
+impl<T: AsFd> Fd<T> {
     /// Takes over a descriptor that is in non-blocking mode.
-    pub(crate) fn new(fd: OwnedFd, kind: Kind) -> Fd {
+    pub(crate) fn new(fd: T, kind: Kind) -> Fd<T> {
         Fd {
             registrations: Registrations::default(),
             sleepers: Sleepers::default(),
@@ -80,10 +91,20 @@ impl Fd {
     }
 
     /// Gives the descriptor up, still in non-blocking mode.
-    pub(crate) fn into_owned(self) -> OwnedFd {
+    pub(crate) fn into_inner(self) -> T {
         let Fd { fd, registrations, .. } = self;
         drop(registrations);
         fd
+    }
+
+    /// What has the descriptor.
+    pub(crate) fn get_ref(&self) -> &T {
+        &self.fd
+    }
+
+    /// What has the descriptor; nobody waits on it, since all who do borrow this.
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        &mut self.fd
     }
 
     fn limits(&self, direction: Direction) -> &Limits {
@@ -99,13 +120,13 @@ impl Fd {
     /// With [`Kind::Stream`] a read may wait before its first attempt; `attempt` must then be
     /// one that an empty stream would not satisfy.
     #[inline(always)]
-    fn run<T>(
+    fn run<R>(
         &self,
         direction: Direction,
         limit: Nanos,
-        mut attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
-        is_short: impl Fn(&T) -> bool,
-    ) -> io::Result<T> {
+        mut attempt: impl FnMut(&T) -> io::Result<R>,
+        is_short: impl Fn(&R) -> bool,
+    ) -> io::Result<R> {
         sched::checkpoint();
         // Relaxed: an operation that overlaps with the setting of a deadline need not see it
         // here; if it comes to wait it looks again.
@@ -127,7 +148,7 @@ impl Fd {
                 }
                 seen = Some((record, now));
             }
-            match attempt(self.fd.as_fd()) {
+            match attempt(&self.fd) {
                 Ok(done) => {
                     if let Some((record, before)) = seen
                         && may_wait_first
@@ -186,57 +207,55 @@ impl Fd {
         }
     }
 
-    /// Reads from a socket.
-    #[inline]
-    pub(crate) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        let asked = buffer.len().min(socket::TRANSFER_LIMIT);
-        self.run(Direction::Read, NEVER, |fd| socket::recv(fd, buffer), |&count| count > 0 && count < asked)
-    }
-
-    /// Reads from a socket and leaves the bytes there.
-    pub(crate) fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        self.run(Direction::Read, NEVER, |fd| socket::peek(fd, buffer), |_| false)
-    }
-
-    /// Reads from a socket into several buffers.
-    pub(crate) fn recv_vectored(&self, buffers: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
-        let asked = socket::vector_capacity(buffers.iter().map(|buffer| buffer.len()));
-        if asked == 0 {
-            return Ok(0);
-        }
-        self.run(Direction::Read, NEVER, |fd| socket::recv_vectored(fd, buffers), |&count| count > 0 && count < asked)
-    }
-
-    /// Writes to a socket.
-    #[inline]
-    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.run(Direction::Write, NEVER, |fd| socket::send(fd, bytes), |_| false)
-    }
-
-    /// Writes several slices to a socket.
-    pub(crate) fn send_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.run(Direction::Write, NEVER, |fd| socket::send_vectored(fd, slices), |_| false)
-    }
-
     /// Any operation that reads, or accepts.
-    pub(crate) fn when_readable<T>(&self, attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
-        debug_assert_eq!(self.kind, Kind::Other, "nothing may come between a stream and its reads");
+    pub(crate) fn when_readable<R>(&self, attempt: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        debug_assert_ne!(self.kind, Kind::Stream, "nothing may come between a stream and its reads");
         self.run(Direction::Read, NEVER, attempt, |_| false)
     }
 
     /// Any operation that writes, or connects; it gives up at `limit`.
-    pub(crate) fn when_writable<T>(
-        &self,
-        limit: Nanos,
-        attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
-    ) -> io::Result<T> {
+    pub(crate) fn when_writable<R>(&self, limit: Nanos, attempt: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.run(Direction::Write, limit, attempt, |_| false)
+    }
+
+    /// Waits until an attempt would not block, or fails; gives up at `limit`.
+    pub(crate) fn ready(&self, direction: Direction, limit: Nanos) -> io::Result<()> {
+        let interest = match direction {
+            Direction::Read => Interest::Readable,
+            Direction::Write => Interest::Writable,
+        };
+        // An edge says that something has happened, not how things are now: that is asked.
+        let is_ready = |fd: &T| match socket::wait(fd.as_fd().as_raw_fd(), interest, None, 0) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        };
+        self.run(direction, limit, is_ready, |_| false)
+    }
+
+    /// Any operation that writes and that the kernel refuses with `WouldBlock` without ever telling when it would
+    /// accept: `AF_UNIX` when the queue of somebody else is full. It is tried again after pauses, from a
+    /// quarter of a millisecond up to [`LONGEST_PAUSE_NS`].
+    pub(crate) fn when_accepted<R>(&self, mut attempt: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        let limits = self.limits(Direction::Write);
+        let mut operation = Operation { direction: Direction::Write, give_up: None, limit: NEVER };
+        let mut pause_ns = 250_000;
+        loop {
+            sched::checkpoint();
+            // Before the attempt too: an operation whose time has passed is not begun.
+            if clock::now() >= operation.end(limits) {
+                return Err(timed_out());
+            }
+            match attempt(&self.fd) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.is_nonblocking() => {}
+                result => return result,
+            }
+            operation.start(limits);
+            let left_ns = operation.end(limits).saturating_sub(clock::now());
+            crate::time::sleep(Duration::from_nanos(left_ns.min(pause_ns)));
+            pause_ns = (pause_ns * 2).min(LONGEST_PAUSE_NS);
+        }
     }
 
     /// Sets the time after which operations fail, those that wait now included.
@@ -282,15 +301,118 @@ impl Fd {
     }
 }
 
-impl AsFd for Fd {
+impl Fd {
+    /// Takes over a descriptor, whatever its mode: it is in non-blocking mode from now on. If it is a socket its
+    /// timeouts become ours.
+    pub(crate) fn adopt(fd: OwnedFd, kind: Kind) -> io::Result<Arc<Fd>> {
+        let socket = SockRef::from(&fd);
+        socket.set_nonblocking(true)?;
+        // A pipe has none.
+        let timeouts = (socket.read_timeout().ok().flatten(), socket.write_timeout().ok().flatten());
+        let fd = Fd::new(fd, kind);
+        for (direction, timeout) in [(Direction::Read, timeouts.0), (Direction::Write, timeouts.1)] {
+            // Cannot fail: the kernel knows no timeout of zero.
+            let _ = fd.set_timeout(direction, timeout);
+        }
+        Ok(Arc::new(fd))
+    }
+
+    /// Gives the descriptor up as if it had been std's from the start: with the timeouts, and in blocking mode
+    /// unless it was told otherwise. If there are clones it is a duplicate.
+    pub(crate) fn release(self: Arc<Fd>) -> io::Result<OwnedFd> {
+        let timeouts = (self.timeout(Direction::Read), self.timeout(Direction::Write));
+        let (nonblocking, kind) = (self.is_nonblocking(), self.kind);
+        let (fd, alone) = match Arc::try_unwrap(self) {
+            Ok(fd) => (fd.into_inner(), true),
+            Err(shared) => (shared.fd.try_clone()?, false),
+        };
+        let socket = SockRef::from(&fd);
+        // The mode belongs to the open file, which the clones share; some of them rely on it.
+        socket.set_nonblocking(nonblocking || (!alone && kind == Kind::File))?;
+        if timeouts.0.is_some() {
+            socket.set_read_timeout(timeouts.0)?;
+        }
+        if timeouts.1.is_some() {
+            socket.set_write_timeout(timeouts.1)?;
+        }
+        Ok(fd)
+    }
+
+    /// Reads from a socket.
+    #[inline]
+    pub(crate) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let asked = buffer.len().min(socket::TRANSFER_LIMIT);
+        self.run(Direction::Read, NEVER, |fd| socket::recv(fd.as_fd(), buffer), |&count| count > 0 && count < asked)
+    }
+
+    /// Receives a datagram, and what is too long for the buffer of it is lost. Unlike [`Self::recv`] it takes one
+    /// also if the buffer is empty.
+    pub(crate) fn recv_datagram(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.when_readable(|fd| socket::recv(fd.as_fd(), buffer))
+    }
+
+    /// Receives a datagram and leaves it there.
+    pub(crate) fn peek_datagram(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.when_readable(|fd| socket::peek(fd.as_fd(), buffer))
+    }
+
+    /// Receives a datagram, or leaves it there, and its sender's address in the form that `convert` gives it.
+    pub(crate) fn recv_from<A>(
+        &self,
+        buffer: &mut [u8],
+        peek: bool,
+        convert: impl Fn(SockAddr) -> io::Result<A>,
+    ) -> io::Result<(usize, A)> {
+        let (count, address) = self.when_readable(|fd| socket::recv_from(fd.as_fd(), buffer, peek))?;
+        Ok((count, convert(address)?))
+    }
+
+    /// Reads from a socket and leaves the bytes there.
+    pub(crate) fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        self.run(Direction::Read, NEVER, |fd| socket::peek(fd.as_fd(), buffer), |_| false)
+    }
+
+    /// Reads from a socket into several buffers.
+    pub(crate) fn recv_vectored(&self, buffers: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        let asked = socket::vector_capacity(buffers.iter().map(|buffer| buffer.len()));
+        if asked == 0 {
+            return Ok(0);
+        }
+        self.run(
+            Direction::Read,
+            NEVER,
+            |fd| socket::recv_vectored(fd.as_fd(), buffers),
+            |&count| count > 0 && count < asked,
+        )
+    }
+
+    /// Writes to a socket.
+    #[inline]
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.run(Direction::Write, NEVER, |fd| socket::send(fd.as_fd(), bytes), |_| false)
+    }
+
+    /// Writes several slices to a socket.
+    pub(crate) fn send_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.run(Direction::Write, NEVER, |fd| socket::send_vectored(fd.as_fd(), slices), |_| false)
+    }
+}
+
+impl<T: AsFd> AsFd for Fd<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }
 
-impl AsRawFd for Fd {
+impl<T: AsFd> AsRawFd for Fd<T> {
     fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.fd.as_fd().as_raw_fd()
     }
 }
 

@@ -45,9 +45,14 @@
 
 mod addr;
 mod block;
+pub(crate) mod face;
 pub(crate) mod fd;
 mod tcp;
+mod udp;
+pub mod unix;
 
 pub use addr::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 pub use std::net::Shutdown;
-pub use tcp::{Incoming, IntoIncoming, TcpListener, TcpStream};
+pub use tcp::{Incoming, IntoIncoming, TcpListener, TcpListenerBuilder, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{UnixDatagram, UnixListener, UnixStream};

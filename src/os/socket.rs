@@ -5,6 +5,7 @@
 //! `O_NONBLOCK` off it. Everything seldom (options, names) goes through socket2 instead.
 
 use super::clock::{NEVER, Nanos, timespec};
+use socket2::{SockAddr, SockRef};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -41,6 +42,20 @@ pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the kernel reads `len` initialised bytes.
     size(unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
+}
+
+/// `recvfrom(2)`, which with `peek` leaves the datagram where it is; never blocks.
+pub(crate) fn recv_from(fd: BorrowedFd<'_>, buffer: &mut [u8], peek: bool) -> io::Result<(usize, SockAddr)> {
+    let flags = libc::MSG_DONTWAIT | if peek { libc::MSG_PEEK } else { 0 };
+    // SAFETY: initialised bytes may be seen as bytes that perhaps are not; socket2 only writes initialised ones, and so
+    // they are initialised afterwards as well.
+    let buffer = unsafe { &mut *(buffer as *mut [u8] as *mut [MaybeUninit<u8>]) };
+    SockRef::from(&fd).recv_from_with_flags(buffer, flags)
+}
+
+/// `sendto(2)`; never blocks, and a closed connection is an error, not a signal.
+pub(crate) fn send_to(fd: BorrowedFd<'_>, bytes: &[u8], address: &SockAddr) -> io::Result<usize> {
+    SockRef::from(&fd).send_to_with_flags(bytes, address, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
 }
 
 /// Vectored [`recv`].

@@ -1,21 +1,19 @@
 //! A socket that accepts connections.
 
 use super::TcpStream;
-use crate::net::addr::{ToSocketAddrs, each_address};
+use crate::net::addr::{ToSocketAddrs, each_address, internet};
+use crate::net::face;
 use crate::net::fd::{Fd, Kind};
 use crate::os::socket;
-use crate::poll::desc::Direction;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use std::fmt;
 use std::io;
-use std::iter::FusedIterator;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// How many connections may wait to be accepted; the kernel's limit
 /// (`/proc/sys/net/core/somaxconn`) may be lower. std asks for 128, which a busy moment fills.
-const BACKLOG: i32 = libc::SOMAXCONN;
+const BACKLOG: u32 = libc::SOMAXCONN as u32;
 
 /// A TCP socket server, listening for connections: [`std::net::TcpListener`] for coroutines.
 ///
@@ -68,16 +66,21 @@ impl TcpListener {
     ///
     /// # Scheduling
     ///
-    /// Does not park. Looking up a host name blocks the thread for now.
+    /// Does not park, but to look up a host name.
     pub fn bind<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpListener> {
-        each_address(addresses, |address| {
-            let kind = Type::STREAM.cloexec().nonblocking();
-            let socket = Socket::new_raw(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(BACKLOG)?;
-            Ok(TcpListener { fd: Arc::new(Fd::new(socket.into(), Kind::Other)) })
-        })
+        TcpListener::builder().bind(addresses)
+    }
+
+    /// A listener with other settings than those of [`Self::bind`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::builder().backlog(1024).reuse_port(true).bind("127.0.0.1:0")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn builder() -> TcpListenerBuilder {
+        TcpListenerBuilder { backlog: BACKLOG, reuse_address: true, reuse_port: false, only_v6: None }
     }
 
     /// The address that the listener is bound to.
@@ -95,24 +98,6 @@ impl TcpListener {
     /// If the system refuses, which it does not for a valid socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         internet(SockRef::from(&*self.fd).local_addr()?)
-    }
-
-    /// A second handle to the same listener. Connections go to whoever accepts them first.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let other = listener.try_clone()?;
-    /// assert_eq!(listener.local_addr()?, other.local_addr()?);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// None; the result is there to be like std's.
-    pub fn try_clone(&self) -> io::Result<TcpListener> {
-        Ok(TcpListener { fd: self.fd.clone() })
     }
 
     /// Accepts a connection, waiting until there is one.
@@ -146,7 +131,7 @@ impl TcpListener {
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (fd, address) = self.fd.when_readable(|fd| {
             loop {
-                match socket::accept(fd) {
+                match socket::accept(fd.as_fd()) {
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     result => return result,
                 }
@@ -154,223 +139,135 @@ impl TcpListener {
         })?;
         Ok((TcpStream::from_nonblocking(fd), address))
     }
+}
 
-    /// An iterator over the connections as they come: [`Self::accept`] for ever. It never ends,
-    /// not after an error either.
+macro_rules! setup {
+    () => {
+        "let socket = gort::net::TcpListener::bind(\"127.0.0.1:0\")?;"
+    };
+}
+
+face::handle!(TcpListener, setup!(), "let error = socket.accept().unwrap_err();");
+face::pending_error!(TcpListener, setup!());
+face::time_to_live!(TcpListener, setup!());
+face::listener!(TcpListener, TcpStream, setup!(), "let client = gort::net::TcpStream::connect(socket.local_addr()?)?;");
+face::convert!(TcpListener, std::net::TcpListener, Kind::File, setup!());
+face::debug!(TcpListener, "addr" = local_addr);
+
+/// How a listener is to be, before there is one; see [`TcpListener::builder`].
+///
+/// # Examples
+///
+/// Two listeners on one port, between which the kernel divides the connections:
+///
+/// ```
+/// use gort::net::TcpListener;
+///
+/// let first = TcpListener::builder().reuse_port(true).bind("127.0.0.1:0")?;
+/// let second = TcpListener::builder().reuse_port(true).bind(first.local_addr()?)?;
+/// assert_eq!(first.local_addr()?, second.local_addr()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `bind`"]
+pub struct TcpListenerBuilder {
+    backlog: u32,
+    reuse_address: bool,
+    reuse_port: bool,
+    only_v6: Option<bool>,
+}
+
+impl TcpListenerBuilder {
+    /// How many connections may wait to be accepted. The kernel's limit (`/proc/sys/net/core/somaxconn`) holds too.
+    /// If this is not called: 4096.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::builder().backlog(16).bind("127.0.0.1:0")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn backlog(mut self, connections: u32) -> TcpListenerBuilder {
+        self.backlog = connections;
+        self
+    }
+
+    /// Whether the address may be bound although connections of an earlier listener still linger there:
+    /// `SO_REUSEADDR`. On if this is not called, as in std.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::builder().reuse_address(false).bind("127.0.0.1:0")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn reuse_address(mut self, reuse: bool) -> TcpListenerBuilder {
+        self.reuse_address = reuse;
+        self
+    }
+
+    /// Whether others of the same user, in this process or another, may listen at the same address, if they ask for
+    /// it too: `SO_REUSEPORT`. The kernel divides the connections among them. What waits in the queue of a listener
+    /// that is closed is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::builder().reuse_port(true).bind("127.0.0.1:0")?;
+    /// let other = gort::net::TcpListener::builder().reuse_port(true).bind(listener.local_addr()?)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn reuse_port(mut self, reuse: bool) -> TcpListenerBuilder {
+        self.reuse_port = reuse;
+        self
+    }
+
+    /// Whether a listener on an IPv6 address (`[::]`, say) takes IPv6 connections only: `IPV6_V6ONLY`. If this is not
+    /// called it is as `/proc/sys/net/ipv6/bindv6only` says, mostly off. Says nothing about IPv4 addresses.
     ///
     /// # Examples
     ///
     /// ```no_run
-    /// gort::run(|| {
-    ///     let listener = gort::net::TcpListener::bind("127.0.0.1:8080")?;
-    ///     for stream in listener.incoming() {
-    ///         let stream = stream?;
-    ///         gort::go!(move || println!("{stream:?}"));
-    ///     }
-    ///     Ok::<(), std::io::Error>(())
-    /// })?;
+    /// let listener = gort::net::TcpListener::builder().only_v6(true).bind("[::]:8080")?;
+    /// let other = gort::net::TcpListener::bind("0.0.0.0:8080")?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    pub fn only_v6(mut self, only: bool) -> TcpListenerBuilder {
+        self.only_v6 = Some(only);
+        self
+    }
+
+    /// Makes the listener; see [`TcpListener::bind`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let listener = gort::net::TcpListener::builder().bind("127.0.0.1:0")?;
+    /// assert_ne!(listener.local_addr()?.port(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TcpListener::bind`].
     ///
     /// # Scheduling
     ///
-    /// `next` parks the coroutine, as [`Self::accept`] does.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self }
+    /// Does not park, but to look up a host name.
+    pub fn bind<A: ToSocketAddrs>(&self, addresses: A) -> io::Result<TcpListener> {
+        each_address(addresses.to_socket_addrs()?, |address| {
+            let kind = Type::STREAM.cloexec().nonblocking();
+            let socket = Socket::new_raw(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+            socket.set_reuse_address(self.reuse_address)?;
+            if self.reuse_port {
+                socket.set_reuse_port(true)?;
+            }
+            if let (Some(only), SocketAddr::V6(_)) = (self.only_v6, address) {
+                socket.set_only_v6(only)?;
+            }
+            socket.bind(&address.into())?;
+            socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
+            Ok(TcpListener { fd: Arc::new(Fd::new(socket.into(), Kind::File)) })
+        })
     }
-
-    /// [`Self::incoming`] that owns the listener.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use gort::net::{TcpListener, TcpStream};
-    ///
-    /// let listener = TcpListener::bind("127.0.0.1:0")?;
-    /// let client = TcpStream::connect(listener.local_addr()?)?;
-    /// let mut connections = listener.into_incoming();
-    /// assert_eq!(connections.next().unwrap()?.peer_addr()?, client.local_addr()?);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Scheduling
-    ///
-    /// `next` parks the coroutine, as [`Self::accept`] does.
-    pub fn into_incoming(self) -> IntoIncoming {
-        IntoIncoming { listener: self }
-    }
-
-    /// Sets the time after which [`Self::accept`] fails with
-    /// [`TimedOut`](io::ErrorKind::TimedOut), or takes it away. Calls that already wait go by
-    /// the new time at once. Once it has passed, every call fails until it is moved.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// listener.set_deadline(Some(std::time::Instant::now()));
-    /// assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::TimedOut);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Scheduling
-    ///
-    /// Returns at once; wakes who waits.
-    pub fn set_deadline(&self, deadline: Option<Instant>) {
-        self.fd.set_deadline(Direction::Read, deadline);
-    }
-
-    /// Sets the time to live of the packets sent: `IP_TTL`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// listener.set_ttl(100)?;
-    /// assert_eq!(listener.ttl()?, 100);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the value is not in 1 to 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        SockRef::from(&*self.fd).set_ttl_v4(ttl)
-    }
-
-    /// The time to live of the packets sent; see [`Self::set_ttl`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// assert!(listener.ttl()? > 0);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses, which it does not for a valid socket.
-    pub fn ttl(&self) -> io::Result<u32> {
-        SockRef::from(&*self.fd).ttl_v4()
-    }
-
-    /// Takes the error that is pending on the socket, if there is one: `SO_ERROR`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// assert!(listener.take_error()?.is_none());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses, which it does not for a valid socket.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        SockRef::from(&*self.fd).take_error()
-    }
-
-    /// Makes [`Self::accept`] return [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no
-    /// connection, or wait again. The descriptor itself is always in non-blocking mode.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// listener.set_nonblocking(true)?;
-    /// assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// None; the result is there to be like std's.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.fd.set_nonblocking(nonblocking);
-        Ok(())
-    }
-}
-
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use std::os::fd::AsRawFd;
-        let mut debug = f.debug_struct("TcpListener");
-        if let Ok(address) = self.local_addr() {
-            debug.field("addr", &address);
-        }
-        debug.field("fd", &self.as_raw_fd()).finish()
-    }
-}
-
-/// The connections of a listener as they come; see [`TcpListener::incoming`].
-///
-/// # Examples
-///
-/// ```
-/// use gort::net::{TcpListener, TcpStream};
-///
-/// let listener = TcpListener::bind("127.0.0.1:0")?;
-/// let client = TcpStream::connect(listener.local_addr()?)?;
-/// let server = listener.incoming().next().expect("it never ends")?;
-/// assert_eq!(server.peer_addr()?, client.local_addr()?);
-/// # Ok::<(), std::io::Error>(())
-/// ```
-///
-/// # Scheduling
-///
-/// `next` parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
-#[derive(Debug)]
-#[must_use = "iterators are lazy and do nothing unless consumed"]
-pub struct Incoming<'a> {
-    listener: &'a TcpListener,
-}
-
-impl Iterator for Incoming<'_> {
-    type Item = io::Result<TcpStream>;
-
-    fn next(&mut self) -> Option<io::Result<TcpStream>> {
-        Some(self.listener.accept().map(|(stream, _)| stream))
-    }
-}
-
-impl FusedIterator for Incoming<'_> {}
-
-/// The connections of a listener as they come; see [`TcpListener::into_incoming`].
-///
-/// # Examples
-///
-/// ```
-/// use gort::net::{TcpListener, TcpStream};
-///
-/// let listener = TcpListener::bind("127.0.0.1:0")?;
-/// let client = TcpStream::connect(listener.local_addr()?)?;
-/// let server = listener.into_incoming().next().expect("it never ends")?;
-/// assert_eq!(server.peer_addr()?, client.local_addr()?);
-/// # Ok::<(), std::io::Error>(())
-/// ```
-///
-/// # Scheduling
-///
-/// `next` parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
-#[derive(Debug)]
-#[must_use = "iterators are lazy and do nothing unless consumed"]
-pub struct IntoIncoming {
-    listener: TcpListener,
-}
-
-impl Iterator for IntoIncoming {
-    type Item = io::Result<TcpStream>;
-
-    fn next(&mut self) -> Option<io::Result<TcpStream>> {
-        Some(self.listener.accept().map(|(stream, _)| stream))
-    }
-}
-
-impl FusedIterator for IntoIncoming {}
-
-/// The internet address in the kernel's form of one.
-pub(super) fn internet(address: socket2::SockAddr) -> io::Result<SocketAddr> {
-    address.as_socket().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not an internet address"))
 }

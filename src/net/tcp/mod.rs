@@ -1,8 +1,7 @@
 //! TCP sockets.
 
-mod convert;
 mod listener;
 mod stream;
 
-pub use listener::{Incoming, IntoIncoming, TcpListener};
+pub use listener::{Incoming, IntoIncoming, TcpListener, TcpListenerBuilder};
 pub use stream::TcpStream;

@@ -1,15 +1,13 @@
 //! A connection.
 
-use super::listener::internet;
-use crate::net::addr::{ToSocketAddrs, each_address};
+use crate::net::addr::{ToSocketAddrs, each_address, internet};
+use crate::net::face;
 use crate::net::fd::{Fd, Kind};
 use crate::os::clock::{self, NEVER, Nanos};
-use crate::poll::desc::Direction;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +31,25 @@ use std::time::{Duration, Instant};
 ///     let mut buffer = [0; 4];
 ///     client.read_exact(&mut buffer)?;
 ///     assert_eq!(&buffer, b"echo");
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// Ending a read from outside:
+///
+/// ```
+/// use gort::net::{TcpListener, TcpStream};
+/// use std::{io::{ErrorKind, Read}, time::Instant};
+///
+/// gort::run(|| {
+///     let listener = TcpListener::bind("127.0.0.1:0")?;
+///     let mut stream = TcpStream::connect(listener.local_addr()?)?;
+///     let other = stream.try_clone()?;
+///     let reader = gort::go!(move || stream.read(&mut [0; 8]).unwrap_err().kind());
+///     gort::yield_now();
+///     other.set_read_deadline(Some(Instant::now()));
+///     assert_eq!(reader.join().unwrap(), ErrorKind::TimedOut);
 ///     Ok::<(), std::io::Error>(())
 /// })?;
 /// # Ok::<(), std::io::Error>(())
@@ -70,10 +87,34 @@ impl TcpStream {
     ///
     /// # Scheduling
     ///
-    /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled. Looking up
-    /// a host name blocks the thread for now.
+    /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
     pub fn connect<A: ToSocketAddrs>(addresses: A) -> io::Result<TcpStream> {
-        each_address(addresses, |address| connect_until(&address, NEVER))
+        each_address(addresses.to_socket_addrs()?, |address| connect_until(&address, NEVER))
+    }
+
+    /// Opens a connection to a remote host, and gives up at `deadline`, whatever it is doing then: looking up the
+    /// name, or trying one of its addresses.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// gort::net::TcpStream::connect_deadline(("localhost", listener.local_addr()?.port()), deadline)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::connect`]; [`TimedOut`](io::ErrorKind::TimedOut) when `deadline` passes.
+    ///
+    /// # Scheduling
+    ///
+    /// As [`Self::connect`].
+    pub fn connect_deadline<A: ToSocketAddrs>(addresses: A, deadline: Instant) -> io::Result<TcpStream> {
+        let limit = clock::at(deadline);
+        each_address(addresses.to_socket_addrs_deadline(deadline)?, |address| connect_until(&address, limit))
     }
 
     /// Opens a connection to one address, within a given time.
@@ -137,182 +178,6 @@ impl TcpStream {
     /// If the system refuses, which it does not for a valid socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         internet(SockRef::from(&*self.fd).local_addr()?)
-    }
-
-    /// Ends one direction of the connection, or both. Whoever waits there is woken: reads
-    /// return what is left and then 0, writes fail.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use gort::net::{Shutdown, TcpListener, TcpStream};
-    /// use std::io::Read;
-    ///
-    /// let listener = TcpListener::bind("127.0.0.1:0")?;
-    /// let client = TcpStream::connect(listener.local_addr()?)?;
-    /// let (mut server, _) = listener.accept()?;
-    /// client.shutdown(Shutdown::Write)?;
-    /// assert_eq!(server.read(&mut [0; 8])?, 0);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if the socket is not connected any more.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        SockRef::from(&*self.fd).shutdown(how)
-    }
-
-    /// A second handle to the same connection, with the same settings. It shares the descriptor.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// let other = stream.try_clone()?;
-    /// assert_eq!(stream.local_addr()?, other.local_addr()?);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// None; the result is there to be like std's.
-    pub fn try_clone(&self) -> io::Result<TcpStream> {
-        Ok(TcpStream { fd: self.fd.clone() })
-    }
-
-    /// Sets how long a read may wait before it fails with [`TimedOut`](io::ErrorKind::TimedOut);
-    /// `None`, as at the start: without end. Holds for reads that begin from now on, in all
-    /// clones.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::{io::Read, time::Duration};
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let mut stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// stream.set_read_timeout(Some(Duration::from_millis(1)))?;
-    /// let error = stream.read(&mut [0; 8]).unwrap_err();
-    /// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the timeout is zero.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.fd.set_timeout(Direction::Read, timeout)
-    }
-
-    /// Sets how long a write may wait before it fails with
-    /// [`TimedOut`](io::ErrorKind::TimedOut); otherwise as [`Self::set_read_timeout`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// stream.set_write_timeout(Some(Duration::from_secs(5)))?;
-    /// assert_eq!(stream.write_timeout()?, Some(Duration::from_secs(5)));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the timeout is zero.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.fd.set_timeout(Direction::Write, timeout)
-    }
-
-    /// How long a read may wait; see [`Self::set_read_timeout`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// assert_eq!(stream.read_timeout()?, None);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// None; the result is there to be like std's.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.fd.timeout(Direction::Read))
-    }
-
-    /// How long a write may wait; see [`Self::set_write_timeout`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// assert_eq!(stream.write_timeout()?, None);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// None; the result is there to be like std's.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.fd.timeout(Direction::Write))
-    }
-
-    /// Sets the time after which reads fail with [`TimedOut`](io::ErrorKind::TimedOut), or takes
-    /// it away. Reads that already wait go by the new time at once. Once it has passed, every
-    /// read fails, even if there is something to read, until the deadline is moved.
-    ///
-    /// # Examples
-    ///
-    /// Ending a read from outside:
-    ///
-    /// ```
-    /// use gort::net::{TcpListener, TcpStream};
-    /// use std::{io::{ErrorKind, Read}, time::Instant};
-    ///
-    /// gort::run(|| {
-    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
-    ///     let mut stream = TcpStream::connect(listener.local_addr()?)?;
-    ///     let other = stream.try_clone()?;
-    ///     let reader = gort::go!(move || stream.read(&mut [0; 8]).unwrap_err().kind());
-    ///     gort::yield_now();
-    ///     other.set_read_deadline(Some(Instant::now()));
-    ///     assert_eq!(reader.join().unwrap(), ErrorKind::TimedOut);
-    ///     Ok::<(), std::io::Error>(())
-    /// })?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Scheduling
-    ///
-    /// Returns at once; wakes who waits.
-    pub fn set_read_deadline(&self, deadline: Option<Instant>) {
-        self.fd.set_deadline(Direction::Read, deadline);
-    }
-
-    /// Sets the time after which writes fail; otherwise as [`Self::set_read_deadline`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::{io::Write, time::Instant};
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let mut stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// stream.set_write_deadline(Some(Instant::now()));
-    /// let error = stream.write(b"late").unwrap_err();
-    /// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Scheduling
-    ///
-    /// Returns at once; wakes who waits.
-    pub fn set_write_deadline(&self, deadline: Option<Instant>) {
-        self.fd.set_deadline(Direction::Write, deadline);
     }
 
     /// Reads without taking: the next read gets the same bytes. Waits until there are some.
@@ -462,85 +327,6 @@ impl TcpStream {
     pub fn quickack(&self) -> io::Result<bool> {
         SockRef::from(&*self.fd).tcp_quickack()
     }
-
-    /// Sets the time to live of the packets sent: `IP_TTL`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// stream.set_ttl(100)?;
-    /// assert_eq!(stream.ttl()?, 100);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the value is not in 1 to 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        SockRef::from(&*self.fd).set_ttl_v4(ttl)
-    }
-
-    /// The time to live of the packets sent; see [`Self::set_ttl`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// assert!(stream.ttl()? > 0);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses, which it does not for a valid socket.
-    pub fn ttl(&self) -> io::Result<u32> {
-        SockRef::from(&*self.fd).ttl_v4()
-    }
-
-    /// Takes the error that is pending on the socket, if there is one: `SO_ERROR`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// assert!(stream.take_error()?.is_none());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses, which it does not for a valid socket.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        SockRef::from(&*self.fd).take_error()
-    }
-
-    /// Makes operations that would wait return [`WouldBlock`](io::ErrorKind::WouldBlock), or
-    /// wait again. Holds for operations that begin from now on, in all clones. The descriptor
-    /// itself is always in non-blocking mode.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::Read;
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let mut stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// stream.set_nonblocking(true)?;
-    /// let error = stream.read(&mut [0; 8]).unwrap_err();
-    /// assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// None; the result is there to be like std's.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.fd.set_nonblocking(nonblocking);
-        Ok(())
-    }
 }
 
 fn connect_until(address: &SocketAddr, limit: Nanos) -> io::Result<TcpStream> {
@@ -554,7 +340,7 @@ fn connect_until(address: &SocketAddr, limit: Nanos) -> io::Result<TcpStream> {
     }
     let stream = TcpStream::from_nonblocking(socket.into());
     stream.fd.when_writable(limit, |fd| {
-        let socket = SockRef::from(&fd);
+        let socket = SockRef::from(fd);
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
@@ -568,79 +354,23 @@ fn connect_until(address: &SocketAddr, limit: Nanos) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// # Scheduling
-///
-/// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
-impl Read for TcpStream {
-    #[inline]
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.fd.recv(buffer)
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.fd.recv_vectored(buffers)
-    }
+macro_rules! setup {
+    () => {
+        "let listener = gort::net::TcpListener::bind(\"127.0.0.1:0\")?;\n\
+         let socket = gort::net::TcpStream::connect(listener.local_addr()?)?;"
+    };
+}
+macro_rules! read {
+    () => {
+        "let error = std::io::Read::read(&mut &socket, &mut [0; 8]).unwrap_err();"
+    };
 }
 
-/// # Scheduling
-///
-/// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
-impl Write for TcpStream {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.fd.send(bytes)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.fd.send_vectored(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// # Scheduling
-///
-/// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
-impl Read for &TcpStream {
-    #[inline]
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.fd.recv(buffer)
-    }
-
-    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.fd.recv_vectored(buffers)
-    }
-}
-
-/// # Scheduling
-///
-/// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
-impl Write for &TcpStream {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.fd.send(bytes)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.fd.send_vectored(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("TcpStream");
-        if let Ok(address) = self.local_addr() {
-            debug.field("addr", &address);
-        }
-        if let Ok(address) = self.peer_addr() {
-            debug.field("peer", &address);
-        }
-        debug.field("fd", &self.fd.as_raw_fd()).finish()
-    }
-}
+face::handle!(TcpStream, setup!(), read!());
+face::pending_error!(TcpStream, setup!());
+face::time_to_live!(TcpStream, setup!());
+face::read_limits!(TcpStream, setup!(), read!());
+face::write_limits!(TcpStream, setup!(), "let error = std::io::Write::write(&mut &socket, b\"late\").unwrap_err();");
+face::byte_stream!(TcpStream, setup!());
+face::convert!(TcpStream, std::net::TcpStream, Kind::Stream, setup!());
+face::debug!(TcpStream, "addr" = local_addr, "peer" = peer_addr);
