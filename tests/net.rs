@@ -1,4 +1,4 @@
-//! TCP: what std's namesakes promise, in coroutines, in plain threads, and in both at once.
+//! Sockets (here TCP, the others in files of their own): what std's namesakes promise, in coroutines, in plain threads, and in both at once.
 //!
 //! Nothing here sleeps to let something happen first. Where the order of two steps is left to
 //! chance the outcome must be the same either way, and the test is repeated, with pauses of
@@ -6,13 +6,21 @@
 
 #[path = "net/alone.rs"]
 mod alone;
+#[path = "net/closing.rs"]
+mod closing;
 mod common;
+#[path = "net/differential.rs"]
+mod differential;
 #[path = "net/ends.rs"]
 mod ends;
 #[path = "net/limits.rs"]
 mod limits;
 #[path = "net/sharing.rs"]
 mod sharing;
+#[path = "net/udp.rs"]
+mod udp;
+#[path = "net/unix.rs"]
+mod unix;
 
 use common::{PROCS, Random, builder, wait_until};
 use gort::net::{SocketAddr, TcpListener, TcpStream};

@@ -233,6 +233,29 @@ impl<T: AsFd> Fd<T> {
         self.run(direction, limit, is_ready, |_| false)
     }
 
+    /// [`Self::run`] for an attempt that wants the owner of the descriptor whole.
+    pub(crate) fn run_mut<R>(
+        &mut self,
+        direction: Direction,
+        mut attempt: impl FnMut(&mut T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let mut operation = Operation { direction, give_up: None, limit: NEVER };
+        loop {
+            sched::checkpoint();
+            if clock::now() >= operation.end(self.limits(direction)) {
+                return Err(timed_out());
+            }
+            match attempt(&mut self.fd) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    operation.start(self.limits(direction));
+                    self.ready(direction, operation.give_up.unwrap_or(NEVER))?;
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// Any operation that writes and that the kernel refuses with `WouldBlock` without ever telling when it would
     /// accept: `AF_UNIX` when the queue of somebody else is full. It is tried again after pauses, from a
     /// quarter of a millisecond up to [`LONGEST_PAUSE_NS`].
@@ -329,11 +352,16 @@ impl Fd {
         let socket = SockRef::from(&fd);
         // The mode belongs to the open file, which the clones share; some of them rely on it.
         socket.set_nonblocking(nonblocking || (!alone && kind == Kind::File))?;
+        // std's pipes have no timeouts: those are left behind.
+        let unless_pipe = |result: io::Result<()>| match result {
+            Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => Ok(()),
+            result => result,
+        };
         if timeouts.0.is_some() {
-            socket.set_read_timeout(timeouts.0)?;
+            unless_pipe(socket.set_read_timeout(timeouts.0))?;
         }
         if timeouts.1.is_some() {
-            socket.set_write_timeout(timeouts.1)?;
+            unless_pipe(socket.set_write_timeout(timeouts.1))?;
         }
         Ok(fd)
     }

@@ -5,6 +5,7 @@ use super::socket::{self, Interest};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an edge-triggered registration asks for. `EPOLLPRI` is there because urgent data makes
@@ -26,6 +27,27 @@ pub(crate) fn set_coarse(coarse: bool) {
 pub(crate) fn is_coarse() -> bool {
     // Relaxed: see `set_coarse`.
     COARSE.load(Ordering::Relaxed)
+}
+
+/// Whether the kernel can poll `fd`. It refuses regular files, directories and some devices.
+pub(crate) fn accepts(fd: RawFd) -> io::Result<bool> {
+    static PROBE: OnceLock<Epoll> = OnceLock::new();
+    let probe = match PROBE.get() {
+        Some(probe) => probe,
+        None => {
+            let new = Epoll::new()?;
+            PROBE.get_or_init(|| new)
+        }
+    };
+    match probe.control(libc::EPOLL_CTL_ADD, fd, 0, 0) {
+        Ok(()) => probe.delete(fd).map(|()| true),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EPERM) => Ok(false),
+            // Another thread asks about the same.
+            Some(libc::EEXIST) => Ok(true),
+            _ => Err(error),
+        },
+    }
 }
 
 /// One event as the kernel writes it.

@@ -5,6 +5,7 @@ pub(crate) mod cpus;
 pub(crate) mod debug;
 pub(crate) mod elf;
 pub(crate) mod epoll;
+pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod membarrier;
 pub(crate) mod mmap;

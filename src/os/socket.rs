@@ -15,10 +15,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 pub(crate) const TRANSFER_LIMIT: usize = 0x7fff_f000;
 
 /// The most slices that one vectored call takes.
-const VECTOR_LIMIT: usize = 1024;
+pub(super) const VECTOR_LIMIT: usize = 1024;
 
 #[inline(always)]
-fn size(result: isize) -> io::Result<usize> {
+pub(super) fn size(result: isize) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
 }
 

@@ -1,0 +1,35 @@
+//! Input and output that is no socket: anything that can be polled, pipes, copying.
+//!
+//! A coroutine that waits here is parked, as in [`net`](crate::net), and what is said there of timeouts, deadlines,
+//! clones and plain threads holds here too.
+//!
+//! - [`pipe`] is [`std::io::pipe`].
+//! - [`Pollable`] makes anything that has a descriptor wait: an eventfd, an inotify, a TUN device, a FIFO, a
+//!   serial line, the socket of another crate. What the kernel cannot poll, a regular file first of all, it reads and
+//!   writes by [`blocking`](crate::blocking).
+//! - [`copy`] is [`std::io::copy`] with its buffer on the heap, and [`splice`] copies between a socket and a pipe, or a
+//!   pipe and a socket, within the kernel.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::io::{Read, Write};
+//!
+//! gort::run(|| {
+//!     let (mut reader, mut writer) = gort::io::pipe()?;
+//!     gort::go!(move || writer.write_all(b"hello"));
+//!     let mut text = String::new();
+//!     reader.read_to_string(&mut text)?;
+//!     assert_eq!(text, "hello");
+//!     Ok::<(), std::io::Error>(())
+//! })?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod copy;
+mod pipe;
+mod pollable;
+
+pub use copy::{copy, splice};
+pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use pollable::{Interest, Pollable};

@@ -1,0 +1,139 @@
+//! Pipes.
+
+use crate::net::face;
+use crate::net::fd::{Fd, Kind};
+use crate::os::clock::NEVER;
+use crate::os::file;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// A new pipe: what is written to the one end can be read from the other.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// let (mut reader, mut writer) = gort::io::pipe()?;
+/// writer.write_all(b"x")?;
+/// drop(writer);
+/// let mut text = String::new();
+/// assert_eq!(reader.read_to_string(&mut text)?, 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// If there are no descriptors left.
+pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((
+        PipeReader { fd: Fd::adopt(reader.into(), Kind::File)? },
+        PipeWriter { fd: Fd::adopt(writer.into(), Kind::File)? },
+    ))
+}
+
+/// The end of a pipe from which one reads: [`std::io::PipeReader`] for coroutines.
+///
+/// A read returns 0 when all writing ends have been closed and everything was read.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// let (mut reader, mut writer) = gort::io::pipe()?;
+/// writer.write_all(b"x")?;
+/// assert_eq!(reader.read(&mut [0; 8])?, 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct PipeReader {
+    fd: Arc<Fd>,
+}
+
+/// The end of a pipe to which one writes: [`std::io::PipeWriter`] for coroutines.
+///
+/// A write fails with [`BrokenPipe`](io::ErrorKind::BrokenPipe) when all reading ends have been closed.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{ErrorKind, Write};
+/// let (reader, mut writer) = gort::io::pipe()?;
+/// drop(reader);
+/// assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct PipeWriter {
+    fd: Arc<Fd>,
+}
+
+macro_rules! setup {
+    (reader) => {
+        "let (socket, writer) = gort::io::pipe()?;"
+    };
+    (writer) => {
+        "let (reader, socket) = gort::io::pipe()?;"
+    };
+}
+macro_rules! read {
+    () => {
+        "let error = std::io::Read::read(&mut &socket, &mut [0; 8]).unwrap_err();"
+    };
+}
+
+face::handle!(PipeReader, setup!(reader), read!());
+face::read_limits!(PipeReader, setup!(reader), read!());
+face::convert!(PipeReader, std::io::PipeReader, Kind::File, setup!(reader));
+face::debug!(PipeReader,);
+
+face::handle!(
+    PipeWriter,
+    setup!(writer),
+    "let error = loop {\n    \
+         if let Err(error) = std::io::Write::write(&mut &socket, &[0; 4096]) { break error }\n\
+     };"
+);
+face::write_limits!(
+    PipeWriter,
+    setup!(writer),
+    "let error = std::io::Write::write(&mut &socket, b\"late\").unwrap_err();"
+);
+face::convert!(PipeWriter, std::io::PipeWriter, Kind::File, setup!(writer));
+face::debug!(PipeWriter,);
+
+macro_rules! read_and_write {
+    ($reader:ty, $writer:ty) => {
+        /// # Scheduling
+        ///
+        /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
+        impl Read for $reader {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.fd.when_readable(|fd: &OwnedFd| file::read(fd.as_fd(), buffer))
+            }
+
+            fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+                self.fd.when_readable(|fd: &OwnedFd| file::read_vectored(fd.as_fd(), buffers))
+            }
+        }
+
+        /// # Scheduling
+        ///
+        /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
+        impl Write for $writer {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.fd.when_writable(NEVER, |fd: &OwnedFd| file::write(fd.as_fd(), bytes))
+            }
+
+            fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+                self.fd.when_writable(NEVER, |fd: &OwnedFd| file::write_vectored(fd.as_fd(), slices))
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+    };
+}
+
+read_and_write!(PipeReader, PipeWriter);
+read_and_write!(&PipeReader, &PipeWriter);

@@ -1,0 +1,40 @@
+//! Reading and writing what is no socket: pipes.
+
+use super::socket::{VECTOR_LIMIT, size};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `read(2)`.
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most `len` bytes to the buffer, which is ours.
+    size(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+/// `write(2)`.
+pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the kernel reads `len` initialised bytes.
+    size(unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
+}
+
+/// `readv(2)`.
+pub(crate) fn read_vectored(fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    let count = buffers.len().min(VECTOR_LIMIT) as libc::c_int;
+    // SAFETY: IoSliceMut has the layout of iovec on Unix by its documentation; the kernel writes within the slices.
+    size(unsafe { libc::readv(fd.as_raw_fd(), buffers.as_mut_ptr().cast(), count) })
+}
+
+/// `writev(2)`.
+pub(crate) fn write_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let count = slices.len().min(VECTOR_LIMIT) as libc::c_int;
+    // SAFETY: IoSlice has the layout of iovec on Unix by its documentation; the kernel only reads.
+    size(unsafe { libc::writev(fd.as_raw_fd(), slices.as_ptr().cast(), count) })
+}
+
+/// `splice(2)` from one to the other, one of which is a pipe; never blocks for the sake of that. At most `limit`
+/// bytes.
+pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {
+    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
+    let (no_offset, none) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: without offsets it touches no memory of ours.
+    size(unsafe { libc::splice(from.as_raw_fd(), no_offset, to.as_raw_fd(), none, limit, flags) })
+}

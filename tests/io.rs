@@ -1,0 +1,397 @@
+//! What is no socket: pipes, anything that epoll takes, and what it does not take.
+
+mod common;
+
+use common::{PROCS, Random, builder, seed, wait_until};
+use gort::io::{Interest, PipeReader, PipeWriter, Pollable, copy, pipe, splice};
+use gort::net::UnixStream;
+use gort::{go, scope};
+use std::fs::File;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(60);
+/// More than a pipe holds.
+const MUCH: usize = 1 << 20;
+
+/// Runs `f` on a plain thread and as a coroutine of runtimes with each number of Ps.
+fn everywhere(f: impl Fn() + Sync) {
+    eprintln!("plain threads");
+    f();
+    for procs in PROCS {
+        eprintln!("procs = {procs}");
+        builder(procs).build().unwrap().run(&f);
+    }
+}
+
+/// Runs both at once, as coroutines or as threads.
+fn both<A: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() + Send) -> A {
+    if gort::try_current().is_some() {
+        scope(|s| {
+            s.go(b);
+            a()
+        })
+    } else {
+        std::thread::scope(|s| {
+            s.spawn(b);
+            a()
+        })
+    }
+}
+
+fn pass() {
+    match gort::try_current() {
+        Some(_) => gort::yield_now(),
+        None => std::thread::yield_now(),
+    }
+}
+
+fn is_nonblocking(fd: &impl AsRawFd) -> bool {
+    // SAFETY: asks for flags, touches no memory.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+    assert!(flags >= 0);
+    flags & libc::O_NONBLOCK != 0
+}
+
+fn eventfd() -> File {
+    // SAFETY: makes a new descriptor, which nobody else owns.
+    File::from(unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC)) })
+}
+
+#[test]
+fn pipes_carry_all_and_end() {
+    everywhere(|| {
+        let (mut reader, mut writer) = pipe().unwrap();
+        let got = both(
+            move || {
+                let mut got = Vec::new();
+                reader.read_to_end(&mut got).unwrap();
+                got
+            },
+            move || {
+                let bytes: Vec<u8> = (0..MUCH).map(|i| (i % 251) as u8).collect();
+                writer.write_all(&bytes[..MUCH / 2]).unwrap();
+                let mut at = MUCH / 2;
+                while at < MUCH {
+                    let middle = (at + 999).min(MUCH);
+                    at += writer
+                        .write_vectored(&[IoSlice::new(&bytes[at..middle]), IoSlice::new(&bytes[middle..])])
+                        .unwrap();
+                }
+                writer.flush().unwrap();
+            },
+        );
+        assert_eq!(got.len(), MUCH);
+        assert!(got.iter().enumerate().all(|(i, byte)| *byte == (i % 251) as u8));
+
+        let (mut reader, mut writer) = pipe().unwrap();
+        writer.write_all(b"abcdef").unwrap();
+        let (mut a, mut b) = ([0; 2], [0; 8]);
+        let count = reader.read_vectored(&mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)]).unwrap();
+        assert_eq!((count, &a, &b[..4]), (6, b"ab", &b"cdef"[..]));
+        drop(writer);
+        assert_eq!(reader.read(&mut a).unwrap(), 0);
+        let (reader, mut writer) = pipe().unwrap();
+        drop(reader);
+        assert_eq!(writer.write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn a_pipe_wakes_at_its_end_and_at_every_byte() {
+    let mut random = Random::new(seed());
+    let random = std::sync::Mutex::new(&mut random);
+    everywhere(|| {
+        for round in 0..50 {
+            let (reader, writer) = pipe().unwrap();
+            let twin = writer.try_clone().unwrap();
+            let writer = if round % 2 == 0 {
+                drop(twin);
+                writer
+            } else {
+                drop(writer);
+                twin
+            };
+            let pauses = random.lock().unwrap().below(4);
+            let got = both(
+                || {
+                    let mut got = 0;
+                    loop {
+                        match (&reader).read(&mut [0; 3]).unwrap() {
+                            0 => return got,
+                            count => got += count,
+                        }
+                    }
+                },
+                move || {
+                    for _ in 0..20 {
+                        (&writer).write_all(b"x").unwrap();
+                        (0..pauses).for_each(|_| pass());
+                    }
+                },
+            );
+            assert_eq!(got, 20);
+            // A writer that waits learns that nobody reads any more.
+            let (reader, writer) = pipe().unwrap();
+            let kind = both(
+                || (&writer).write_all(&vec![0; MUCH]).unwrap_err().kind(),
+                || {
+                    (0..pauses).for_each(|_| pass());
+                    drop(reader);
+                },
+            );
+            assert_eq!(kind, ErrorKind::BrokenPipe);
+        }
+    });
+}
+
+#[test]
+fn pipes_have_limits_and_conversions() {
+    everywhere(|| {
+        let (mut reader, mut writer) = pipe().unwrap();
+        reader.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+        assert_eq!(reader.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
+        reader.set_read_timeout(None).unwrap();
+        writer.set_write_timeout(Some(Duration::from_millis(2))).unwrap();
+        assert_eq!(writer.write_all(&vec![0; MUCH]).unwrap_err().kind(), ErrorKind::TimedOut);
+        writer.set_nonblocking(true).unwrap();
+        assert_eq!(writer.write_all(&vec![0; MUCH]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let twin = reader.try_clone().unwrap();
+        let theirs = io::PipeReader::from(twin);
+        assert!(is_nonblocking(&theirs), "or a read of the other would block the thread");
+        drop(theirs);
+        let theirs = reader.into_std().unwrap();
+        assert!(!is_nonblocking(&theirs));
+        let mut ours = PipeReader::from(theirs);
+        assert!(is_nonblocking(&ours));
+        writer.set_nonblocking(false).unwrap();
+        let mut writer = PipeWriter::from(writer.into_std().unwrap());
+        ours.read_exact(&mut vec![0; 4096]).unwrap();
+        writer.write_all(b"x").unwrap();
+        assert!(format!("{ours:?}").starts_with("PipeReader { fd: "));
+    });
+}
+
+#[test]
+fn an_eventfd_counts() {
+    everywhere(|| {
+        let events = Pollable::new(eventfd()).unwrap();
+        assert!(events.is_pollable());
+        const ROUNDS: u64 = 300;
+        let sum = both(
+            || {
+                let mut sum = 0;
+                while sum < ROUNDS {
+                    let mut count = [0; 8];
+                    (&events).read_exact(&mut count).unwrap();
+                    sum += u64::from_ne_bytes(count);
+                }
+                sum
+            },
+            || {
+                for _ in 0..ROUNDS {
+                    (&events).write_all(&1u64.to_ne_bytes()).unwrap();
+                    pass();
+                }
+            },
+        );
+        assert_eq!(sum, ROUNDS);
+        // One below the largest: no room, until somebody reads.
+        (&events).write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
+        let error = events.wait_writable(Some(Duration::from_millis(1))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        both(|| (&events).write_all(&2u64.to_ne_bytes()).unwrap(), || (&events).read_exact(&mut [0; 8]).unwrap());
+        let mut count = [0; 8];
+        (&events).read_exact(&mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), 2);
+    });
+}
+
+#[test]
+fn waiting_for_readiness() {
+    everywhere(|| {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut reader = Pollable::new(reader).unwrap();
+        let short = Some(Duration::from_millis(2));
+        let start = Instant::now();
+        assert_eq!(reader.wait_readable(short).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(start.elapsed() >= short.unwrap());
+        reader.set_read_timeout(short).unwrap();
+        assert_eq!(reader.wait_readable(None).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(reader.read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!((&reader).read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::TimedOut);
+        reader.set_read_timeout(None).unwrap();
+        both(|| reader.wait_readable(Some(LONG)).unwrap(), || (&writer).write_all(b"abc").unwrap());
+        // It stays ready as long as there is something, however often one waits.
+        for left in [2, 1] {
+            reader.wait_readable(Some(LONG)).unwrap();
+            reader.read_exact(&mut [0]).unwrap();
+            reader.wait_readable(Some(LONG)).unwrap_or_else(|error| panic!("{left}: {error}"));
+        }
+        reader.read_exact(&mut [0]).unwrap();
+        reader.set_read_deadline(Some(Instant::now()));
+        assert_eq!(reader.wait_readable(None).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(reader.read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::TimedOut);
+        reader.set_read_deadline(None);
+        let reader = Arc::new(reader);
+        both(
+            || assert_eq!(reader.wait_readable(None).unwrap_err().kind(), ErrorKind::TimedOut),
+            || {
+                pass();
+                reader.set_read_deadline(Some(Instant::now()));
+            },
+        );
+        let reader = Arc::into_inner(reader).unwrap();
+        reader.set_read_deadline(None);
+        writer.write_all(b"x").unwrap();
+        drop(writer);
+        let mut reader = reader.into_inner().unwrap();
+        assert!(!is_nonblocking(&reader), "as it came");
+        assert_eq!(reader.read(&mut [0; 4]).unwrap(), 1);
+        let mut reader = Pollable::new(reader).unwrap();
+        reader.wait_readable(None).unwrap();
+        assert_eq!(reader.read(&mut [0; 4]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn any_call_can_wait() {
+    everywhere(|| {
+        // An inotify, read by a call of our own.
+        // SAFETY: makes a new descriptor, which nobody else owns.
+        let inotify = unsafe { OwnedFd::from_raw_fd(libc::inotify_init1(libc::IN_CLOEXEC)) };
+        let place = std::env::temp_dir().join(format!("gort-io-{}-{:p}", std::process::id(), &inotify));
+        std::fs::create_dir(&place).unwrap();
+        let path = std::ffi::CString::new(place.as_os_str().as_encoded_bytes()).unwrap();
+        // SAFETY: a descriptor and a string that ends in zero.
+        assert!(unsafe { libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), libc::IN_CREATE) } >= 0);
+        let inotify = Pollable::new(inotify).unwrap();
+        let count = both(
+            || {
+                let mut buffer = [0; 512];
+                inotify
+                    .try_io(Interest::Readable, |fd| {
+                        // SAFETY: the buffer has so many bytes.
+                        match unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) } {
+                            count if count >= 0 => Ok(count),
+                            _ => Err(io::Error::last_os_error()),
+                        }
+                    })
+                    .unwrap()
+            },
+            || drop(File::create(place.join("new")).unwrap()),
+        );
+        std::fs::remove_dir_all(&place).unwrap();
+        assert!(count > 0);
+        // Sockets of std's, and a borrowed descriptor.
+        let (one, other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let borrowed: Pollable<BorrowedFd<'_>> = Pollable::new(one.as_fd()).unwrap();
+        borrowed.wait_writable(None).unwrap();
+        drop(borrowed);
+        let one = Pollable::new(one).unwrap();
+        both(
+            || {
+                let mut buffer = [0; 8];
+                assert_eq!(one.try_io(Interest::Readable, |socket| socket.recv(&mut buffer)).unwrap(), 5);
+            },
+            || assert_eq!(other.send(b"hello").unwrap(), 5),
+        );
+        let error = one.try_io(Interest::Writable, |_| Err::<(), _>(io::Error::other("mine"))).unwrap_err();
+        assert_eq!(error.to_string(), "mine");
+    });
+}
+
+#[test]
+fn files_take_the_blocking_path() {
+    everywhere(|| {
+        let place =
+            std::env::temp_dir().join(format!("gort-io-{}-{:?}", std::process::id(), std::thread::current().id()));
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&place).unwrap();
+        std::fs::remove_file(&place).unwrap();
+        let mut file = Pollable::new(file).unwrap();
+        assert!(!file.is_pollable() && !is_nonblocking(&file));
+        file.write_all(b"some bytes").unwrap();
+        file.flush().unwrap();
+        file.try_io(Interest::Readable, |mut file| file.rewind()).unwrap();
+        file.wait_readable(Some(Duration::from_millis(1))).unwrap();
+        file.wait_writable(None).unwrap();
+        let mut text = String::new();
+        (&file).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "some bytes");
+        assert_eq!(file.read(&mut [0; 4]).unwrap(), 0);
+        drop(file.into_inner().unwrap());
+        let mut null = Pollable::new(File::options().write(true).open("/dev/null").unwrap()).unwrap();
+        assert!(!null.is_pollable());
+        null.write_all(b"x").unwrap();
+    });
+}
+
+#[test]
+fn cancelling_ends_a_wait() {
+    for procs in PROCS {
+        builder(procs).build().unwrap().run(|| {
+            for round in 0..100 {
+                let started = Arc::new(AtomicBool::new(false));
+                let flag = started.clone();
+                let (reader, writer) = pipe().unwrap();
+                let events = Pollable::new(eventfd()).unwrap();
+                let waiting = go!(move || {
+                    flag.store(true, SeqCst);
+                    match round % 4 {
+                        0 => drop((&reader).read(&mut [0; 4])),
+                        1 => drop((&writer).write_all(&vec![0; MUCH])),
+                        2 => drop(events.wait_readable(None)),
+                        _ => drop((&events).read(&mut [0; 8])),
+                    }
+                    unreachable!("nothing ever comes");
+                });
+                wait_until("it runs", || started.load(SeqCst));
+                waiting.cancel();
+                assert!(waiting.join().unwrap_err().is_cancelled());
+            }
+        });
+    }
+}
+
+#[test]
+fn copying() {
+    everywhere(|| {
+        let bytes: Vec<u8> = (0..MUCH).map(|i| (i % 251) as u8).collect();
+        // From memory into a pipe, from the pipe into a socket within the kernel, from the socket into a pipe, and out.
+        let (mut first, mut into) = pipe().unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        let (mut last, out) = pipe().unwrap();
+        let mut got = Vec::new();
+        both(
+            || {
+                both(
+                    || assert_eq!(copy(&mut last, &mut got).unwrap(), MUCH as u64),
+                    || {
+                        assert_eq!(splice(&far, &out).unwrap(), MUCH as u64);
+                        drop(out);
+                    },
+                )
+            },
+            || {
+                both(
+                    || {
+                        assert_eq!(splice(&first, &near).unwrap(), MUCH as u64);
+                        near.shutdown(std::net::Shutdown::Write).unwrap();
+                    },
+                    || {
+                        assert_eq!(copy(&mut &bytes[..], &mut into).unwrap(), MUCH as u64);
+                        drop(into);
+                    },
+                );
+            },
+        );
+        assert_eq!(got, bytes);
+        assert_eq!(first.read(&mut [0; 4]).unwrap(), 0);
+        let (one, other) = UnixStream::pair().unwrap();
+        (&one).write_all(b"x").unwrap();
+        assert_eq!(splice(&other, &one).unwrap_err().kind(), ErrorKind::InvalidInput, "neither is a pipe");
+    });
+}
