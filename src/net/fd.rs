@@ -21,7 +21,7 @@ use crate::os::socket::{self, Interest};
 use crate::poll::desc::{Direction, Record, Registrations};
 use crate::poll::{self, word::Seen};
 use crate::sched;
-use socket2::{SockAddr, SockRef};
+use socket2::SockRef;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -213,6 +213,25 @@ impl<T: AsFd> Fd<T> {
         self.run(Direction::Read, NEVER, attempt, |_| false)
     }
 
+    /// [`Self::when_readable`] for Unix listeners and datagrams. After a shutdown a call that blocks returns, with
+    /// `end`, but one that does not block says `WouldBlock` as ever, and there will never be an edge again.
+    pub(crate) fn when_readable_or_shut<R>(
+        &self,
+        mut attempt: impl FnMut(&T) -> io::Result<R>,
+        end: impl Fn() -> io::Result<R>,
+    ) -> io::Result<R> {
+        let is_would_block = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        let is_shut = |fd: &T| socket::wait(fd.as_fd().as_raw_fd(), Interest::Shut, None, 0);
+        self.when_readable(|fd| match attempt(fd) {
+            Err(error) if is_would_block(&error) && !self.is_nonblocking() && is_shut(fd)? => match attempt(fd) {
+                // Nothing came before it was shut.
+                Err(error) if is_would_block(&error) => end(),
+                result => result,
+            },
+            result => result,
+        })
+    }
+
     /// Any operation that writes, or connects; it gives up at `limit`.
     pub(crate) fn when_writable<R>(&self, limit: Nanos, attempt: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.run(Direction::Write, limit, attempt, |_| false)
@@ -374,28 +393,6 @@ impl Fd {
         }
         let asked = buffer.len().min(socket::TRANSFER_LIMIT);
         self.run(Direction::Read, NEVER, |fd| socket::recv(fd.as_fd(), buffer), |&count| count > 0 && count < asked)
-    }
-
-    /// Receives a datagram, and what is too long for the buffer of it is lost. Unlike [`Self::recv`] it takes one
-    /// also if the buffer is empty.
-    pub(crate) fn recv_datagram(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.when_readable(|fd| socket::recv(fd.as_fd(), buffer))
-    }
-
-    /// Receives a datagram and leaves it there.
-    pub(crate) fn peek_datagram(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.when_readable(|fd| socket::peek(fd.as_fd(), buffer))
-    }
-
-    /// Receives a datagram, or leaves it there, and its sender's address in the form that `convert` gives it.
-    pub(crate) fn recv_from<A>(
-        &self,
-        buffer: &mut [u8],
-        peek: bool,
-        convert: impl Fn(SockAddr) -> io::Result<A>,
-    ) -> io::Result<(usize, A)> {
-        let (count, address) = self.when_readable(|fd| socket::recv_from(fd.as_fd(), buffer, peek))?;
-        Ok((count, convert(address)?))
     }
 
     /// Reads from a socket and leaves the bytes there.

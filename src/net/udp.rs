@@ -97,7 +97,7 @@ impl UdpSocket {
     ///
     /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.fd.recv_from(buffer, false, internet)
+        self.receive(buffer, false)
     }
 
     /// [`Self::recv_from`] that leaves the datagram there: the next call gets the same.
@@ -120,7 +120,12 @@ impl UdpSocket {
     ///
     /// As [`Self::recv_from`].
     pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.fd.recv_from(buffer, true, internet)
+        self.receive(buffer, true)
+    }
+
+    fn receive(&self, buffer: &mut [u8], peek: bool) -> io::Result<(usize, SocketAddr)> {
+        let (count, address) = self.fd.when_readable(|fd| socket::recv_from(fd.as_fd(), buffer, peek))?;
+        Ok((count, internet(address)?))
     }
 
     /// Sends a datagram to an address; if there are several, to the first.
@@ -215,7 +220,8 @@ impl UdpSocket {
     ///
     /// As [`Self::recv_from`].
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.fd.recv_datagram(buffer)
+        // Not `Fd::recv`: a datagram is taken even if the buffer is empty.
+        self.fd.when_readable(|fd| socket::recv(fd.as_fd(), buffer))
     }
 
     /// [`Self::recv`] that leaves the datagram there: the next call gets the same.
@@ -239,7 +245,7 @@ impl UdpSocket {
     ///
     /// As [`Self::recv_from`].
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.fd.peek_datagram(buffer)
+        self.fd.when_readable(|fd| socket::peek(fd.as_fd(), buffer))
     }
 
     /// The address that the socket is bound to.

@@ -129,6 +129,8 @@ fn internet_address(storage: &libc::sockaddr_storage, length: usize) -> io::Resu
 pub(crate) enum Interest {
     Readable,
     Writable,
+    /// Nothing will come any more: the peer has ended it, or reading was shut down.
+    Shut,
 }
 
 /// Blocks the thread until `fd` is ready, `breaker` is readable, or `timeout_ns` has passed:
@@ -137,6 +139,7 @@ pub(crate) fn wait(fd: RawFd, interest: Interest, breaker: Option<RawFd>, timeou
     let events = match interest {
         Interest::Readable => libc::POLLIN,
         Interest::Writable => libc::POLLOUT,
+        Interest::Shut => libc::POLLRDHUP,
     };
     let mut set = [
         libc::pollfd { fd, events, revents: 0 },

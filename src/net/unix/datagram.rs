@@ -4,10 +4,10 @@ use super::{SocketAddr, addr};
 use crate::net::face;
 use crate::net::fd::{Fd, Kind};
 use crate::os::socket;
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net as std_net;
 use std::path::Path;
 use std::sync::Arc;
@@ -240,7 +240,7 @@ impl UnixDatagram {
     ///
     /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
     pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.fd.recv_datagram(buffer)
+        self.fd.when_readable_or_shut(|fd| socket::recv(fd.as_fd(), buffer), || Ok(0))
     }
 
     /// Receives a datagram, and tells who has sent it. What does not fit into the buffer is lost.
@@ -263,7 +263,9 @@ impl UnixDatagram {
     ///
     /// As [`Self::recv`].
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.fd.recv_from(buffer, false, addr::from_kernel)
+        let receive = |fd: &OwnedFd| socket::recv_from(fd.as_fd(), buffer, false);
+        let (count, address) = self.fd.when_readable_or_shut(receive, || Ok((0, SockAddr::unix("")?)))?;
+        Ok((count, addr::from_kernel(address)?))
     }
 
     /// Ends one direction, or both. Whoever waits there is woken: receiving returns 0, sending fails.

@@ -106,7 +106,10 @@ impl UnixListener {
     /// listener, each new connection wakes them all.
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        let (socket, address) = self.fd.when_readable(|fd| SockRef::from(fd).accept4(flags))?;
+        let (socket, address) = self.fd.when_readable_or_shut(
+            |fd| SockRef::from(fd).accept4(flags),
+            || Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        )?;
         Ok((UnixStream::from_nonblocking(socket.into()), addr::from_kernel(address)?))
     }
 
