@@ -3,11 +3,11 @@
 //! A coroutine that waits here is parked, as in [`net`](crate::net), and what is said there of timeouts, deadlines,
 //! clones and plain threads holds here too.
 //!
-//! - [`pipe`] is [`std::io::pipe`].
+//! - [`pipe()`] is [`std::io::pipe`].
 //! - [`Pollable`] makes anything that has a descriptor wait: an eventfd, an inotify, a TUN device, a FIFO, a
 //!   serial line, the socket of another crate. What the kernel cannot poll, a regular file first of all, it reads and
 //!   writes by [`blocking`](crate::blocking).
-//! - [`copy`] is [`std::io::copy`] with its buffer on the heap, and [`splice`] copies between a socket and a pipe, or a
+//! - [`copy()`] is [`std::io::copy`] with its buffer on the heap, and [`splice`] copies between a socket and a pipe, or a
 //!   pipe and a socket, within the kernel.
 //!
 //! # Examples
