@@ -215,11 +215,11 @@ fn waiting_for_readiness() {
     everywhere(|| {
         let (reader, mut writer) = io::pipe().unwrap();
         let mut reader = Pollable::new(reader).unwrap();
-        let short = Some(Duration::from_millis(2));
+        let short = Duration::from_millis(2);
         let start = Instant::now();
-        assert_eq!(reader.wait_readable(short).unwrap_err().kind(), ErrorKind::TimedOut);
-        assert!(start.elapsed() >= short.unwrap());
-        reader.set_read_timeout(short).unwrap();
+        assert_eq!(reader.wait_readable(Some(short)).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(start.elapsed() >= short);
+        reader.set_read_timeout(Some(short)).unwrap();
         assert_eq!(reader.wait_readable(None).unwrap_err().kind(), ErrorKind::TimedOut);
         assert_eq!(reader.read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::TimedOut);
         assert_eq!((&reader).read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::TimedOut);

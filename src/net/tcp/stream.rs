@@ -330,6 +330,9 @@ impl TcpStream {
 }
 
 fn connect_until(address: &SocketAddr, limit: Nanos) -> io::Result<TcpStream> {
+    if limit != NEVER && clock::now() >= limit {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
     let kind = Type::STREAM.cloexec().nonblocking();
     let socket = Socket::new_raw(Domain::for_address(*address), kind, Some(Protocol::TCP))?;
     match socket.connect(&(*address).into()) {

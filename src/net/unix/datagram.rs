@@ -285,39 +285,6 @@ impl UnixDatagram {
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         SockRef::from(&*self.fd).shutdown(how)
     }
-
-    /// The address that the socket is bound to.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert!(gort::net::UnixDatagram::unbound()?.local_addr()?.is_unnamed());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses, which it does not for a valid socket.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        addr::from_kernel(SockRef::from(&*self.fd).local_addr()?)
-    }
-
-    /// The address that the socket is [connected](Self::connect) to.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let socket = gort::net::UnixDatagram::unbound()?;
-    /// assert_eq!(socket.peer_addr().unwrap_err().kind(), std::io::ErrorKind::NotConnected);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is not connected.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        addr::from_kernel(SockRef::from(&*self.fd).peer_addr()?)
-    }
 }
 
 macro_rules! setup {
@@ -331,6 +298,7 @@ macro_rules! recv {
     };
 }
 
+super::addresses!(UnixDatagram, setup!());
 face::handle!(UnixDatagram, setup!(), recv!());
 face::pending_error!(UnixDatagram, setup!());
 face::read_limits!(UnixDatagram, setup!(), recv!());

@@ -108,40 +108,6 @@ impl UnixStream {
         let (one, other) = Socket::pair_raw(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
         Ok((UnixStream::from_nonblocking(one.into()), UnixStream::from_nonblocking(other.into())))
     }
-
-    /// The address of this side.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let (stream, _other) = gort::net::UnixStream::pair()?;
-    /// assert!(stream.local_addr()?.is_unnamed());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses, which it does not for a valid socket.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        addr::from_kernel(SockRef::from(&*self.fd).local_addr()?)
-    }
-
-    /// The address of the other side.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let (stream, _other) = gort::net::UnixStream::pair()?;
-    /// assert!(stream.peer_addr()?.is_unnamed());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is not connected.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        addr::from_kernel(SockRef::from(&*self.fd).peer_addr()?)
-    }
 }
 
 macro_rules! setup {
@@ -155,6 +121,7 @@ macro_rules! read {
     };
 }
 
+super::addresses!(UnixStream, setup!());
 face::handle!(UnixStream, setup!(), read!());
 face::pending_error!(UnixStream, setup!());
 face::read_limits!(UnixStream, setup!(), read!());
