@@ -4,8 +4,9 @@
 //! time is up; while it waits it costs the coroutine's stack and nothing else (outside a
 //! runtime, the thread).
 //!
-//! [`Fd::run`] is the one loop that all operations go through: check the deadline, observe the
-//! side, try the system call, and wait if it would block (`poll/mod.rs` has the protocol). The
+//! [`Fd::run`] is the one loop that all waiting goes through, of every kind of socket, of pipes, and of whatever else has
+//! a descriptor: check the deadline, observe the side, try the system call, and wait if it would block (`poll/mod.rs` has
+//! the protocol). ([`Fd::run_mut`] goes through it to wait; [`Fd::when_accepted`] is for what has no event.) The
 //! descriptor is registered with a poller by the first operation that has to wait: one that is
 //! accepted, served and closed without waiting never meets epoll.
 //!
