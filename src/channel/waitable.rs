@@ -101,17 +101,24 @@ impl SelectWaker {
     }
 }
 
-impl<W: Waitable + ?Sized> Waitable for &W {
-    fn is_ready(&self) -> bool {
-        (**self).is_ready()
-    }
-    fn watch(&self, waker: SelectWaker) -> bool {
-        (**self).watch(waker)
-    }
-    fn unwatch(&self, waker: SelectWaker) {
-        (**self).unwatch(waker);
-    }
+/// Whatever leads to one is one.
+macro_rules! through {
+    ($($pointer:ty),*) => {$(
+        impl<W: Waitable + ?Sized> Waitable for $pointer {
+            fn is_ready(&self) -> bool {
+                (**self).is_ready()
+            }
+            fn watch(&self, waker: SelectWaker) -> bool {
+                (**self).watch(waker)
+            }
+            fn unwatch(&self, waker: SelectWaker) {
+                (**self).unwatch(waker);
+            }
+        }
+    )*};
 }
+
+through!(&W, &mut W, Box<W>, std::rc::Rc<W>, std::sync::Arc<W>);
 
 /// Ready when the coroutine has ended: `join` then returns at once.
 impl<T> Waitable for JoinHandle<T> {
