@@ -174,7 +174,15 @@ impl<W: Task> Admitted<W> {
 }
 
 /// Wakes watchers; without the lock.
+#[inline(always)]
 pub(super) fn tell<W: Task>(watchers: Vec<W>) {
+    if watchers.capacity() > 0 {
+        tell_all(watchers);
+    }
+}
+
+#[cold]
+fn tell_all<W: Task>(watchers: Vec<W>) {
     for watcher in watchers {
         if watcher.claim() {
             // SAFETY: just claimed.

@@ -383,6 +383,9 @@ impl<'a> Select<'a> {
     /// Waits until an operation is possible, and returns its number. None is done; somebody else may be
     /// faster to do it.
     ///
+    /// Who only asks is nobody to meet: if both sides of a channel of capacity zero do no more than this, both
+    /// wait for ever.
+    ///
     /// # Examples
     ///
     /// ```
