@@ -778,7 +778,11 @@ fn timers(k: Kind, w: World) {
         .map(|i| {
             let once = once.clone();
             let body = move || {
-                if i < 2 { once.recv().is_ok() } else { select! { recv(once) -> time => time.is_ok() } }
+                if i < 2 {
+                    once.recv().is_ok()
+                } else {
+                    select! { recv(once) -> time => time.is_ok() }
+                }
             };
             if i % 2 == 0 { w.left(body) } else { w.right(body) }
         })

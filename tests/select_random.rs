@@ -263,11 +263,7 @@ fn round(seed: u64) -> usize {
             let on_thread = random.below(4) < threads;
             tasks.push((
                 drains,
-                if on_thread {
-                    Err(std::thread::spawn(|| actor.run()))
-                } else {
-                    Ok(gort::spawn(|| actor.run()))
-                },
+                if on_thread { Err(std::thread::spawn(|| actor.run())) } else { Ok(gort::spawn(|| actor.run())) },
             ));
         }
         drop(channels);
@@ -315,7 +311,10 @@ fn round(seed: u64) -> usize {
             // One that was received was sent, though a cancelled task may not have seen it; a receiver
             // that was cancelled has not noted what it got only if it was cancelled in between, which it cannot be.
             let expected = u32::from(fate == Fate::Sent);
-            assert!(times == expected || fate == Fate::Made, "sender {sender}'s {number}: {fate:?}, came {times} times");
+            assert!(
+                times == expected || fate == Fate::Made,
+                "sender {sender}'s {number}: {fate:?}, came {times} times"
+            );
             assert!(times <= 1);
         }
     }

@@ -175,11 +175,7 @@ impl<T> Chan<T> {
 
     /// Tells the watchers of a side, in the middle of a step that will be tried again.
     #[cold]
-    pub(super) fn tell_watchers<'a>(
-        &'a self,
-        mut state: Locked<'a, T, Waiter>,
-        side: Side,
-    ) -> Locked<'a, T, Waiter> {
+    pub(super) fn tell_watchers<'a>(&'a self, mut state: Locked<'a, T, Waiter>, side: Side) -> Locked<'a, T, Waiter> {
         let watchers = self.take_watchers(&mut state, side);
         drop(state);
         tell(watchers);
@@ -304,13 +300,7 @@ impl<T> Chan<T> {
     ///
     /// # Safety
     /// As [`Self::recv_slow`]; the step was blocked under this hold of the lock.
-    unsafe fn recv_wait(
-        &self,
-        mut state: Locked<'_, T, Waiter>,
-        wait: Wait,
-        out: *mut T,
-        deadline: Nanos,
-    ) -> Outcome {
+    unsafe fn recv_wait(&self, mut state: Locked<'_, T, Waiter>, wait: Wait, out: *mut T, deadline: Nanos) -> Outcome {
         let node = Node::new(wait.waiter(), out.cast());
         // SAFETY: the node lies in this frame, which does not end before the node was popped and
         // this task readied, or `leave` has returned. Its slot has room for a message.

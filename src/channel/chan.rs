@@ -70,7 +70,7 @@ const READ_END: u32 = 16;
 
 /// Some of the room is promised to selects.
 const RESERVED: u32 = 32;
-/// Messages come from the clock; see `timer.rs`.
+/// Messages come from the clock; see `clock.rs`.
 const TIMER: u32 = 64;
 /// Somebody wants to know when a receive may be possible.
 const RECV_WATCHED: u32 = 128;

@@ -2,6 +2,7 @@
 //! local variable and nothing is allocated or erased that the compiler knows.
 #![allow(missing_docs, reason = "not for users")]
 
+pub use super::blocking::Until;
 pub use super::case::Case;
 use super::case::Chosen;
 use super::error::{RecvError, SendError};
@@ -9,7 +10,6 @@ use super::receiver::Receiver;
 use super::select::{self, Order};
 use super::sender::Sender;
 use super::waitable::Waitable;
-pub use super::blocking::Until;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::time::Duration;
 

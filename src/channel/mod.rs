@@ -58,6 +58,7 @@
 mod blocking;
 mod case;
 mod chan;
+mod clock;
 mod error;
 mod handles;
 mod iter;

@@ -2,9 +2,7 @@
 
 use super::blocking::Until;
 use super::case::{Case, Chosen, Kind};
-use super::error::{
-    ReadyTimeoutError, RecvError, SelectTimeoutError, SendError, TryReadyError, TrySelectError,
-};
+use super::error::{ReadyTimeoutError, RecvError, SelectTimeoutError, SendError, TryReadyError, TrySelectError};
 use super::receiver::Receiver;
 use super::select::{self, Order};
 use super::sender::Sender;
@@ -163,11 +161,9 @@ impl<'a> Select<'a> {
         let number = self.next;
         self.next += 1;
         let message = case.ops.message;
-        self.message = Layout::from_size_align(
-            self.message.size().max(message.size()),
-            self.message.align().max(message.align()),
-        )
-        .expect("of two layouts that are possible");
+        self.message =
+            Layout::from_size_align(self.message.size().max(message.size()), self.message.align().max(message.align()))
+                .expect("of two layouts that are possible");
         self.cases.push(case, number);
         number
     }

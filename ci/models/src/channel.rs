@@ -3,11 +3,20 @@
 mod blocking {
     include!(concat!(env!("OUT_DIR"), "/channel_blocking.rs"));
 }
+mod case {
+    include!(concat!(env!("OUT_DIR"), "/channel_case.rs"));
+}
 mod chan {
     include!(concat!(env!("OUT_DIR"), "/channel_chan.rs"));
 }
+mod clock {
+    include!(concat!(env!("OUT_DIR"), "/channel_clock.rs"));
+}
 mod handles {
     include!(concat!(env!("OUT_DIR"), "/channel_handles.rs"));
+}
+mod select {
+    include!(concat!(env!("OUT_DIR"), "/channel_select.rs"));
 }
 mod store {
     include!(concat!(env!("OUT_DIR"), "/channel_store.rs"));
@@ -17,3 +26,5 @@ mod waitq {
 }
 pub(crate) use blocking::{Refused, Until};
 pub(crate) use chan::Chan;
+pub(crate) use case::{Case, Chosen};
+pub(crate) use select::{Order, choose, ready};
