@@ -128,7 +128,7 @@ impl<T> Receives<T> {
         kind: Kind::Recv,
         message: Layout::new::<T>(),
         try_now: Self::try_now,
-        // SAFETY (of each): `what` is a channel, see `Ops`; the node is the caller's promise.
+        // SAFETY: `what` is a channel, see `Ops`; the node is the caller's promise.
         join: |what, node| unsafe { chan::<T>(what).join_if_blocked(Side::Recv, node) },
         // SAFETY: as above.
         leave: |what, node| unsafe { chan::<T>(what).leave(Side::Recv, node) },
@@ -169,7 +169,7 @@ impl<T> Sends<T> {
     const OPS: &'static Ops = &Ops {
         kind: Kind::Send,
         message: Layout::new::<()>(),
-        // SAFETY (of each): `what` is a channel, see `Ops`; the node is the caller's promise.
+        // SAFETY: `what` is a channel, see `Ops`; below, the node is the caller's promise.
         try_now: |what, _| unsafe { chan::<T>(what) }.try_reserve(),
         // SAFETY: as above.
         join: |what, node| unsafe { chan::<T>(what).join_if_blocked(Side::Send, node) },

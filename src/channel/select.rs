@@ -74,7 +74,7 @@ fn in_order(count: usize, order: Order) -> impl Iterator<Item = usize> {
     if order == Order::Fair && count > 1 {
         let random = crate::sched::any_random();
         backwards = random >> 63 != 0;
-        at = ((random & 0xFFFF_FFFF) * count as u64 >> 32) as usize;
+        at = (((random & 0xFFFF_FFFF) * count as u64) >> 32) as usize;
     }
     (0..count).map(move |_| {
         let this = at;

@@ -172,7 +172,7 @@ impl<W: Waitable> Waits<W> {
     const OPS: &'static Ops = &Ops {
         kind: Kind::Wait,
         message: Layout::new::<()>(),
-        // SAFETY (of each): `what` is a `W` that lives as long as the case.
+        // SAFETY: `what` is a `W` that lives as long as the case.
         try_now: |what, _| unsafe { &*what.cast::<W>() }.is_ready().then_some(Chosen::Ready),
         // SAFETY: as above.
         join: |what, node| unsafe { &*what.cast::<W>() }.watch(SelectWaker(node.task())),

@@ -25,6 +25,6 @@ mod waitq {
     include!(concat!(env!("OUT_DIR"), "/channel_waitq.rs"));
 }
 pub(crate) use blocking::{Refused, Until};
-pub(crate) use chan::Chan;
 pub(crate) use case::{Case, Chosen};
+pub(crate) use chan::Chan;
 pub(crate) use select::{Order, choose, ready};
