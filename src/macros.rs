@@ -77,6 +77,8 @@ macro_rules! go_local {
 pub mod __private {
     use crate::{Builder, JoinHandle};
 
+    pub use crate::channel::macro_parts as select;
+
     /// A name or a builder.
     pub trait IntoBuilder {
         fn into_builder(self) -> Builder;

@@ -9,122 +9,18 @@
 
 mod common;
 
-use common::{Meant, PATIENCE, Random, builder, factor, panic_meant, quiet_panics, wait_until};
+use common::world::{
+    FROM_THREADS, Kind, LIST, MANY_PROCS, ONE, ONE_PROC, RENDEZVOUS, RING, THREADS, TO_THREADS, Task, World, join_all,
+};
+use common::{Meant, PATIENCE, Random, builder, panic_meant, quiet_panics, wait_until};
 use gort::channel::{
     Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError, TrySendError, bounded,
-    unbounded,
 };
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// How a channel is made: the number of messages that it holds, or none if it is unbounded.
-#[derive(Clone, Copy)]
-struct Kind(Option<usize>);
-
-const RENDEZVOUS: Kind = Kind(Some(0));
-const ONE: Kind = Kind(Some(1));
-const RING: Kind = Kind(Some(7));
-const LIST: Kind = Kind(None);
-
-impl Kind {
-    fn make<T>(self) -> (Sender<T>, Receiver<T>) {
-        match self.0 {
-            Some(cap) => bounded(cap),
-            None => unbounded(),
-        }
-    }
-
-    fn cap(self) -> Option<usize> {
-        self.0
-    }
-
-    /// Messages that can be sent without waiting; for an unbounded channel, some.
-    fn room(self) -> usize {
-        self.0.unwrap_or(100)
-    }
-}
-
-/// What runs a check and its two sides.
-#[derive(Clone, Copy)]
-struct World {
-    /// Ps of the runtime; 0 if the check itself runs on a plain thread.
-    procs: usize,
-    left_threads: bool,
-    right_threads: bool,
-}
-
-const ONE_PROC: World = World { procs: 1, left_threads: false, right_threads: false };
-const MANY_PROCS: World = World { procs: 4, left_threads: false, right_threads: false };
-const THREADS: World = World { procs: 0, left_threads: true, right_threads: true };
-const TO_THREADS: World = World { procs: 2, left_threads: false, right_threads: true };
-const FROM_THREADS: World = World { procs: 2, left_threads: true, right_threads: false };
-
-impl World {
-    fn run(self, check: fn(Kind, World), kind: Kind) {
-        match self.procs {
-            0 => check(kind, self),
-            procs => builder(procs).build().unwrap().run(|| check(kind, self)),
-        }
-    }
-
-    /// Starts a task of the left side.
-    fn left<T: Send + 'static>(self, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-        Task::start(self.left_threads, f)
-    }
-
-    /// Starts a task of the right side.
-    fn right<T: Send + 'static>(self, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-        Task::start(self.right_threads, f)
-    }
-
-    /// Operations in a stress; a rendezvous of threads takes a thousand times longer than others.
-    fn many(self, kind: Kind) -> usize {
-        let slow = self.left_threads || self.right_threads;
-        factor() as usize * if slow && kind.cap().is_some() { 2_000 } else { 20_000 }
-    }
-}
-
-/// A coroutine or a thread.
-enum Task<T> {
-    Coroutine(gort::JoinHandle<T>),
-    Thread(std::thread::JoinHandle<T>),
-}
-
-impl<T: Send + 'static> Task<T> {
-    fn start(thread: bool, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-        if thread {
-            Task::Thread(std::thread::spawn(f))
-        } else {
-            // Enough for a large message, of which a debug build makes several copies.
-            Task::Coroutine(gort::Builder::new().stack_size(2 << 20).spawn(f).unwrap())
-        }
-    }
-
-    fn is_finished(&self) -> bool {
-        match self {
-            Task::Coroutine(task) => task.is_finished(),
-            Task::Thread(task) => task.is_finished(),
-        }
-    }
-
-    /// Waits for the end, parking if the caller is a coroutine, and returns the value.
-    #[track_caller]
-    fn join(self) -> T {
-        wait_until("a task ends", || self.is_finished());
-        match self {
-            Task::Coroutine(task) => task.join().unwrap(),
-            Task::Thread(task) => task.join().unwrap(),
-        }
-    }
-}
-
-#[track_caller]
-fn join_all<T: Send + 'static>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<T> {
-    tasks.into_iter().map(Task::join).collect()
-}
 
 const SHORT: Duration = Duration::from_millis(5);
 /// A timeout that a working test never reaches.

@@ -92,3 +92,36 @@ pub(crate) fn sieve() {
     emit("sieve", ms(elapsed), "ms");
     std::process::exit(0);
 }
+
+/// One coroutine selects over four channels, each with a producer of its own.
+pub(crate) fn select(workload: &str, cap: usize) {
+    const EACH: u64 = 250_000;
+    let start = Instant::now();
+    let [a, b, c, d] = [0, 1, 2, 3].map(|producer| {
+        let (sender, receiver) = channel::bounded::<u64>(cap);
+        drop(go!(move || {
+            for i in producer * EACH..(producer + 1) * EACH {
+                sender.send(i).unwrap();
+            }
+            // The channel stays open: its end is no message.
+            gort::park();
+        }));
+        receiver
+    });
+    let consumer = go!(move || {
+        let mut sum = 0;
+        for _ in 0..4 * EACH {
+            sum += gort::select! {
+                recv(a) -> n => n.unwrap(),
+                recv(b) -> n => n.unwrap(),
+                recv(c) -> n => n.unwrap(),
+                recv(d) -> n => n.unwrap(),
+            };
+        }
+        sum
+    });
+    let sum = consumer.join().unwrap();
+    let elapsed = start.elapsed();
+    check(workload, sum, 4 * EACH * (4 * EACH - 1) / 2);
+    emit(workload, ns_each(elapsed, 4 * EACH as usize), "ns");
+}

@@ -45,6 +45,8 @@ fn main() {
         "pingpong0" => channels::pingpong(),
         "chan_spsc" => channels::throughput(workload, 1, 1),
         "chan_mpmc" => channels::throughput(workload, 4, 4),
+        "select" => channels::select(workload, 0),
+        "select128" => channels::select(workload, 128),
         "sieve" => channels::sieve(),
         "timers" => waits::timers(),
         "sleep_mem" => waits::sleep_mem(),

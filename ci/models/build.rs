@@ -18,8 +18,11 @@ include!("src/mutations.rs");
 /// Files that are taken whole.
 const WHOLE: &[&str] = &[
     "channel/blocking.rs",
+    "channel/case.rs",
     "channel/chan.rs",
+    "channel/clock.rs",
     "channel/handles.rs",
+    "channel/select.rs",
     "channel/store.rs",
     "channel/waitq.rs",
     "sched/biased.rs",
@@ -47,6 +50,7 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
             "pub(crate) const JOINING:",
             "pub(crate) const PANICKED:",
             "pub(crate) const CANCELLED:",
+            "pub(crate) const WATCHED:",
             "pub(crate) const REF:",
         ],
         None,

@@ -13,12 +13,17 @@
 //!    `cancel`: no peer has touched the message or ever will (claims exclude each other), so it
 //!    is only the node that must leave the queue before its frame goes.
 //!
+//! A receiver may meet a sender that waits in a select and has no message yet. It then stands still
+//! until the message is made ([`redeem`]): neither its deadline nor `cancel` ends that. And a receiver that
+//! waits may be chosen by a select that in the end sends nothing, because the making of the
+//! message panicked; it waits anew.
+//!
 //! So a send that times out or is cancelled has not sent, a receive has not taken anything, and
 //! there is no moment at which a message could be lost between the two sides.
 
-use super::chan::{Chan, Locked, Side, Step, pass};
+use super::chan::{Chan, Locked, Side, Step, pass, tell};
 use super::store::Block;
-use super::waitq::{Node, Outcome};
+use super::waitq::{Claimed, Node, Outcome};
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::sched::wait::{self, Wait, WaitReason, Waiter, Wake};
 use std::mem::MaybeUninit;
@@ -26,7 +31,7 @@ use std::time::{Duration, Instant};
 
 /// How long an operation may wait.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Until {
+pub enum Until {
     /// It does not wait.
     Now,
     /// Until it is done.
@@ -39,7 +44,7 @@ pub(super) enum Until {
 
 impl Until {
     /// When to stop waiting; None if that is now.
-    fn deadline(self) -> Option<Nanos> {
+    pub(super) fn deadline(self) -> Option<Nanos> {
         match self {
             Until::Now => None,
             Until::Done => Some(NEVER),
@@ -89,6 +94,23 @@ impl<T> Chan<T> {
             self.recv_slow(state, out.as_mut_ptr(), until)?;
             Ok(out.assume_init())
         }
+    }
+
+    /// [`Self::recv`] to a place.
+    ///
+    /// # Safety
+    /// `out` is valid for writes; after `Ok` the message is there.
+    #[inline]
+    pub(super) unsafe fn recv_to(&self, out: *mut T, until: Until) -> Result<(), Refused> {
+        let mut state = self.lock();
+        // SAFETY: the state is ours to use.
+        if let Some(value) = unsafe { self.recv_fast(&mut state) } {
+            // SAFETY: the caller's promise.
+            unsafe { out.write(value) };
+            return Ok(());
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.recv_slow(state, out, until) }
     }
 
     /// The rest of [`Self::send`], which took the lock. Not marked cold: a rendezvous is sent here.
@@ -145,9 +167,19 @@ impl<T> Chan<T> {
                     // SAFETY: the step was blocked, and the value is as the caller promises.
                     Some(wait) => return unsafe { self.send_wait(state, wait, value, armed.deadline) },
                 },
-                Step::Moved(_) => unreachable!("only a receive moves a message in"),
+                Step::Watched => state = self.tell_watchers(state, Side::Recv),
+                Step::Moved(_) | Step::Promised(_) => unreachable!("only a receive meets those"),
             }
         }
+    }
+
+    /// Tells the watchers of a side, in the middle of a step that will be tried again.
+    #[cold]
+    pub(super) fn tell_watchers<'a>(&'a self, mut state: Locked<'a, T, Waiter>, side: Side) -> Locked<'a, T, Waiter> {
+        let watchers = self.take_watchers(&mut state, side);
+        drop(state);
+        tell(watchers);
+        self.lock()
     }
 
     /// Waits for a receiver.
@@ -174,7 +206,7 @@ impl<T> Chan<T> {
         match node.outcome() {
             Outcome::Passed => Ok(()),
             Outcome::Closed => Err(Refused::Disconnected),
-            Outcome::Pending => crate::os::fatal("a sender was woken for nothing"),
+            _ => crate::os::fatal("a sender was woken for nothing"),
         }
     }
 
@@ -240,58 +272,92 @@ impl<T> Chan<T> {
                         state = self.lock();
                     }
                     // SAFETY: the step was blocked, and `out` is as the caller promises.
-                    Some(wait) => return unsafe { self.recv_wait(state, wait, out, armed.deadline) },
+                    Some(wait) => match unsafe { self.recv_wait(state, wait, out, armed.deadline) } {
+                        Outcome::Passed => return Ok(()),
+                        Outcome::Closed => return Err(Refused::Disconnected),
+                        // The clock has a message, or another receiver had it.
+                        Outcome::Pending if self.is_timer() && !armed.is_over() => state = self.lock(),
+                        Outcome::Pending => return Err(Refused::NotYet),
+                        _ => state = self.lock(),
+                    },
                 },
+                Step::Promised(sender) => {
+                    drop(state);
+                    armed.abandon();
+                    // SAFETY: `out` is as the caller promises.
+                    if unsafe { redeem(sender, out.cast()) } {
+                        return Ok(());
+                    }
+                    state = self.lock();
+                }
+                Step::Watched => state = self.tell_watchers(state, Side::Send),
                 Step::NoBlock => unreachable!("a receive needs no block"),
             }
         }
     }
 
-    /// Waits for a sender.
+    /// Waits for a sender. `Pending` if the deadline came first.
     ///
     /// # Safety
     /// As [`Self::recv_slow`]; the step was blocked under this hold of the lock.
-    unsafe fn recv_wait(
-        &self,
-        mut state: Locked<'_, T, Waiter>,
-        wait: Wait,
-        out: *mut T,
-        deadline: Nanos,
-    ) -> Result<(), Refused> {
+    unsafe fn recv_wait(&self, mut state: Locked<'_, T, Waiter>, wait: Wait, out: *mut T, deadline: Nanos) -> Outcome {
         let node = Node::new(wait.waiter(), out.cast());
         // SAFETY: the node lies in this frame, which does not end before the node was popped and
         // this task readied, or `leave` has returned. Its slot has room for a message.
         unsafe { self.join(&mut state, Side::Recv, &node) };
         drop(state);
+        let deadline = if self.is_timer() { deadline.min(self.next_time()) } else { deadline };
         let wake = park(wait, WaitReason::Recv, deadline);
         if wake != Wake::Ready {
             // SAFETY: joined above.
-            return unsafe { self.recv_given_up(wake, &node) };
+            unsafe { self.recv_given_up(wake, &node) };
+            return Outcome::Pending;
         }
         match node.outcome() {
-            Outcome::Passed => Ok(()),
-            Outcome::Closed => Err(Refused::Disconnected),
             Outcome::Pending => crate::os::fatal("a receiver was woken for nothing"),
+            outcome => outcome,
         }
     }
 
     /// # Safety
     /// The wait was not ended by a peer; the node is on the receivers' side.
     #[cold]
-    unsafe fn recv_given_up(&self, wake: Wake, node: &Node<Waiter>) -> Result<(), Refused> {
+    unsafe fn recv_given_up(&self, wake: Wake, node: &Node<Waiter>) {
         // SAFETY: the caller's promise.
         unsafe { self.leave(Side::Recv, node) };
         if wake == Wake::Cancel {
             crate::sched::cancel::unwind();
         }
-        Err(Refused::NotYet)
     }
+}
+
+/// Waits for the message of a select's sender, which has been claimed before it made one. False if
+/// it sends nothing after all; then everything is as before.
+///
+/// The wait is claimed here, in the name of the sender: so whoever else could end it comes too late.
+///
+/// # Safety
+/// `out` is valid for writes of the channel's messages; after true one is there.
+#[cold]
+unsafe fn redeem(sender: Claimed<Waiter>, out: *mut ()) -> bool {
+    let wait = wait::begin();
+    if !wait.claim_for_another() {
+        // `cancel` was faster. The next call that parks will see to it.
+        sender.settle(Outcome::Withdrawn).go();
+        wait.abandon();
+        return false;
+    }
+    let node = Node::new(wait.waiter(), out);
+    // SAFETY: our own task is claimed, and the node stays until the sender has readied it.
+    unsafe { sender.promise(&node) }.go();
+    park(wait, WaitReason::Recv, NEVER);
+    node.outcome() == Outcome::Passed
 }
 
 /// Parks. Not generic and not inlined: a program has the code of a switch once, not for each type
 /// of message on each side, and the CPU learns where its jump leads.
 #[inline(never)]
-fn park(wait: Wait, reason: WaitReason, deadline: Nanos) -> Wake {
+pub(super) fn park(wait: Wait, reason: WaitReason, deadline: Nanos) -> Wake {
     wait.park(reason, deadline)
 }
 
@@ -310,9 +376,18 @@ impl Armed {
 
     /// Arms, unless there is no time to wait. Without the lock.
     fn arm(&mut self) -> Result<(), Refused> {
-        self.deadline = self.until.deadline().ok_or(Refused::NotYet)?;
+        // Once: the time does not begin anew with another wait.
+        if self.deadline == NEVER {
+            self.deadline = self.until.deadline().ok_or(Refused::NotYet)?;
+        }
         self.wait = Some(wait::begin());
         Ok(())
+    }
+
+    /// Whether the deadline has passed.
+    #[cold]
+    fn is_over(&self) -> bool {
+        self.deadline != NEVER && self.deadline <= clock::now()
     }
 
     /// Arms under the lock if that is cheap: a coroutine that waits without a deadline. Saves the

@@ -13,10 +13,11 @@
 //! nodes whose task is claimed may linger until somebody meets them or they are removed.
 //!
 //! 1. A waiting receiver implies that there is no message: `len` is zero.
-//! 2. A waiting sender implies that the store is full: `len` is `cap`.
+//! 2. A waiting sender implies that the store is full: `len` and `reserved` together are `cap`.
 //! 3. Hence both kinds wait at once only where one task waits in both ways (a select on both ends
-//!    of a rendezvous).
-//! 4. `RECV_WAITING`, `SEND_WAITING`: set if that queue has a node.
+//!    of a rendezvous): of two tasks the second would have met the first.
+//! 4. `RECV_WAITING`, `SEND_WAITING`: set if that queue has a node. `RESERVED`: set if `reserved` is
+//!    not zero. `RECV_WATCHED`, `SEND_WATCHED`: set if that side has watchers.
 //! 5. `CLOSED`: nobody joins a queue any more, and `len` does not grow. It is never unset.
 //! 6. `WRITE_END`, `READ_END`: set exactly when the store must be extended before the next push,
 //!    advanced before the next pop (see [`Store`]).
@@ -29,6 +30,11 @@
 //! Who waits is claimed under the lock; the message itself is passed, and the task readied, after it. That is
 //! sound because a claimed task stands still (see `waitq.rs`); and it keeps run queues, futexes and large
 //! copies out of the locked section. No message is dropped, and no user code runs, under the lock.
+//!
+//! A select chooses before its user makes the message. So there is a send in two halves
+//! ([`Chan::reserve`], [`Chan::send_reserved`]): between them one place is *reserved*, a number and not a slot,
+//! so that messages still lie in the store in the order in which they came. Those who only want to know when something
+//! becomes possible *watch*: they are told when it may be, and look for themselves.
 //!
 //! The fast paths, inlined into the caller, ask one question for all exceptions: is one of the flags set that
 //! concern this operation? Everything else is in the steps here, and around them in `blocking.rs`.
@@ -44,6 +50,7 @@
 use super::handles::Handles;
 use super::store::{Block, Extended, Store, has_size};
 use super::waitq::{Claimed, Node, Outcome, Queue, Ready, Task};
+use crate::os::clock::{NEVER, Nanos};
 use crate::sched::lock::{Spin, SpinGuard};
 use crate::sched::wait::Waiter;
 use crate::shim::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -61,9 +68,18 @@ const WRITE_END: u32 = 8;
 /// The store must be advanced before the next pop.
 const READ_END: u32 = 16;
 
+/// Some of the room is promised to selects.
+const RESERVED: u32 = 32;
+/// Messages come from the clock; see `clock.rs`.
+const TIMER: u32 = 64;
+/// Somebody wants to know when a receive may be possible.
+const RECV_WATCHED: u32 = 128;
+/// Somebody wants to know when a send may be possible.
+const SEND_WATCHED: u32 = 256;
+
 /// What keeps a send off the fast path, and a receive.
-const SEND_EXCEPTIONS: u32 = RECV_WAITING | CLOSED | WRITE_END;
-const RECV_EXCEPTIONS: u32 = SEND_WAITING | READ_END;
+const SEND_EXCEPTIONS: u32 = RECV_WAITING | CLOSED | WRITE_END | RESERVED | RECV_WATCHED;
+const RECV_EXCEPTIONS: u32 = SEND_WAITING | READ_END | SEND_WATCHED;
 
 /// The `cap` of an unbounded channel.
 pub(super) const UNBOUNDED: usize = usize::MAX;
@@ -89,6 +105,10 @@ pub(super) struct State<T, W> {
     store: Store<T>,
     receivers: Queue<W>,
     senders: Queue<W>,
+    /// Places that selects have chosen and not used yet; zero if the channel is unbounded.
+    reserved: usize,
+    /// Who is to be told when a receive may be possible, and a send.
+    watchers: [Vec<W>; 2],
 }
 
 /// The lock, held.
@@ -111,10 +131,64 @@ pub(super) enum Step<W> {
     Direct(Claimed<W>),
     /// The channel must be given a block ([`Chan::offer`]) before it can take a message.
     NoBlock,
+    /// The peer is a sender that has no message yet, and is the caller's to settle.
+    Promised(Claimed<W>),
+    /// Watchers must be told ([`Chan::take_watchers`]) before it is tried again.
+    Watched,
     /// It cannot be done now.
     Blocked,
     /// It can never be done.
     Closed,
+}
+
+/// What [`Chan::reserve`] found.
+#[derive(Debug)]
+pub(super) enum Reserve<W> {
+    /// A place is reserved, or none is needed.
+    Room,
+    /// A receiver stands still until it gets the message.
+    Direct(Claimed<W>),
+    /// As [`Step::Watched`].
+    Watched,
+    /// It cannot be done now.
+    Blocked,
+    /// It can never be done.
+    Closed,
+}
+
+/// Those to ready, without the lock, after a place became free.
+#[derive(Debug)]
+#[must_use = "they stand still until they are readied"]
+pub(super) struct Admitted<W> {
+    sender: Option<Ready<W>>,
+    watchers: Vec<W>,
+}
+
+impl<W: Task> Admitted<W> {
+    pub(super) fn go(self) {
+        if let Some(sender) = self.sender {
+            sender.go();
+        }
+        tell(self.watchers);
+    }
+}
+
+/// Wakes watchers; without the lock.
+#[inline(always)]
+pub(super) fn tell<W: Task>(watchers: Vec<W>) {
+    if watchers.capacity() > 0 {
+        tell_all(watchers);
+    }
+}
+
+#[cold]
+fn tell_all<W: Task>(watchers: Vec<W>) {
+    for watcher in watchers {
+        if watcher.claim() {
+            // SAFETY: just claimed.
+            unsafe { watcher.ready() };
+        }
+    }
 }
 
 impl<T, W: Task> Chan<T, W> {
@@ -129,7 +203,13 @@ impl<T, W: Task> Chan<T, W> {
             len: AtomicUsize::new(0),
             flags: AtomicU32::new(flags),
             cap,
-            state: Spin::new(State { store, receivers: Queue::new(), senders: Queue::new() }),
+            state: Spin::new(State {
+                store,
+                receivers: Queue::new(),
+                senders: Queue::new(),
+                reserved: 0,
+                watchers: [Vec::new(), Vec::new()],
+            }),
             handles: Handles::new(start),
         }
     }
@@ -163,12 +243,34 @@ impl<T, W: Task> Chan<T, W> {
         self.len.load(Ordering::Relaxed)
     }
 
+    /// Messages that a receiver finds: the clock's are not in the store.
+    pub(super) fn receivable(&self) -> usize {
+        if self.is_timer() { usize::from(self.handles.timer.is_due()) } else { self.len() }
+    }
+
+    /// When one who waits for a message should look again, as nobody will tell.
+    pub(super) fn next_time(&self) -> Nanos {
+        if self.is_timer() { self.handles.timer.deadline() } else { NEVER }
+    }
+
     pub(super) fn capacity(&self) -> Option<usize> {
         (self.cap != UNBOUNDED).then_some(self.cap)
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.len() == self.cap
+    }
+
+    /// True if messages come from the clock.
+    #[inline(always)]
+    pub(super) fn is_timer(&self) -> bool {
+        self.flags() & TIMER != 0
+    }
+
+    /// Makes it one whose messages come from the clock: of an [`Instant`](std::time::Instant) each.
+    /// For a new channel that nobody else knows yet.
+    pub(super) fn become_timer(&self) {
+        self.change_flags(TIMER, 0);
     }
 
     /// True if a receive would have been [`Step::Blocked`] at some moment of this call, so that
@@ -180,7 +282,7 @@ impl<T, W: Task> Chan<T, W> {
     #[inline(always)]
     pub(super) fn looks_empty(&self) -> bool {
         // Acquire: the flags are read after it.
-        self.len.load(Ordering::Acquire) == 0 && self.flags() & (SEND_WAITING | CLOSED) == 0
+        self.len.load(Ordering::Acquire) == 0 && self.flags() & (SEND_WAITING | CLOSED | TIMER) == 0
     }
 
     /// The same for a send: as above, with 1 for 2.
@@ -201,11 +303,22 @@ impl<T, W: Task> Chan<T, W> {
             return false;
         }
         // SAFETY: there is room: `len` is less than `cap`, and `WRITE_END` is not set.
+        unsafe { self.put(state, value) };
+        true
+    }
+
+    /// Puts a message behind the last.
+    ///
+    /// # Safety
+    /// `state` is this channel's. There is room, and `WRITE_END` is not set. `value` is valid for reads and
+    /// is the channel's from then on.
+    #[inline(always)]
+    unsafe fn put(&self, state: &mut State<T, W>, value: *const T) {
+        // SAFETY: the caller's promise.
         if !unsafe { state.store.push(value) } {
             self.change_flags(WRITE_END, 0);
         }
-        self.set_len(len + 1);
-        true
+        self.set_len(self.len() + 1);
     }
 
     /// Receives if there is a message and nothing special about it.
@@ -237,17 +350,15 @@ impl<T, W: Task> Chan<T, W> {
         if self.flags() & CLOSED != 0 {
             return Step::Closed;
         }
-        if self.flags() & RECV_WAITING != 0 {
-            let peer = state.receivers.pop();
-            if state.receivers.is_empty() {
-                self.change_flags(0, RECV_WAITING);
-            }
-            if let Some(peer) = peer {
-                debug_assert_eq!(self.len(), 0, "invariant 1");
-                return Step::Direct(peer);
-            }
+        if self.flags() & RECV_WATCHED != 0 {
+            return Step::Watched;
         }
-        if self.len() == self.cap {
+        if self.flags() & RECV_WAITING != 0
+            && let Some(peer) = self.pop_receiver(state)
+        {
+            return Step::Direct(peer);
+        }
+        if self.has_no_room(state) {
             return Step::Blocked;
         }
         if self.flags() & WRITE_END != 0 {
@@ -258,10 +369,122 @@ impl<T, W: Task> Chan<T, W> {
                 Some(Extended::First) => self.change_flags(0, WRITE_END | READ_END),
             }
         }
-        // SAFETY: what is an exception to the fast path was settled above; the rest is the caller's promise.
-        let sent = unsafe { self.send_fast(state, value) };
-        debug_assert!(sent);
+        // SAFETY: there is room, and the end of the store was settled above; the rest is the caller's promise.
+        unsafe { self.put(state, value) };
         Step::Done
+    }
+
+    #[inline(always)]
+    fn pop_receiver(&self, state: &mut State<T, W>) -> Option<Claimed<W>> {
+        let peer = state.receivers.pop();
+        if state.receivers.is_empty() {
+            self.change_flags(0, RECV_WAITING);
+        }
+        debug_assert!(peer.is_none() || self.len() == 0, "invariant 1");
+        peer
+    }
+
+    #[inline(always)]
+    fn has_no_room(&self, state: &State<T, W>) -> bool {
+        self.len() + state.reserved == self.cap
+    }
+
+    /// The first half of a select's send: whatever it finds is the caller's until it uses it or gives it
+    /// back. `Direct` is a receiver to settle and ready; `Room` is for [`Self::send_reserved`] or
+    /// [`Self::give_back`].
+    #[inline]
+    pub(super) fn reserve(&self, state: &mut State<T, W>) -> Reserve<W> {
+        if self.flags() & CLOSED != 0 {
+            return Reserve::Closed;
+        }
+        if self.flags() & RECV_WATCHED != 0 {
+            return Reserve::Watched;
+        }
+        if self.flags() & RECV_WAITING != 0
+            && let Some(peer) = self.pop_receiver(state)
+        {
+            return Reserve::Direct(peer);
+        }
+        if self.has_no_room(state) {
+            return Reserve::Blocked;
+        }
+        self.take_place(state);
+        Reserve::Room
+    }
+
+    /// Reserves a place; an unbounded channel has always one more.
+    fn take_place(&self, state: &mut State<T, W>) {
+        if self.cap != UNBOUNDED {
+            state.reserved += 1;
+            self.change_flags(RESERVED, 0);
+        }
+    }
+
+    /// The end of a reservation.
+    fn free_place(&self, state: &mut State<T, W>) {
+        if self.cap != UNBOUNDED {
+            state.reserved -= 1;
+            if state.reserved == 0 {
+                self.change_flags(0, RESERVED);
+            }
+        }
+    }
+
+    /// The second half of a select's send, to the place that it reserved: as [`Self::send_step`], but never
+    /// `Blocked`. If it is not done (`Watched`, `NoBlock`) the place stays reserved. Others may be readied
+    /// whom the place now serves, because the message took none.
+    ///
+    /// # Safety
+    /// As [`Self::send_step`], and `reserve` gave the caller a place that it has not used.
+    pub(super) unsafe fn send_reserved(
+        &self,
+        state: &mut State<T, W>,
+        value: *const T,
+    ) -> (Step<W>, Option<Admitted<W>>) {
+        self.free_place(state);
+        // SAFETY: the caller's promise.
+        let step = unsafe { self.send_step(state, value) };
+        let mut admitted = None;
+        match step {
+            Step::Watched | Step::NoBlock => self.take_place(state),
+            Step::Direct(_) => admitted = Some(self.admit(state)),
+            _ => {}
+        }
+        (step, admitted)
+    }
+
+    /// Gives up a place that was reserved.
+    pub(super) fn give_back(&self, state: &mut State<T, W>) -> Admitted<W> {
+        self.free_place(state);
+        self.admit(state)
+    }
+
+    /// A place became free other than by a receive: the first waiting sender has it.
+    fn admit(&self, state: &mut State<T, W>) -> Admitted<W> {
+        let mut sender = None;
+        if self.flags() & SEND_WAITING != 0 && !self.has_no_room(state) {
+            sender = self.pop_sender(state).map(|sender| {
+                if sender.is_without_message() {
+                    self.take_place(state);
+                    return sender.settle(Outcome::Reserved);
+                }
+                // SAFETY: the slot is the claimed sender's, whose message it holds. There is room. Only
+                // rings have waiting senders, and they have no ends.
+                unsafe { self.put(state, sender.slot()) };
+                sender.settle(Outcome::Passed)
+            });
+        }
+        let watchers = if sender.is_none() { self.take_watchers(state, Side::Send) } else { Vec::new() };
+        Admitted { sender, watchers }
+    }
+
+    #[inline(always)]
+    fn pop_sender(&self, state: &mut State<T, W>) -> Option<Claimed<W>> {
+        let sender = state.senders.pop();
+        if state.senders.is_empty() {
+            self.change_flags(0, SEND_WAITING);
+        }
+        sender
     }
 
     /// Receives as far as it can be done under the lock. A block that is no longer needed is left in
@@ -277,18 +500,21 @@ impl<T, W: Task> Chan<T, W> {
         out: *mut T,
         garbage: &mut Option<Block<T>>,
     ) -> Step<W> {
+        if self.flags() & SEND_WATCHED != 0 {
+            return Step::Watched;
+        }
         let len = self.len();
         let mut sender = None;
         if self.flags() & SEND_WAITING != 0 {
-            sender = state.senders.pop();
-            if state.senders.is_empty() {
-                self.change_flags(0, SEND_WAITING);
-            }
+            sender = self.pop_sender(state);
         }
         if len == 0 {
             return match sender {
-                // Invariant 2: `cap` is zero.
+                // Invariant 2: `cap` is zero, or all of it is reserved.
+                Some(sender) if sender.is_without_message() => Step::Promised(sender),
                 Some(sender) => Step::Direct(sender),
+                // SAFETY: the messages of a timer are instants.
+                None if self.is_timer() && unsafe { self.handles.timer.take_to(out) } => Step::Done,
                 None if self.flags() & CLOSED != 0 => Step::Closed,
                 None => Step::Blocked,
             };
@@ -312,11 +538,16 @@ impl<T, W: Task> Chan<T, W> {
                 self.set_len(len - 1);
                 Step::Done
             }
+            Some(sender) if sender.is_without_message() => {
+                self.set_len(len - 1);
+                self.take_place(state);
+                Step::Moved(sender.settle(Outcome::Reserved))
+            }
             Some(sender) => {
                 // SAFETY: the slot is the claimed sender's, whose message it holds. There is
                 // room: one was just taken. Only rings have waiting senders, and they never end.
                 let more = unsafe { state.store.push(sender.slot()) };
-                debug_assert!(more && len == self.cap, "invariant 2");
+                debug_assert!(more && len + state.reserved == self.cap, "invariant 2");
                 Step::Moved(sender.settle(Outcome::Passed))
             }
         }
@@ -338,6 +569,92 @@ impl<T, W: Task> Chan<T, W> {
         // SAFETY: the caller's promise.
         unsafe { state.queue(side).push(node) };
         self.change_flags(side.waiting(), 0);
+    }
+
+    /// Queues a select's node, unless its operation is possible now. Nodes of its own task do not make it
+    /// so: a select does not meet itself.
+    ///
+    /// # Safety
+    /// As [`Self::join`], but without the state.
+    pub(super) unsafe fn join_if_blocked(&self, side: Side, node: &Node<W>) -> bool {
+        let mut state = self.lock();
+        if !self.would_block(&state, side, Some(node.task())) {
+            return false;
+        }
+        // To the other side somebody who waits is somebody to meet.
+        let watchers = self.take_watchers(&mut state, side.other());
+        // SAFETY: the caller's promise.
+        unsafe { self.join(&mut state, side, node) };
+        drop(state);
+        tell(watchers);
+        true
+    }
+
+    /// False if an operation of `task` on this side need not wait. It may also be
+    /// false because of one who has stopped waiting and has not left the other queue yet.
+    fn would_block(&self, state: &State<T, W>, side: Side, task: Option<W>) -> bool {
+        if self.flags() & CLOSED != 0 {
+            return false;
+        }
+        match side {
+            Side::Recv => {
+                self.len() == 0 && !state.senders.has_other(task) && !(self.is_timer() && self.handles.timer.is_due())
+            }
+            Side::Send => self.has_no_room(state) && !state.receivers.has_other(task),
+        }
+    }
+
+    /// True if the operation would not wait just now, as far as can be told without trying it.
+    pub(super) fn is_ready(&self, side: Side) -> bool {
+        let state = self.lock();
+        !self.would_block(&state, side, None)
+    }
+
+    /// Has `task` told when an operation on this side may have become possible; false if it is now.
+    pub(super) fn watch(&self, side: Side, task: W) -> bool {
+        loop {
+            let mut state = self.lock();
+            if !self.would_block(&state, side, None) {
+                return false;
+            }
+            let list = &mut state.watchers[side as usize];
+            if list.len() < list.capacity() {
+                list.push(task);
+                self.change_flags(side.watched(), 0);
+                return true;
+            }
+            let wanted = (list.len() * 2).max(4);
+            drop(state);
+            // Without the lock, as everything that allocates and frees.
+            let mut longer = Vec::with_capacity(wanted);
+            let mut state = self.lock();
+            let list = &mut state.watchers[side as usize];
+            if list.len() < wanted {
+                longer.append(list);
+                std::mem::swap(list, &mut longer);
+            }
+            drop(state);
+        }
+    }
+
+    /// The end of [`Self::watch`].
+    pub(super) fn unwatch(&self, side: Side, task: W) {
+        let mut state = self.lock();
+        let list = &mut state.watchers[side as usize];
+        list.retain(|&watcher| watcher != task);
+        if list.is_empty() {
+            self.change_flags(0, side.watched());
+        }
+    }
+
+    /// The watchers of a side, to be told without the lock.
+    #[must_use = "they wait to be told"]
+    pub(super) fn take_watchers(&self, state: &mut State<T, W>, side: Side) -> Vec<W> {
+        if self.flags() & side.watched() == 0 {
+            return Vec::new();
+        }
+        self.change_flags(0, side.watched());
+        std::mem::take(&mut state.watchers[side as usize])
     }
 
     /// Takes a waiter's node out of its queue, if it is still there. To be called after a wait
@@ -367,7 +684,7 @@ impl<T, W: Task> Chan<T, W> {
         }
         self.change_flags(CLOSED, 0);
         drop(state);
-        if flags & (RECV_WAITING | SEND_WAITING) != 0 {
+        if flags & (RECV_WAITING | SEND_WAITING | RECV_WATCHED | SEND_WATCHED) != 0 {
             self.wake_all();
         }
         true
@@ -377,6 +694,10 @@ impl<T, W: Task> Chan<T, W> {
     #[cold]
     fn wake_all(&self) {
         const BATCH: usize = 32;
+        let mut state = self.lock();
+        let watchers = [Side::Recv, Side::Send].map(|side| self.take_watchers(&mut state, side));
+        drop(state);
+        watchers.into_iter().for_each(tell);
         loop {
             let mut batch = [const { None }; BATCH];
             let mut state = self.lock();
@@ -412,8 +733,15 @@ impl<T, W: Task> Chan<T, W> {
                 Step::Done => {}
                 // Senders may still wait if another thread is in the middle of its `close`.
                 Step::Moved(sender) => sender.go(),
-                Step::Direct(sender) => {
+                Step::Direct(sender) | Step::Promised(sender) => {
                     sender.settle(Outcome::Closed).go();
+                    continue;
+                }
+                Step::Watched => {
+                    let mut state = self.lock();
+                    let watchers = self.take_watchers(&mut state, Side::Send);
+                    drop(state);
+                    tell(watchers);
                     continue;
                 }
                 _ => break,
@@ -437,11 +765,25 @@ impl<T, W: Task> Chan<T, W> {
 /// The two sides of a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Side {
-    Send,
-    Recv,
+    Send = 0,
+    Recv = 1,
 }
 
 impl Side {
+    fn other(self) -> Side {
+        match self {
+            Side::Send => Side::Recv,
+            Side::Recv => Side::Send,
+        }
+    }
+
+    fn watched(self) -> u32 {
+        match self {
+            Side::Send => SEND_WATCHED,
+            Side::Recv => RECV_WATCHED,
+        }
+    }
+
     fn waiting(self) -> u32 {
         match self {
             Side::Send => SEND_WAITING,

@@ -131,6 +131,72 @@ pub enum RecvTimeoutError {
     Disconnected,
 }
 
+/// No operation was possible at once. Returned by [`Select::try_select`](super::Select::try_select).
+///
+/// # Examples
+///
+/// ```
+/// use gort::channel::{Select, TrySelectError, unbounded};
+///
+/// let (_sender, receiver) = unbounded::<u8>();
+/// let mut select = Select::new();
+/// select.recv(&receiver);
+/// assert_eq!(select.try_select().err(), Some(TrySelectError));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TrySelectError;
+
+/// No operation was possible in time. Returned by [`Select::select_timeout`](super::Select::select_timeout)
+/// and [`Select::select_deadline`](super::Select::select_deadline).
+///
+/// # Examples
+///
+/// ```
+/// use gort::channel::{Select, SelectTimeoutError, unbounded};
+/// use std::time::Duration;
+///
+/// let (_sender, receiver) = unbounded::<u8>();
+/// let mut select = Select::new();
+/// select.recv(&receiver);
+/// assert_eq!(select.select_timeout(Duration::from_millis(1)).err(), Some(SelectTimeoutError));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SelectTimeoutError;
+
+/// No operation would have been possible at once. Returned by
+/// [`Select::try_ready`](super::Select::try_ready).
+///
+/// # Examples
+///
+/// ```
+/// use gort::channel::{Select, TryReadyError, unbounded};
+///
+/// let (_sender, receiver) = unbounded::<u8>();
+/// let mut select = Select::new();
+/// select.recv(&receiver);
+/// assert_eq!(select.try_ready(), Err(TryReadyError));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TryReadyError;
+
+/// No operation became possible in time. Returned by
+/// [`Select::ready_timeout`](super::Select::ready_timeout) and
+/// [`Select::ready_deadline`](super::Select::ready_deadline).
+///
+/// # Examples
+///
+/// ```
+/// use gort::channel::{ReadyTimeoutError, Select, unbounded};
+/// use std::time::Duration;
+///
+/// let (_sender, receiver) = unbounded::<u8>();
+/// let mut select = Select::new();
+/// select.recv(&receiver);
+/// assert_eq!(select.ready_timeout(Duration::from_millis(1)), Err(ReadyTimeoutError));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadyTimeoutError;
+
 impl<T> SendError<T> {
     /// Takes the message back.
     ///
@@ -374,12 +440,40 @@ impl fmt::Display for RecvTimeoutError {
     }
 }
 
+impl fmt::Display for TrySelectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("all operations in select would block")
+    }
+}
+
+impl fmt::Display for SelectTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("timed out waiting on select")
+    }
+}
+
+impl fmt::Display for TryReadyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("all operations would block")
+    }
+}
+
+impl fmt::Display for ReadyTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("timed out waiting for an operation to become ready")
+    }
+}
+
 impl<T: Send> error::Error for SendError<T> {}
 impl<T: Send> error::Error for TrySendError<T> {}
 impl<T: Send> error::Error for SendTimeoutError<T> {}
 impl error::Error for RecvError {}
 impl error::Error for TryRecvError {}
 impl error::Error for RecvTimeoutError {}
+impl error::Error for TrySelectError {}
+impl error::Error for SelectTimeoutError {}
+impl error::Error for TryReadyError {}
+impl error::Error for ReadyTimeoutError {}
 
 impl<T> From<SendError<T>> for TrySendError<T> {
     fn from(SendError(message): SendError<T>) -> TrySendError<T> {

@@ -11,6 +11,7 @@
 //! before it knows whether it is the last).
 
 use super::chan::{Chan, UNBOUNDED};
+use super::clock::Timer;
 use super::waitq::Task;
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::alloc::{self, Layout};
@@ -26,12 +27,23 @@ pub(super) struct Handles {
     left: AtomicBool,
     /// Where the channel's memory begins.
     start: NonNull<u8>,
+    /// Where its messages come from, if they come from the clock. Not a handle, but there is room on the line.
+    pub(super) timer: Timer,
 }
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Handles>() == 64);
 
 impl Handles {
     /// One of each, for a channel whose memory begins at `start`.
     pub(super) fn new(start: NonNull<u8>) -> Handles {
-        Handles { senders: AtomicUsize::new(1), receivers: AtomicUsize::new(1), left: AtomicBool::new(false), start }
+        Handles {
+            senders: AtomicUsize::new(1),
+            receivers: AtomicUsize::new(1),
+            left: AtomicBool::new(false),
+            start,
+            timer: Timer::never(),
+        }
     }
 }
 
@@ -72,6 +84,23 @@ impl<T, W: Task> Chan<T, W> {
         };
         // SAFETY: freshly allocated for it, and aligned above.
         unsafe { chan.write(Chan::new(cap, ring.as_ptr().cast(), start)) };
+        chan
+    }
+
+    /// Makes a channel without senders, which stays open all the same: its messages come from `timer`. The
+    /// one handle is a receiver's.
+    ///
+    /// # Safety
+    /// `T` is `Instant`, unless no message ever comes from the timer.
+    pub(super) unsafe fn allocate_timer(cap: usize, timer: Timer) -> NonNull<Chan<T, W>> {
+        let chan = Self::allocate(cap);
+        // SAFETY: nobody else knows it yet.
+        let this = unsafe { &mut *chan.as_ptr() };
+        this.handles.timer = timer;
+        // As if the senders had left: the receivers free it.
+        this.handles.senders = AtomicUsize::new(0);
+        this.handles.left = AtomicBool::new(true);
+        this.become_timer();
         chan
     }
 

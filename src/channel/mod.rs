@@ -41,6 +41,12 @@
 //! who wait are woken. When the last receiver is dropped, messages nobody can receive any more are
 //! dropped with it.
 //!
+//! # Select
+//!
+//! [`select!`](crate::select) waits for the first of several operations, on channels and on whatever else is
+//! [`Waitable`]; [`Select`] does so for a set that is known only when the program runs. [`after`], [`at`] and [`tick`] make
+//! channels whose messages come from the clock, [`never`] one that stays empty.
+//!
 //! # Scheduling
 //!
 //! A coroutine that has to wait parks: its thread runs others meanwhile. A plain thread
@@ -50,21 +56,37 @@
 //! return at once.
 
 mod blocking;
+mod case;
 mod chan;
+mod clock;
 mod error;
 mod handles;
 mod iter;
+#[doc(hidden)]
+pub mod macro_parts;
 mod receiver;
+mod select;
+mod select_macro;
+mod selector;
 mod sender;
 mod store;
 #[cfg(test)]
 mod tests;
+mod timer;
+mod waitable;
 mod waitq;
 
-pub use error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
+pub use crate::{select, select_biased};
+pub use error::{
+    ReadyTimeoutError, RecvError, RecvTimeoutError, SelectTimeoutError, SendError, SendTimeoutError, TryReadyError,
+    TryRecvError, TrySelectError, TrySendError,
+};
 pub use iter::{IntoIter, Iter, TryIter};
 pub use receiver::Receiver;
+pub use selector::{Select, SelectedOperation};
 pub use sender::Sender;
+pub use timer::{after, at, never, tick};
+pub use waitable::{SelectWaker, Waitable};
 
 /// Makes a channel that holds at most `cap` messages.
 ///

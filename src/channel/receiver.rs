@@ -47,7 +47,7 @@ impl<T> Receiver<T> {
     }
 
     #[inline(always)]
-    fn chan(&self) -> &Chan<T> {
+    pub(super) fn chan(&self) -> &Chan<T> {
         // SAFETY: our handle keeps the channel alive.
         unsafe { self.chan.as_ref() }
     }
@@ -207,7 +207,7 @@ impl<T> Receiver<T> {
     /// assert!(!sender.is_empty() && !receiver.is_empty());
     /// ```
     pub fn is_empty(&self) -> bool {
-        self.chan().len() == 0
+        self.chan().receivable() == 0
     }
 
     /// True if the channel holds as many messages as it can. A channel of capacity zero is
@@ -222,7 +222,7 @@ impl<T> Receiver<T> {
     /// assert!(sender.is_full() && receiver.is_full());
     /// ```
     pub fn is_full(&self) -> bool {
-        self.chan().is_full()
+        Some(self.chan().receivable()) == self.chan().capacity()
     }
 
     /// The number of messages in the channel.
@@ -235,7 +235,7 @@ impl<T> Receiver<T> {
     /// assert_eq!((sender.len(), receiver.len()), (1, 1));
     /// ```
     pub fn len(&self) -> usize {
-        self.chan().len()
+        self.chan().receivable()
     }
 
     /// The number of messages that the channel can hold; None if it is unbounded.

@@ -47,7 +47,7 @@ impl<T> Sender<T> {
     }
 
     #[inline(always)]
-    fn chan(&self) -> &Chan<T> {
+    pub(super) fn chan(&self) -> &Chan<T> {
         // SAFETY: our handle keeps the channel alive.
         unsafe { self.chan.as_ref() }
     }

@@ -28,7 +28,7 @@ enum State {
     Readied,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Stub {
     task: *const StubTask,
     ticket: u64,

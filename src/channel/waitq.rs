@@ -30,7 +30,7 @@ use std::cell::Cell;
 use std::ptr;
 
 /// A task that waits: what the queue asks of it.
-pub(super) trait Task: Copy {
+pub(super) trait Task: Copy + PartialEq {
     /// Ends its wait if nobody has. After true the task stands still until [`Self::ready`].
     fn claim(self) -> bool;
 
@@ -64,6 +64,12 @@ pub(super) enum Outcome {
     Passed,
     /// The channel was closed; the slot is as it was.
     Closed,
+    /// A sender without a message: there is room for it, which nobody else will take.
+    Reserved,
+    /// A sender without a message: a receiver stands still until it gets one; see [`Node::creditor`].
+    Promised,
+    /// Whoever claimed the task had nothing to give or take after all: it waits anew.
+    Withdrawn,
 }
 
 /// One waiter in one queue; see the module.
@@ -71,22 +77,33 @@ pub(super) struct Node<W> {
     next: Cell<*const Node<W>>,
     previous: Cell<*const Node<W>>,
     task: W,
-    slot: *mut (),
+    slot: Cell<*mut ()>,
     linked: Cell<bool>,
     outcome: Cell<Outcome>,
 }
 
 impl<W: Task> Node<W> {
-    /// A node of `task`, whose message lies in `slot` or is to be put there.
+    /// A node of `task`, whose message lies in `slot` or is to be put there. The slot is null if the task is
+    /// a sender that makes its message when it is selected, and not before.
     pub(super) fn new(task: W, slot: *mut ()) -> Node<W> {
         Node {
             next: Cell::new(ptr::null()),
             previous: Cell::new(ptr::null()),
             task,
-            slot,
+            slot: Cell::new(slot),
             linked: Cell::new(false),
             outcome: Cell::new(Outcome::Pending),
         }
+    }
+
+    pub(super) fn task(&self) -> W {
+        self.task
+    }
+
+    /// After [`Outcome::Promised`]: the receiver that stands still until its slot has been filled.
+    pub(super) fn creditor(&self) -> Claimed<W> {
+        debug_assert_eq!(self.outcome(), Outcome::Promised);
+        Claimed { node: self.slot.get().cast_const().cast() }
     }
 
     /// What became of it. For its owner, when the wait has ended.
@@ -110,6 +127,19 @@ impl<W: Task> Queue<W> {
     #[inline(always)]
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_null()
+    }
+
+    /// True if somebody has a node here who is not `task`, also one who does not wait any more.
+    pub(super) fn has_other(&self, task: Option<W>) -> bool {
+        let mut next = self.first;
+        // SAFETY: linked nodes are alive (module essay).
+        while let Some(node) = unsafe { next.as_ref() } {
+            if Some(node.task) != task {
+                return true;
+            }
+            next = node.next.get();
+        }
+        false
     }
 
     /// Appends a node.
@@ -188,7 +218,23 @@ impl<W: Task> Claimed<W> {
     #[inline(always)]
     pub(super) fn slot<T>(&self) -> *mut T {
         // SAFETY: the task was claimed and not readied, so its node is alive.
-        unsafe { (*self.node).slot.cast() }
+        unsafe { (*self.node).slot.get().cast() }
+    }
+
+    /// True for a sender that makes its message when it is selected: there is no slot yet.
+    #[inline(always)]
+    pub(super) fn is_without_message(&self) -> bool {
+        self.slot::<()>().is_null()
+    }
+
+    /// Tells a sender without a message that `creditor` stands still until it gets one.
+    ///
+    /// # Safety
+    /// The task of `creditor` has been claimed, in the name of this sender, who settles and readies it.
+    pub(super) unsafe fn promise(self, creditor: &Node<W>) -> Ready<W> {
+        // SAFETY: as in `slot`.
+        unsafe { (*self.node).slot.set(ptr::from_ref(creditor).cast_mut().cast()) };
+        self.settle(Outcome::Promised)
     }
 
     /// Notes what has become of the node.
@@ -221,7 +267,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Clone, Copy)]
+    #[derive(Clone, Copy, PartialEq)]
     struct Stub<'a> {
         free: &'a Cell<bool>,
     }

@@ -44,6 +44,8 @@ pub(crate) const JOINING: u64 = 4;
 pub(crate) const PANICKED: u64 = 8;
 /// It was cancelled; there is no payload.
 pub(crate) const CANCELLED: u64 = 16;
+/// Somebody watches for the end; see `watchers.rs`.
+pub(crate) const WATCHED: u64 = 32;
 /// One reference to the record: the run itself, the `JoinHandle`, each `Coroutine` handle.
 pub(crate) const REF: u64 = 256;
 

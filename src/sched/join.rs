@@ -325,6 +325,27 @@ impl<T> JoinHandle<T> {
         Coroutine { g: self.g }
     }
 
+    /// Has `waiter` woken at the end, once; false if it has ended.
+    pub(crate) fn watch(&self, waiter: wait::Waiter) -> bool {
+        if self.is_finished() {
+            return false;
+        }
+        super::watchers::add(self.g, waiter);
+        // AcqRel. Release: publishes the entry. Acquire: pairs with COMPLETE.
+        let state = self.g.state.fetch_or(g::WATCHED, Ordering::AcqRel);
+        if state & g::COMPLETE != 0 {
+            // It ended just now and may not have seen us.
+            super::watchers::remove(self.g, waiter);
+            return false;
+        }
+        true
+    }
+
+    /// The end of [`Self::watch`]. The flag stays: at worst the end looks in vain.
+    pub(crate) fn unwatch(&self, waiter: wait::Waiter) {
+        super::watchers::remove(self.g, waiter);
+    }
+
     /// Waits until it is complete; false if `deadline` came first.
     fn wait(&self, deadline: Nanos) -> bool {
         wait_for(self.g, deadline, WaitReason::Join)

@@ -28,6 +28,7 @@ mod thread_task;
 mod timers;
 pub(crate) mod wait;
 mod wait_word;
+mod watchers;
 
 pub use cancel::shield;
 pub use join::{Coroutine, Id, JoinError, JoinHandle, current, park, park_timeout, try_current};
@@ -47,4 +48,32 @@ pub(crate) fn random(state: &mut u64) -> u64 {
     *state ^= *state >> 7;
     *state ^= *state << 17;
     *state
+}
+
+/// A random number, of no great quality, from anywhere.
+#[inline]
+pub(crate) fn any_random() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    /// Several, so that those who need one at once seldom meet; each on a cache line of its own.
+    #[repr(align(64))]
+    struct Seed(AtomicU64);
+    static SEEDS: [Seed; 16] = {
+        let mut seeds = [const { Seed(AtomicU64::new(0)) }; 16];
+        let mut at = 0;
+        while at < 16 {
+            seeds[at] = Seed(AtomicU64::new(0x9E37_79B9_7F4A_7C15u64.wrapping_mul(at as u64 + 1)));
+            at += 1;
+        }
+        seeds
+    };
+    let here = 0u8;
+    // Stacks lie far apart, so this is another for most who run at once.
+    let stack = (&raw const here).addr() as u64;
+    let seed = &SEEDS[(stack.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) as usize].0;
+    // Relaxed, and not one operation: that two have the same number, or one is lost, does no harm.
+    let mut state = seed.load(Ordering::Relaxed);
+    random(&mut state);
+    seed.store(state, Ordering::Relaxed);
+    // The low bits of a xorshift are its weaker ones, the product mixes them.
+    state.wrapping_mul(0x2545_F491_4F6C_DD1D)
 }

@@ -146,6 +146,9 @@ pub(crate) fn complete(g: GRef) {
             let joiner = unsafe { g.joiner.get().assume_init() };
             joiner.wake(super::wait::Wake::Ready);
         }
+        if state & g::WATCHED != 0 {
+            super::watchers::wake(g);
+        }
     }
     // Release: nobody reads the record's fields for a report after this.
     g.alive.store(false, Ordering::Release);

@@ -41,12 +41,14 @@ pub(crate) enum WaitReason {
     Read,
     /// A descriptor to become writable.
     Write,
+    /// The first of several things.
+    Select,
 }
 
 impl WaitReason {
     /// For a line in a report.
     pub(crate) fn describe(code: u8) -> &'static str {
-        const ALL: [(WaitReason, &str); 9] = [
+        const ALL: [(WaitReason, &str); 10] = [
             (WaitReason::None, "running"),
             (WaitReason::Park, "park"),
             (WaitReason::Sleep, "sleep"),
@@ -56,6 +58,7 @@ impl WaitReason {
             (WaitReason::Scope, "end of a scope"),
             (WaitReason::Read, "descriptor readable"),
             (WaitReason::Write, "descriptor writable"),
+            (WaitReason::Select, "select"),
         ];
         ALL.iter().find(|(reason, _)| *reason as u8 == code).map_or("unknown", |(_, text)| text)
     }
@@ -207,6 +210,12 @@ impl Wait {
     #[inline(always)]
     pub(crate) fn waiter(&self) -> Waiter {
         self.waiter
+    }
+
+    /// Ends the wait in the name of somebody else, who alone readies the caller from now on; the caller
+    /// parks without a deadline. False if the wait has been ended already: then it was not this.
+    pub(crate) fn claim_for_another(&self) -> bool {
+        self.waiter.claim(Wake::Ready)
     }
 
     /// Gives up the thread until the wait has been ended, or until `deadline`. On

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 pub mod workload;
+pub mod world;
 
 /// How long a condition may take to come true before a test fails. Generous: the machine may be
 /// busy with other things, and only a failing test waits that long.

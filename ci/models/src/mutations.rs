@@ -564,6 +564,12 @@ mutations! {
                 "{ drop(state); let state = self.lock(); unsafe { self.recv_wait(state, wait, out, armed.deadline) } }",
                 "a message comes between the step and the queue";
         }
+        "unsafe fn redeem(" {
+            promised_unclaimed, select::plain_receiver: "!wait.claim_for_another()" => "false",
+                "`cancel` ends the wait for a message that is on its way";
+            promised_alone, select::plain_receiver: "sender.settle(Outcome::Withdrawn).go();" => "drop(sender);",
+                "the sender stands still for ever";
+        }
         "unsafe fn recv_given_up(" {
             recv_stays_queued, channel::recv_timeout: "unsafe { self.leave(Side::Recv, node) };" => "let _ = node;",
                 "a sender meets a frame that is gone";
@@ -579,13 +585,53 @@ mutations! {
             join_without_flag, channel::rendezvous: "self.change_flags(side.waiting(), 0);" => "",
                 "nobody looks for the waiter";
         }
+        "pub(crate) unsafe fn join_if_blocked(" {
+            select_joins_blindly, select::two_senders: "!self.would_block(&state, side, Some(node.task()))" => "false",
+                "what became possible since the look is overlooked";
+        }
+        "pub(crate) unsafe fn recv_step(" {
+            place_not_reserved, select::full_ring: "self.take_place(state);" => "", "two have one place";
+        }
+        "fn wake_all(" {
+            close_tells_nobody, select::ready_close: "watchers.into_iter().for_each(tell);" => "drop(watchers);",
+                "who only asks sleeps on";
+        }
         "pub(crate) fn close(" {
             close_wakes_nobody, channel::close: "self.wake_all();" => "", "who waits sleeps on";
             close_without_flag, channel::close: "self.change_flags(CLOSED, 0);" => "", "who comes later waits for ever";
         }
     }
 
+    "channel/select.rs" {
+        "unsafe fn wait_with(" {
+            select_forgets_nodes, select::timeout: "unsafe { (case.ops.leave)(case.what, node) }" =>
+                "()", "a sender meets a frame that is gone";
+            select_forgets_peer, select::facing: "wait.abandon()" => "{ std::mem::forget(wait); None }",
+                "a peer ends a wait that nobody is in";
+            select_forgets_found, select::facing: "found = Some((at, chosen))" => "()",
+                "what a peer has left is lost";
+        }
+        "pub(crate) fn ready(" {
+            ready_forgets_watch, select::ready: "(case.ops.watch)(case.what, waiter)" => "true", "nobody tells it";
+        }
+    }
+
+    "channel/case.rs" {
+        "pub(crate) unsafe fn give_up_send(" {
+            given_up_alone, select::given_up: "peer.settle(Outcome::Withdrawn).go()" => "drop(peer)",
+                "the receiver stands still for ever";
+        }
+        "pub(crate) unsafe fn send_chosen(" {
+            chosen_not_passed, select::both_ends: "⟦unsafe { pass(value, peer.slot()) };⟧\n                peer.settle(Outcome::Passed).go();\n                return Ok(());" => "",
+                "the receiver finds no message";
+        }
+    }
+
     "channel/waitq.rs" {
+        "pub(crate) fn has_other(" {
+            select_meets_itself, select::both_ends: "Some(node.task) != task" => "true",
+                "a select does not wait because of itself";
+        }
         "pub(crate) fn pop(" {
             pop_without_claim, channel::recv_timeout: "node.task.claim()" => "{ node.task.claim(); true }",
                 "passes a message to somebody who waits no more";

@@ -8,6 +8,7 @@ mod idle;
 mod join;
 mod poll_word;
 mod preempt;
+mod select;
 mod tasks;
 mod wait;
 mod wait_word;
@@ -80,6 +81,18 @@ pub(crate) const MODELS: &[Model] = &[
     ("channel::close", None, channel::close),
     ("channel::discard", None, channel::discard),
     ("channel::looks_empty", None, channel::looks_empty),
+    ("select::close", None, select::close),
+    ("select::timeout", Some(3), select::timeout),
+    ("select::cancel", Some(3), select::cancel),
+    ("select::facing", Some(3), select::facing),
+    ("select::both_ends", Some(3), select::both_ends),
+    ("select::twice", None, select::twice),
+    ("select::two_senders", Some(2), select::two_senders),
+    ("select::full_ring", Some(3), select::full_ring),
+    ("select::plain_receiver", Some(4), select::plain_receiver),
+    ("select::given_up", Some(4), select::given_up),
+    ("select::ready", Some(4), select::ready),
+    ("select::ready_close", None, select::ready_close),
 ];
 
 /// What several threads of a model share and nobody outlives.

@@ -1,0 +1,190 @@
+//! What a select can wait for besides channel operations.
+
+use super::case::{Case, Chosen, Kind, Ops};
+use super::chan::Side;
+use super::receiver::Receiver;
+use super::sender::Sender;
+use crate::JoinHandle;
+use crate::os::clock::NEVER;
+use crate::sched::wait::{Waiter, Wake};
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::ptr;
+
+/// Something that happens and can be a case of [`select!`](crate::select): `wait(it) => ..`.
+///
+/// It is a state, not a message: once it is ready it stays so until somebody uses it. The select
+/// says that it is ready; using it is the caller's next step, like the `join` of a [`JoinHandle`].
+/// A handle of a channel is ready when its operation would not wait.
+///
+/// # Examples
+///
+/// A latch, on which many can wait:
+///
+/// ```
+/// use gort::channel::{SelectWaker, Waitable};
+/// use std::sync::Mutex;
+///
+/// #[derive(Default)]
+/// struct Latch(Mutex<(bool, Vec<SelectWaker>)>);
+///
+/// impl Latch {
+///     fn open(&self) {
+///         let mut state = self.0.lock().unwrap();
+///         state.0 = true;
+///         state.1.drain(..).for_each(SelectWaker::wake);
+///     }
+/// }
+///
+/// impl Waitable for Latch {
+///     fn is_ready(&self) -> bool {
+///         self.0.lock().unwrap().0
+///     }
+///     fn watch(&self, waker: SelectWaker) -> bool {
+///         let mut state = self.0.lock().unwrap();
+///         if !state.0 {
+///             state.1.push(waker);
+///         }
+///         !state.0
+///     }
+///     fn unwatch(&self, waker: SelectWaker) {
+///         self.0.lock().unwrap().1.retain(|other| *other != waker);
+///     }
+/// }
+///
+/// let latch = Latch::default();
+/// std::thread::scope(|s| {
+///     s.spawn(|| latch.open());
+///     gort::select! {
+///         wait(latch) => println!("open"),
+///     }
+/// });
+/// assert!(latch.is_ready());
+/// ```
+pub trait Waitable {
+    /// Whether it is ready. It may be called at any time, and often; it must not wait.
+    fn is_ready(&self) -> bool;
+
+    /// Keeps `waker`, to be [woken](SelectWaker::wake) once it is ready, and returns true; or returns false because it is
+    /// ready now.
+    ///
+    /// The look and the keeping are one step: what becomes ready after a true wakes the waker. To wake it for
+    /// nothing does no harm. It must not wait.
+    fn watch(&self, waker: SelectWaker) -> bool;
+
+    /// Forgets `waker`, if it still has it: the select has ended. One that is kept longer does nothing.
+    fn unwatch(&self, waker: SelectWaker);
+}
+
+/// Ends the wait of a select, from anywhere; made for [`Waitable::watch`].
+///
+/// It may be copied and kept: when that wait is over it does nothing.
+///
+/// # Examples
+///
+/// See [`Waitable`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SelectWaker(Waiter);
+
+impl SelectWaker {
+    /// Ends the wait: the select looks at its cases again.
+    ///
+    /// # Examples
+    ///
+    /// See [`Waitable`].
+    ///
+    /// # Scheduling
+    ///
+    /// Returns at once, from anywhere.
+    pub fn wake(self) {
+        self.0.wake(Wake::Ready);
+    }
+}
+
+/// Whatever leads to one is one.
+macro_rules! through {
+    ($($pointer:ty),*) => {$(
+        impl<W: Waitable + ?Sized> Waitable for $pointer {
+            fn is_ready(&self) -> bool {
+                (**self).is_ready()
+            }
+            fn watch(&self, waker: SelectWaker) -> bool {
+                (**self).watch(waker)
+            }
+            fn unwatch(&self, waker: SelectWaker) {
+                (**self).unwatch(waker);
+            }
+        }
+    )*};
+}
+
+through!(&W, &mut W, Box<W>, std::rc::Rc<W>, std::sync::Arc<W>);
+
+/// Ready when the coroutine has ended: `join` then returns at once.
+impl<T> Waitable for JoinHandle<T> {
+    fn is_ready(&self) -> bool {
+        self.is_finished()
+    }
+    fn watch(&self, waker: SelectWaker) -> bool {
+        JoinHandle::watch(self, waker.0)
+    }
+    fn unwatch(&self, waker: SelectWaker) {
+        JoinHandle::unwatch(self, waker.0);
+    }
+}
+
+/// Ready when a receive would not wait: there is a message, a sender waits, or the channel is disconnected.
+impl<T> Waitable for Receiver<T> {
+    fn is_ready(&self) -> bool {
+        self.chan().is_ready(Side::Recv)
+    }
+    fn watch(&self, waker: SelectWaker) -> bool {
+        self.chan().watch(Side::Recv, waker.0)
+    }
+    fn unwatch(&self, waker: SelectWaker) {
+        self.chan().unwatch(Side::Recv, waker.0);
+    }
+}
+
+/// Ready when a send would not wait: there is room, a receiver waits, or the channel is disconnected.
+impl<T> Waitable for Sender<T> {
+    fn is_ready(&self) -> bool {
+        self.chan().is_ready(Side::Send)
+    }
+    fn watch(&self, waker: SelectWaker) -> bool {
+        self.chan().watch(Side::Send, waker.0)
+    }
+    fn unwatch(&self, waker: SelectWaker) {
+        self.chan().unwatch(Side::Send, waker.0);
+    }
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn wait<W: Waitable>(what: &'a W) -> Case<'a> {
+        // SAFETY: these are the operations of its type.
+        unsafe { Case::new(ptr::from_ref(what).cast(), Waits::<W>::OPS) }
+    }
+}
+
+struct Waits<W>(PhantomData<W>);
+
+impl<W: Waitable> Waits<W> {
+    const OPS: &'static Ops = &Ops {
+        kind: Kind::Wait,
+        message: Layout::new::<()>(),
+        // SAFETY: `what` is a `W` that lives as long as the case.
+        try_now: |what, _| unsafe { &*what.cast::<W>() }.is_ready().then_some(Chosen::Ready),
+        // SAFETY: as above.
+        join: |what, node| unsafe { &*what.cast::<W>() }.watch(SelectWaker(node.task())),
+        // SAFETY: as above.
+        leave: |what, node| unsafe { &*what.cast::<W>() }.unwatch(SelectWaker(node.task())),
+        next_time: |_| NEVER,
+        // SAFETY: as above.
+        is_ready: |what| unsafe { &*what.cast::<W>() }.is_ready(),
+        // SAFETY: as above.
+        watch: |what, waiter| unsafe { &*what.cast::<W>() }.watch(SelectWaker(waiter)),
+        // SAFETY: as above.
+        unwatch: |what, waiter| unsafe { &*what.cast::<W>() }.unwatch(SelectWaker(waiter)),
+        give_up: |_, _, _| {},
+    };
+}

@@ -1,0 +1,110 @@
+//! Kinds of channels, and worlds to check them in: coroutines, threads, both.
+
+use super::{builder, factor, wait_until};
+use gort::channel::{Receiver, Sender, bounded, unbounded};
+
+/// How a channel is made: the number of messages that it holds, or none if it is unbounded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Kind(pub Option<usize>);
+
+pub const RENDEZVOUS: Kind = Kind(Some(0));
+pub const ONE: Kind = Kind(Some(1));
+pub const RING: Kind = Kind(Some(7));
+pub const LIST: Kind = Kind(None);
+
+impl Kind {
+    pub fn make<T>(self) -> (Sender<T>, Receiver<T>) {
+        match self.0 {
+            Some(cap) => bounded(cap),
+            None => unbounded(),
+        }
+    }
+
+    pub fn cap(self) -> Option<usize> {
+        self.0
+    }
+
+    /// Messages that can be sent without waiting; for an unbounded channel, some.
+    pub fn room(self) -> usize {
+        self.0.unwrap_or(100)
+    }
+}
+
+/// What runs a check and its two sides.
+#[derive(Clone, Copy)]
+pub struct World {
+    /// Ps of the runtime; 0 if the check itself runs on a plain thread.
+    pub procs: usize,
+    pub left_threads: bool,
+    pub right_threads: bool,
+}
+
+pub const ONE_PROC: World = World { procs: 1, left_threads: false, right_threads: false };
+pub const MANY_PROCS: World = World { procs: 4, left_threads: false, right_threads: false };
+pub const THREADS: World = World { procs: 0, left_threads: true, right_threads: true };
+pub const TO_THREADS: World = World { procs: 2, left_threads: false, right_threads: true };
+pub const FROM_THREADS: World = World { procs: 2, left_threads: true, right_threads: false };
+
+impl World {
+    pub fn run(self, check: fn(Kind, World), kind: Kind) {
+        match self.procs {
+            0 => check(kind, self),
+            procs => builder(procs).build().unwrap().run(|| check(kind, self)),
+        }
+    }
+
+    /// Starts a task of the left side.
+    pub fn left<T: Send + 'static>(self, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+        Task::start(self.left_threads, f)
+    }
+
+    /// Starts a task of the right side.
+    pub fn right<T: Send + 'static>(self, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+        Task::start(self.right_threads, f)
+    }
+
+    /// Operations in a stress; a rendezvous of threads takes a thousand times longer than others.
+    pub fn many(self, kind: Kind) -> usize {
+        let slow = self.left_threads || self.right_threads;
+        factor() as usize * if slow && kind.cap().is_some() { 2_000 } else { 20_000 }
+    }
+}
+
+/// A coroutine or a thread.
+pub enum Task<T> {
+    Coroutine(gort::JoinHandle<T>),
+    Thread(std::thread::JoinHandle<T>),
+}
+
+impl<T: Send + 'static> Task<T> {
+    pub fn start(thread: bool, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+        if thread {
+            Task::Thread(std::thread::spawn(f))
+        } else {
+            // Enough for a large message, of which a debug build makes several copies.
+            Task::Coroutine(gort::Builder::new().stack_size(2 << 20).spawn(f).unwrap())
+        }
+    }
+
+    pub fn is_finished(&self) -> bool {
+        match self {
+            Task::Coroutine(task) => task.is_finished(),
+            Task::Thread(task) => task.is_finished(),
+        }
+    }
+
+    /// Waits for the end, parking if the caller is a coroutine, and returns the value.
+    #[track_caller]
+    pub fn join(self) -> T {
+        wait_until("a task ends", || self.is_finished());
+        match self {
+            Task::Coroutine(task) => task.join().unwrap(),
+            Task::Thread(task) => task.join().unwrap(),
+        }
+    }
+}
+
+#[track_caller]
+pub fn join_all<T: Send + 'static>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<T> {
+    tasks.into_iter().map(Task::join).collect()
+}
