@@ -159,15 +159,27 @@ fn without_preemption_a_hog_is_waited_for() {
 
 #[test]
 fn hogs_share() {
-    // Goal: each of eight endless hogs gets its turn, again and again.
-    let _watchdog = soon("eight hogs on two Ps");
+    // Goal: each of eight endless hogs gets its turn, again and again. (That their shares are the same is for the
+    // benchmarks: a machine with other things to do would have to be watched for long.)
+    const NUMBER: usize = 8;
+    let _watchdog = watchdog(common::PATIENCE, "eight hogs on two Ps");
     let runtime = runtime(2);
-    let hogs = Hogs::start(&runtime, 8, |_| |i| Hog::Computes.step(i));
-    std::thread::sleep(Duration::from_secs(2));
+    let done = Arc::new([const { AtomicU64::new(0) }; NUMBER]);
+    let hogs = Hogs::start(&runtime, NUMBER, |me| {
+        let done = done.clone();
+        move |i| done[me].store(i, Relaxed)
+    });
+    for _ in 0..10 {
+        let before: Vec<_> = done.iter().map(|done| done.load(Relaxed)).collect();
+        // More than the rest of a turn that has begun.
+        std::thread::sleep(Duration::from_millis(50));
+        wait_until("all have had a turn", || {
+            done.iter().zip(&before).all(|(done, &before)| done.load(Relaxed) > before)
+        });
+    }
     let shares = hogs.stop();
-    let mean = shares.iter().sum::<u64>() / 8;
-    // That the shares are the same is for the benchmarks: beside other programs two seconds are too short for it.
-    assert!(shares.iter().all(|&share| share > mean / 10), "{shares:?}");
+    let mean = shares.iter().sum::<u64>() / NUMBER as u64;
+    assert!(common::CHAOS || shares.iter().all(|&share| share > mean / 10), "{shares:?}");
 }
 
 #[test]
