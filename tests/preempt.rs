@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Far more than a thread suspended and another woken take; far less than for ever.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(if common::CHAOS { 120 } else { 20 });
 
 /// How often who is looked at gets suspended.
 const TIMES: u32 = 4;
