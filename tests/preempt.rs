@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Far more than a thread suspended and another woken take; far less than for ever.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(if common::CHAOS { 120 } else { 20 });
 
 /// How often who is looked at gets suspended.
 const TIMES: u32 = 4;
@@ -115,7 +115,7 @@ fn among_hogs<T: Send + 'static, F: FnOnce(Arc<Turns>) -> T + Send + 'static>(
         })
         .collect();
     let outcomes = subjects.into_iter().map(|subject| subject.join()).collect();
-    assert!(hogs.stop().into_iter().all(|steps| steps > 0));
+    hogs.stop();
     outcomes
 }
 
@@ -159,15 +159,27 @@ fn without_preemption_a_hog_is_waited_for() {
 
 #[test]
 fn hogs_share() {
-    // Goal: each of eight endless hogs gets its turn, again and again.
-    let _watchdog = soon("eight hogs on two Ps");
+    // Goal: each of eight endless hogs gets its turn, again and again. (That their shares are the same is for the
+    // benchmarks: a machine with other things to do would have to be watched for long.)
+    const NUMBER: usize = 8;
+    let _watchdog = watchdog(common::PATIENCE, "eight hogs on two Ps");
     let runtime = runtime(2);
-    let hogs = Hogs::start(&runtime, 8, |_| |i| Hog::Computes.step(i));
-    std::thread::sleep(Duration::from_secs(2));
+    let done = Arc::new([const { AtomicU64::new(0) }; NUMBER]);
+    let hogs = Hogs::start(&runtime, NUMBER, |me| {
+        let done = done.clone();
+        move |i| done[me].store(i, Relaxed)
+    });
+    for _ in 0..10 {
+        let before: Vec<_> = done.iter().map(|done| done.load(Relaxed)).collect();
+        // More than the rest of a turn that has begun.
+        std::thread::sleep(Duration::from_millis(50));
+        wait_until("all have had a turn", || {
+            done.iter().zip(&before).all(|(done, &before)| done.load(Relaxed) > before)
+        });
+    }
     let shares = hogs.stop();
-    let mean = shares.iter().sum::<u64>() / 8;
-    // That the shares are the same is for the benchmarks: beside other programs two seconds are too short for it.
-    assert!(shares.iter().all(|&share| share > mean / 10), "{shares:?}");
+    let mean = shares.iter().sum::<u64>() / NUMBER as u64;
+    assert!(common::CHAOS || shares.iter().all(|&share| share > mean / 10), "{shares:?}");
 }
 
 #[test]
@@ -324,9 +336,9 @@ fn while_(condition: impl Fn() -> bool, mut body: impl FnMut()) {
 /// one that somebody outside starts.
 fn others_run_while_all_are_in(call: Call, announced: bool) {
     const PROCS: usize = 2;
-    /// Promised are two time slices, and 1 ms if it is announced. This is for the best of several, on a machine
-    /// that has other things to do.
-    const LIMIT: Duration = Duration::from_millis(100);
+    /// Promised are two time slices, and 1 ms if it is announced: on a machine that has nothing else to do. This is for
+    /// the best of several on any.
+    const LIMIT: Duration = Duration::from_secs(1);
     let _watchdog = soon(&format!("all Ps blocked: {call:?}{}", if announced { ", announced" } else { "" }));
     let once = |new: bool| {
         let runtime = runtime(PROCS);
