@@ -19,15 +19,21 @@ pub(crate) mod real {
 
     /// The runtimes that it looks after: whether the model's one is idle.
     fn try_runtimes() -> Option<Vec<Registered>> {
-        Some(vec![Registered(Idleness)])
+        Some(vec![Registered { rt: Idleness }])
     }
 
-    struct Registered(Idleness);
+    struct Registered {
+        rt: Idleness,
+    }
     struct Idleness;
 
     impl Idleness {
         fn is_idle(&self) -> bool {
             BUSY.load(Ordering::Relaxed) == 0
+        }
+
+        fn has_work(&self) -> bool {
+            false
         }
     }
 
