@@ -19,5 +19,5 @@ pub use macros::__private;
 pub use os::cpus::CpuSet;
 pub use sched::{
     Builder, Coroutine, Id, JoinError, JoinHandle, Runtime, RuntimeBuilder, Scope, ScopedJoinHandle, blocking, current,
-    park, park_timeout, run, scope, shield, spawn, spawn_local, try_current, yield_now,
+    park, park_timeout, procs, run, scope, set_procs, shield, spawn, spawn_local, try_current, yield_now,
 };

@@ -31,6 +31,7 @@ const WHOLE: &[&str] = &[
     "sched/idle.rs",
     "sched/join.rs",
     "sched/lock.rs",
+    "sched/ps.rs",
     "sched/runq.rs",
     "sched/timers.rs",
     "sched/wait.rs",
@@ -82,7 +83,12 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
     (
         "p_take",
         "sched/p.rs",
-        &["pub(crate) unsafe fn take_injected(", "pub(crate) unsafe fn steal(", "fn is_worth_stealing_from("],
+        &[
+            "pub(crate) unsafe fn take_injected(",
+            "pub(crate) unsafe fn steal(",
+            "fn is_worth_stealing_from(",
+            "pub(crate) unsafe fn empty(",
+        ],
         Some("P"),
     ),
     (

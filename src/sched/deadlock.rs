@@ -79,7 +79,7 @@ pub(crate) fn check<'a>(runtimes: impl Iterator<Item = &'a Shared>, before: Opti
     if threads > known {
         return None;
     }
-    let ticks = runtimes.iter().flat_map(|rt| &rt.ps).map(|p| u64::from(p.tick.load(Ordering::Relaxed))).sum();
+    let ticks = runtimes.iter().flat_map(|rt| rt.ps.iter()).map(|p| u64::from(p.tick.load(Ordering::Relaxed))).sum();
     if before != Some(ticks) {
         return Some(ticks);
     }

@@ -113,7 +113,11 @@ pub(crate) fn find_or_sleep(m: &'static M) -> Option<GRef> {
             idle::leave(m);
             return None;
         }
-        if m.p.get().is_some() && !m.worn.get().is_some_and(|home| home.shutting.get()) {
+        if m.rt.has_errand() {
+            m.rt.run_errand();
+        }
+        // One that is to retire does so in `sleep`.
+        if m.p.get().is_some_and(|p| !m.rt.is_retiring(p)) && !m.worn.get().is_some_and(|home| home.shutting.get()) {
             let found = find(m);
             m.looked.set(false);
             if found.is_some() {

@@ -214,7 +214,7 @@ pub(crate) struct Homes {
     /// How many homes may be made.
     pub(crate) limit: usize,
     /// Empty homes that a P may keep to itself: few enough that nobody shares for want of them.
-    pub(crate) spares: usize,
+    spares: AtomicUsize,
     /// All homes, in the order they were made; the first `made` are not null.
     all: Box<[AtomicPtr<Home>]>,
     made: AtomicUsize,
@@ -350,12 +350,12 @@ impl Homes {
         }
     }
 
-    pub(crate) fn new(worn: bool, limit: usize, procs: usize) -> Homes {
+    pub(crate) fn new(worn: bool, limit: usize) -> Homes {
         let slots = if worn { limit } else { 0 };
         Homes {
             worn,
             limit,
-            spares: (limit / (4 * procs)).min(super::p::SPARES_MOST),
+            spares: AtomicUsize::new(0),
             all: (0..slots).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
             made: AtomicUsize::new(0),
             empty: Mutex::new(Vec::with_capacity(slots)),
@@ -365,6 +365,19 @@ impl Homes {
             sleepers: Mutex::default(),
             exhausted: AtomicBool::new(false),
         }
+    }
+
+    /// How many empty homes a P may keep to itself.
+    #[inline(always)]
+    pub(crate) fn spares(&self) -> usize {
+        // Relaxed: a number.
+        self.spares.load(Ordering::Relaxed)
+    }
+
+    /// There are so many Ps from now on.
+    pub(crate) fn set_procs(&self, procs: usize) {
+        // Relaxed: as above. Who has more already keeps them until it is idle.
+        self.spares.store((self.limit / (4 * procs)).min(super::p::SPARES_MOST), Ordering::Relaxed);
     }
 
     /// A home for a coroutine that is about to run for the first time, worn by the caller, who

@@ -4,8 +4,8 @@
 //! its way to. (A G in a `next` slot is its P's own; sysmon looks after one that stays there too
 //! long.)
 //!
-//! A P that is held by an M with nothing to run is given up: it goes to the list of idle Ps and
-//! its M to the list of idle Ms. An M that looks into other Ps' queues counts as *searching*;
+//! A P that is held by an M with nothing to run is given up: it goes to the list of idle Ps (or out of
+//! service, if there are to be fewer: `ps.rs`) and its M to the list of idle Ms. An M that looks into other Ps' queues counts as *searching*;
 //! at most half of the busy ones do at a time.
 //!
 //!   Submit:  S1 publish the G;         S2 light fence;  S3 if a P is idle and `searching` is 0, wake one M as a searcher.
@@ -38,9 +38,10 @@ use super::m::M;
 use super::p::HeldP;
 use super::park;
 use super::preempt::HandOver;
+use super::ps::Service;
 use super::runtime::Shared;
 use super::wait::Waiter;
-use crate::os::clock::{self, NEVER};
+use crate::os::clock::{self, NEVER, Nanos};
 use crate::shim::asymmetric;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -52,23 +53,32 @@ const RETIRE_NS: u64 = 10_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Idle {
     pub(crate) searching: AtomicUsize,
-    /// Length of `lists.ps`.
-    pub(crate) ps: AtomicUsize,
-    lists: Spin<Lists>,
+    /// How many Ps are idle, and how many are held, in the upper half.
+    counts: AtomicU64,
+    /// As `lists.active`.
+    active: AtomicUsize,
+    pub(super) lists: Spin<Lists>,
     /// Some M is the poller.
     polling: AtomicBool,
     /// Until when the poller means to sleep; 0 while there is none.
     poll_until: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct Lists {
-    ps: Vec<usize>,
+#[derive(Debug)]
+pub(crate) struct Lists {
+    /// Ps that nobody holds, by number.
+    pub(super) ps: Vec<usize>,
     ms: Vec<MRef>,
+    /// Ps that somebody holds.
+    held: usize,
+    /// How many Ps there are to be: those from here on retire when they are given up.
+    pub(super) active: usize,
+    /// Somebody has said how many, so that nobody else changes it.
+    pub(super) by_hand: bool,
 }
 
 #[derive(Clone, Copy)]
-struct MRef(&'static M);
+pub(super) struct MRef(&'static M);
 
 impl std::fmt::Debug for MRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,29 +87,53 @@ impl std::fmt::Debug for MRef {
 }
 
 impl Idle {
-    /// All of `procs` Ps are idle. There will be `threads` Ms at most: nothing is allocated later, because
-    /// sysmon takes this lock while somebody may be suspended inside `malloc`.
-    pub(crate) fn new(procs: usize, threads: usize) -> Idle {
+    /// For a runtime with room for `room` Ps, none of which is in service yet. There will be `threads` Ms at most:
+    /// nothing is allocated later, because sysmon takes this lock while somebody may be suspended
+    /// inside `malloc`.
+    pub(crate) fn new(room: usize, threads: usize) -> Idle {
+        let (ps, ms) = (Vec::with_capacity(room), Vec::with_capacity(threads));
         Idle {
             searching: AtomicUsize::new(0),
-            ps: AtomicUsize::new(procs),
-            lists: Spin::new(Lists { ps: (0..procs).rev().collect(), ms: Vec::with_capacity(threads) }),
+            counts: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
+            lists: Spin::new(Lists { ps, ms, held: 0, active: 0, by_hand: false }),
             polling: AtomicBool::new(false),
             poll_until: AtomicU64::new(0),
         }
     }
 
-    fn pop_p(&self, lists: &mut Lists) -> Option<usize> {
-        let p = lists.ps.pop()?;
-        // Relaxed: written under the lock; readers use it behind their fences.
-        self.ps.store(lists.ps.len(), Ordering::Relaxed);
-        Some(p)
+    /// How many Ps are idle.
+    #[inline(always)]
+    pub(crate) fn idle_ps(&self) -> u32 {
+        // Relaxed: readers use it behind their fences, or as a hint. The lower half.
+        self.counts.load(Ordering::Relaxed) as u32
     }
 
-    fn push_p(&self, lists: &mut Lists, p: usize) {
-        lists.ps.push(p);
+    /// How many Ps are held.
+    #[inline(always)]
+    pub(crate) fn held_ps(&self) -> u32 {
         // Relaxed: as above.
-        self.ps.store(lists.ps.len(), Ordering::Relaxed);
+        (self.counts.load(Ordering::Relaxed) >> 32) as u32
+    }
+
+    /// How many Ps there are to be.
+    #[inline(always)]
+    pub(crate) fn active(&self) -> usize {
+        // Relaxed: a hint; `lists.active` is the truth.
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// How many Ps there are to be from now on.
+    pub(super) fn set_active(&self, lists: &mut Lists, active: usize) {
+        lists.active = active;
+        // Relaxed: as above.
+        self.active.store(active, Ordering::Relaxed);
+    }
+
+    fn publish(&self, lists: &Lists) {
+        let counts = (lists.held as u64) << 32 | lists.ps.len() as u64;
+        // Relaxed: written under the lock; for the readers see `idle_ps`.
+        self.counts.store(counts, Ordering::Relaxed);
     }
 
     /// Whether `ms` Ms, that is all there are, are asleep.
@@ -143,7 +177,7 @@ impl Shared {
     pub(crate) fn notify(&self) {
         asymmetric::light(); // S2
         // Relaxed: S3, ordered by the fence.
-        if self.idle.ps.load(Ordering::Relaxed) != 0 && self.idle.searching.load(Ordering::Relaxed) == 0 {
+        if self.idle.idle_ps() != 0 && self.idle.searching.load(Ordering::Relaxed) == 0 {
             self.wake_one();
         }
     }
@@ -152,8 +186,7 @@ impl Shared {
     /// becomes idle just now is noticed the next time.
     #[inline(always)]
     pub(crate) fn notify_if_idle(&self) {
-        // Relaxed: as said.
-        if self.idle.ps.load(Ordering::Relaxed) != 0 {
+        if self.idle.idle_ps() != 0 {
             self.notify();
         }
     }
@@ -172,7 +205,7 @@ impl Shared {
             return;
         }
         let mut lists = idle.lists.lock();
-        let Some(p) = idle.pop_p(&mut lists) else {
+        let Some(p) = self.pop_p(&mut lists) else {
             // AcqRel: undone. Under the lock: whoever sees a P that is given up after this also
             // sees a count without us.
             idle.searching.fetch_sub(1, Ordering::AcqRel);
@@ -180,7 +213,6 @@ impl Shared {
         };
         let m = self.pop_m(&mut lists);
         drop(lists);
-        let p: HeldP = self.p(p);
         super::sysmon::wake();
         match m {
             Some(m) => {
@@ -190,8 +222,7 @@ impl Shared {
             None => {
                 if !self.start_m(Some(p), true) {
                     // No thread to be had: those that run will come to the work in time.
-                    let mut lists = idle.lists.lock();
-                    idle.push_p(&mut lists, p.index);
+                    let lists = self.give_up_p(p);
                     let sleepers = !lists.ms.is_empty();
                     // AcqRel: undone.
                     idle.searching.fetch_sub(1, Ordering::AcqRel);
@@ -250,16 +281,72 @@ impl Shared {
         !self.injector.is_empty() || self.ps.iter().any(|p| p.queue.has_queued())
     }
 
-    /// A P that nobody holds.
-    pub(crate) fn take_idle_p(&self) -> Option<HeldP> {
-        let p = self.idle.pop_p(&mut self.idle.lists.lock())?;
-        super::sysmon::wake();
-        Some(self.p(p))
+    /// Takes the P that was listed last out of the list of idle ones.
+    fn pop_p(&self, lists: &mut Lists) -> Option<HeldP> {
+        let last = lists.ps.len().checked_sub(1)?;
+        Some(self.take_p(lists, last))
     }
 
-    /// The caller has a P that nobody needs; T1 and T2. T3 is the caller's.
+    /// Takes the P that is at `at` out of the list of idle ones.
+    pub(super) fn take_p(&self, lists: &mut Lists, at: usize) -> HeldP {
+        let p = self.p(lists.ps.remove(at));
+        debug_assert_eq!(p.service.get(), Service::Idle);
+        p.service.set(Service::Held(clock::now()));
+        lists.held += 1;
+        self.idle.publish(lists);
+        p
+    }
+
+    /// Puts a P that is held into the list of idle ones.
+    pub(super) fn push_p(&self, lists: &mut Lists, p: HeldP) {
+        self.release_p(lists, p, Service::Idle);
+        lists.ps.push(p.index);
+        self.idle.publish(lists);
+    }
+
+    /// A P that is held goes out of service.
+    pub(super) fn retire_p(&self, lists: &mut Lists, p: HeldP) {
+        self.release_p(lists, p, Service::Retired);
+        p.set_holder(ptr::null());
+        self.idle.publish(lists);
+    }
+
+    fn release_p(&self, lists: &mut Lists, p: HeldP, service: Service) {
+        let Service::Held(since) = p.service.replace(service) else {
+            crate::os::fatal("a P is given up that nobody holds")
+        };
+        p.busy_ns.set(p.busy_ns.get() + clock::now().saturating_sub(since));
+        lists.held -= 1;
+    }
+
+    /// A P that was retired comes into service.
+    pub(super) fn enlist_p(&self, lists: &mut Lists, p: HeldP) {
+        p.service.set(Service::Idle);
+        lists.ps.push(p.index);
+        self.idle.publish(lists);
+    }
+
+    /// For how long `p` has been held.
+    pub(super) fn busy_ns(&self, p: &super::p::P) -> Nanos {
+        let _lists = self.idle.lists.lock();
+        let begun = match p.service.get() {
+            Service::Held(since) => clock::now().saturating_sub(since),
+            Service::Idle | Service::Retired => 0,
+        };
+        p.busy_ns.get() + begun
+    }
+
+    /// A P that nobody holds.
+    pub(crate) fn take_idle_p(&self) -> Option<HeldP> {
+        let p = self.pop_p(&mut self.idle.lists.lock())?;
+        super::sysmon::wake();
+        Some(p)
+    }
+
+    /// The caller has a P that nobody needs; T1 and T2. T3 is the caller's. It must not allocate: a P that is
+    /// to retire is listed as it is.
     pub(crate) fn put_idle_p(&self, p: HeldP) {
-        self.idle.push_p(&mut self.idle.lists.lock(), p.index);
+        self.push_p(&mut self.idle.lists.lock(), p);
         asymmetric::heavy();
     }
 
@@ -290,8 +377,7 @@ pub(crate) fn start_searching(m: &M) -> bool {
     }
     let idle = &m.rt.idle;
     // Relaxed: a limit that may be overshot by one.
-    let busy = m.rt.ps.len() - idle.ps.load(Ordering::Relaxed).min(m.rt.ps.len());
-    if idle.searching.load(Ordering::Relaxed) * 2 >= busy.max(1) {
+    if idle.searching.load(Ordering::Relaxed) * 2 >= (idle.held_ps() as usize).max(1) {
         return false;
     }
     // AcqRel: keeps the count exact with the other read-modify-writes.
@@ -310,8 +396,8 @@ pub(crate) fn stop_searching(m: &M, found: bool) {
     // F2, pairs with T2. Without it F3 may miss a P that was given up, while a submitter that comes after
     // that T2 still sees us in the count: then none of the three would wake anybody.
     asymmetric::light();
-    // Relaxed: F3, ordered by the fence. Without an idle P there is nobody to wake.
-    if found && before == 1 && m.rt.idle.ps.load(Ordering::Relaxed) != 0 {
+    // F3, ordered by the fence. Without an idle P there is nobody to wake.
+    if found && before == 1 && m.rt.idle.idle_ps() != 0 {
         // A submitter may have relied on us: a T2 with a T3 that only looks.
         asymmetric::heavy();
         if m.rt.has_work() {
@@ -335,10 +421,10 @@ pub(crate) fn sleep(m: &'static M) -> bool {
     }
     let left;
     {
-        let mut lists = idle.lists.lock();
-        if let Some(p) = m.p.take() {
-            idle.push_p(&mut lists, p.index);
-        }
+        let mut lists = match m.p.take() {
+            Some(p) => rt.give_up_p(p),
+            None => idle.lists.lock(),
+        };
         left = m.fixed_home().map(give_up_home);
         lists.ms.push(MRef(m));
     }
@@ -444,11 +530,11 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
         rt.notify();
         return None;
     }
-    match idle.pop_p(&mut lists) {
+    match rt.pop_p(&mut lists) {
         Some(p) => {
             lists.ms.remove(at);
             drop(lists);
-            m.hold(rt.p(p));
+            m.hold(p);
             if to_search {
                 // AcqRel: as in `start_searching`.
                 idle.searching.fetch_add(1, Ordering::AcqRel);
@@ -491,7 +577,7 @@ fn poll(m: &'static M, mut fenced: bool) -> Option<bool> {
         }
         // Relaxed: nobody need be disturbed now; the timers are looked at below.
         idle.poll_until.store(0, Ordering::Relaxed);
-        for p in &rt.ps {
+        for p in rt.ps.iter() {
             p.timers.run_due(clock::now, |waiter| found.push(waiter));
         }
         if found.is_empty() && !m.is_called() && !rt.is_stopping() {
@@ -529,9 +615,7 @@ pub(crate) fn leave(m: &'static M) {
         stop_searching(m, false);
     }
     if let Some(p) = m.p.take() {
-        let idle = &m.rt.idle;
-        let mut lists = idle.lists.lock();
-        idle.push_p(&mut lists, p.index);
+        m.rt.push_p(&mut m.rt.idle.lists.lock(), p);
     }
 }
 

@@ -276,7 +276,7 @@ impl M {
         if let Some(p) = self.p.get() {
             // SAFETY: this M holds the P.
             let local = unsafe { p.local() };
-            if local.spares.len() < self.rt.homes.spares && !home.private.get() {
+            if local.spares.len() < self.rt.homes.spares() && !home.private.get() {
                 local.spares.push(home);
                 return;
             }

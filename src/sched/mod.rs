@@ -1,5 +1,6 @@
 //! The scheduler: coroutines (G), threads (M) and the right to run (P). See `README.md` here.
 
+mod adapt;
 mod affinity;
 mod biased;
 pub(crate) mod cancel;
@@ -19,6 +20,8 @@ mod p;
 mod park;
 mod preempt;
 mod probe;
+mod procs;
+mod ps;
 mod runq;
 mod runtime;
 mod scope;
@@ -34,6 +37,7 @@ pub use cancel::shield;
 pub use join::{Coroutine, Id, JoinError, JoinHandle, current, park, park_timeout, try_current};
 pub use park::yield_now;
 pub use preempt::blocking;
+pub use procs::{procs, set_procs};
 pub use runtime::{Runtime, RuntimeBuilder, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, spawn, spawn_local};

@@ -8,12 +8,14 @@ use super::gpool::GCache;
 use super::home::Home;
 use super::m::M;
 use super::preempt;
+use super::ps::{Ps, Service};
 use super::runq::{self, RunQueue, Steal};
 use super::runtime::Shared;
 use super::timers::Timers;
 use crate::os::clock::{self, Nanos};
+use crate::shim::asymmetric;
 use crate::stack;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -42,13 +44,16 @@ pub(crate) struct P {
     /// Coroutines that were spawned by, and that ended on, this P. Written by the holder.
     pub(crate) spawned: AtomicU64,
     pub(crate) ended: AtomicU64,
-    /// The M that took it last.
+    /// The M that took it last; null while it is retired.
     holder: AtomicPtr<M>,
+    /// What it is doing, and for how long it has been held before that. Under the lock of the idle lists.
+    pub(super) service: Cell<Service>,
+    pub(super) busy_ns: Cell<Nanos>,
     local: UnsafeCell<Local>,
 }
 
-// SAFETY: `local` is touched only by the M that holds the P (see `P::local`); the rest is atomic
-// or stealers.
+// SAFETY: `local` is touched only by the M that holds the P (see `P::local`), `service` and `busy_ns` only
+// by who has the lock of the idle lists; the rest is atomic or stealers.
 unsafe impl Sync for P {}
 // SAFETY: as above.
 unsafe impl Send for P {}
@@ -86,6 +91,8 @@ impl P {
             spawned: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             holder: AtomicPtr::new(ptr::null_mut()),
+            service: Cell::new(Service::Retired),
+            busy_ns: Cell::new(0),
             local: UnsafeCell::new(Local {
                 stacks: stack::Cache::with_hot_class(stack_class),
                 records: GCache::new(),
@@ -102,13 +109,13 @@ impl P {
         }
     }
 
-    /// The M that took it last; perhaps it has given it up since, or has ended.
+    /// The M that took it last, unless it has retired since; perhaps that M has given it up, or has ended.
     pub(crate) fn holder(&self) -> *const M {
-        // Relaxed: only compared, with Ms that are there.
+        // Relaxed: only compared, with null and with Ms that are there.
         self.holder.load(Ordering::Relaxed)
     }
 
-    /// `m` takes it.
+    /// `m` takes it; with null, it retires.
     pub(crate) fn set_holder(&self, m: *const M) {
         // Relaxed: as above.
         self.holder.store(m.cast_mut(), Ordering::Relaxed);
@@ -143,7 +150,7 @@ impl P {
             if let Some(g) = unsafe { self.housekeep(rt) } {
                 return Some(g);
             }
-            if preempt::is_due(rt) {
+            if preempt::is_due(rt, self) {
                 return None;
             }
         }
@@ -183,7 +190,7 @@ impl P {
                 unsafe { self.queue.push_ready(g) };
                 return Some(other);
             }
-            if preempt::is_due(rt) {
+            if preempt::is_due(rt, self) {
                 return None;
             }
         }
@@ -222,14 +229,15 @@ impl P {
     ///
     /// # Safety
     /// The calling M holds this P.
-    pub(crate) unsafe fn steal(&self, ps: &[P]) -> Option<GRef> {
+    pub(crate) unsafe fn steal(&self, ps: &Ps) -> Option<GRef> {
         // SAFETY: the caller's promise.
         let local = unsafe { self.local() };
-        let start = super::random(&mut local.random) as usize % ps.len();
+        let made = ps.len();
+        let start = super::random(&mut local.random) as usize % made;
         for _ in 0..4 {
             let mut again = false;
-            for offset in 0..ps.len() {
-                let victim = &ps[(start + offset) % ps.len()];
+            for offset in 0..made {
+                let victim = ps.get((start + offset) % made);
                 if ptr::eq(victim, self) || !victim.is_worth_stealing_from() {
                     again |= victim.queue.has_queued();
                     continue;
@@ -277,7 +285,7 @@ impl P {
     pub(crate) unsafe fn take_injected(&self, rt: &Shared) -> Option<GRef> {
         // A fair share, and not too much for a coroutine behind it that somebody else would run
         // sooner (Go's rule, runtime/proc.go, globrunqget).
-        let share = (rt.injector.len() / rt.ps.len() + 1).min(64);
+        let share = (rt.injector.len() / rt.procs() + 1).min(64);
         let first = rt.steal_injected_one()?;
         for _ in 1..share {
             let Some(g) = rt.steal_injected_one() else { break };
@@ -308,15 +316,34 @@ impl P {
         }
     }
 
-    /// Gives back what the caches hold. The runtime ends.
+    /// Leaves nothing on this P: its coroutines are queued for all, its timers become those of P 0, which never
+    /// retires, and its caches are given back. The caller looks at the queues afterwards.
     ///
     /// # Safety
-    /// Nobody else uses the P.
+    /// The calling thread holds this P.
+    pub(crate) unsafe fn empty(&self, rt: &Shared) {
+        debug_assert_ne!(self.index, 0, "P 0 retires");
+        // SAFETY: the caller's promise. What comes out of the queue is ours to queue.
+        unsafe { self.queue.take_all(|g| rt.inject_quietly(g)) };
+        if let Some(first) = self.timers.move_to(&rt.ps.get(0).timers) {
+            // As in `timers::arm`.
+            asymmetric::light();
+            rt.disturb_poller(first);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.end(rt) };
+    }
+
+    /// Gives back what the caches hold.
+    ///
+    /// # Safety
+    /// The calling thread holds this P, or nobody is left who could.
     pub(crate) unsafe fn end(&self, rt: &Shared) {
         // SAFETY: the caller's promise.
         let local = unsafe { self.local() };
         local.stacks.drain(&rt.stacks);
         local.records.drain();
+        local.settling = None;
         for home in local.spares.drain(..) {
             rt.homes.push_empty(home);
         }

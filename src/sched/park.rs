@@ -190,13 +190,27 @@ pub(crate) fn checkpoint() {
             // Relaxed: a request that is missed now is seen at the next call.
             && p.yield_soon.load(Ordering::Relaxed)
         {
-            checkpoint_slow(p);
+            checkpoint_slow(m, p);
         }
     }
 }
 
 #[cold]
-fn checkpoint_slow(p: &P) {
+fn checkpoint_slow(m: &'static M, p: &P) {
+    // Relaxed: as above.
     p.yield_soon.store(false, Ordering::Relaxed);
+    if let Some(g) = M::current_coroutine()
+        && !std::thread::panicking()
+    {
+        super::cancel::check();
+        let _pin = m.pinned();
+        let p = m.p();
+        // Not only at every 61st pick: somebody has waited for this.
+        if preempt::is_due(m.rt, p) {
+            // SAFETY: this M holds the P; `g` gives itself away, and its home is worn until g0.
+            unsafe { p.queue.push_ready(g) };
+            return m.leave_to_g0(g);
+        }
+    }
     yield_now();
 }

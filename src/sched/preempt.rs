@@ -431,13 +431,24 @@ impl Shared {
         !p.queue.is_empty() || p.timers.next() <= now || !self.injector.is_empty()
     }
 
-    /// The same, with Ms that wait for a P.
+    /// The same, with Ms that wait for a P; or it is to go out of service.
     fn waits_for(&self, p: &P, now: Nanos) -> bool {
-        self.is_ready_work(p, now) || !self.waiting.is_empty()
+        self.is_ready_work(p, now) || !self.waiting.is_empty() || self.is_retiring(p)
     }
 
-    /// Finds an M for a P that its holder has lost: one to run what is queued; or the one that waits longest.
+    /// Finds an M for a P that its holder has lost: one to run what is queued; or the one that waits longest. One that is
+    /// to retire is given up.
     fn dispatch(&self, p: HeldP, now: Nanos) {
+        let retiring = self.is_retiring(p);
+        // An idle M may allocate, and so do what is to be done.
+        if (retiring || self.has_errand()) && self.give_away(p) {
+            return;
+        }
+        if retiring && is_calm() {
+            drop(self.give_up_p(p));
+            asymmetric::heavy();
+            return self.find_m();
+        }
         let overdue = now.saturating_sub(self.slice_ns);
         if let Some(m) = self.waiting.pop_older(overdue) {
             return m.resume(Some(p));
@@ -449,14 +460,18 @@ impl Shared {
             Some(m) => m.resume(Some(p)),
             None => {
                 self.put_idle_p(p);
-                // As for any P that is given up. Not `wake_one`, which may start a thread.
-                if self.has_work()
-                    && let Some(p) = self.take_idle_p()
-                    && !self.give_away(p)
-                {
-                    self.put_idle_p(p);
-                }
+                self.find_m();
             }
+        }
+    }
+
+    /// As for any P that is given up: somebody for what is queued. Not `wake_one`, which may start a thread.
+    fn find_m(&self) {
+        if self.has_work()
+            && let Some(p) = self.take_idle_p()
+            && !self.give_away(p)
+        {
+            self.put_idle_p(p);
         }
     }
 
@@ -492,7 +507,7 @@ impl Shared {
             }
         });
         // With N waiting for P places everybody's turn comes after N / P slices.
-        let turns = (self.waiting.len() / self.ps.len()) as Nanos + 2;
+        let turns = (self.waiting.len() / self.procs()) as Nanos + 2;
         let late = now.saturating_sub(turns * self.slice_ns);
         // Not who waits in a call of ours: it needs the P. Those behind it may hold what all others wait for.
         if let Some(m) = self.waiting.pop_if(usize::MAX, |m| m.in_handler.get() && m.waits_since.get() < late) {
@@ -506,13 +521,17 @@ impl Shared {
 /// Asks the M that holds `p`, and whose tick was `tick`, to suspend itself; sees to it first that there is
 /// another to go on with the P; then it is asked the next time.
 pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32, for_ready: bool) {
-    if rt.waiting.is_empty() && !rt.has_idle_m() {
+    let holder = p.holder();
+    if holder.is_null() {
+        return;
+    }
+    // One that waits does not help a P that is to retire.
+    if (rt.waiting.is_empty() || rt.is_retiring(p)) && !rt.has_idle_m() {
         if is_calm() {
             rt.start_m(None, false);
         }
         return;
     }
-    let holder = p.holder();
     rt.for_each_m(|m| {
         // Relaxed: hints, so that no signal is sent for nothing; the handler decides.
         if ptr::eq(m, holder)
@@ -669,16 +688,24 @@ pub(crate) enum HandOver {
     Home(&'static M, GRef),
     /// An M that waits for one.
     Waiting(&'static M),
+    /// Nobody: it goes out of service.
+    Retire,
 }
 
-/// Whether an M has waited for a P for longer than a time slice; the calling M is then to hand its own over.
+/// Whether the calling M is to hand over `p`, its own: there are to be fewer, or another M has waited for one for
+/// longer than a time slice.
 #[cold]
-pub(crate) fn is_due(rt: &Shared) -> bool {
-    if rt.waiting.is_empty() {
+pub(crate) fn is_due(rt: &Shared, p: &P) -> bool {
+    let retiring = rt.is_retiring(p);
+    if rt.waiting.is_empty() && !retiring {
         return false;
     }
     let Some(m) = M::current() else { return false };
     if m.hand_over.get().is_some() {
+        return true;
+    }
+    if retiring {
+        m.hand_over.set(Some(HandOver::Retire));
         return true;
     }
     let to = rt.waiting.pop_older(clock::now().saturating_sub(rt.slice_ns));
@@ -691,6 +718,10 @@ pub(crate) fn offer(m: &'static M) -> bool {
     if m.hand_over.get().is_some() {
         return true;
     }
+    if m.rt.is_retiring(m.p()) {
+        // Not for them.
+        return false;
+    }
     let to = m.rt.waiting.pop();
     m.hand_over.set(to.map(HandOver::Waiting));
     to.is_some()
@@ -698,16 +729,17 @@ pub(crate) fn offer(m: &'static M) -> bool {
 
 /// Gives the P away. On g0.
 pub(crate) fn hand_over(m: &'static M, to: HandOver) {
-    if m.searching.get() {
+    if m.searching.get() && !matches!(to, HandOver::Retire) {
         // What others have queued meanwhile, relying on us, is not what the P goes to.
         idle::stop_searching(m, true);
     }
-    let p = m.p.take();
     match to {
         HandOver::Home(to, g) => {
             to.bound.set(Some(g));
-            to.call(p);
+            to.call(m.p.take());
         }
-        HandOver::Waiting(to) => to.resume(p),
+        HandOver::Waiting(to) => to.resume(m.p.take()),
+        // `find_or_sleep` sees to it, unless it was called off meanwhile.
+        HandOver::Retire => {}
     }
 }

@@ -218,6 +218,25 @@ impl RunQueue {
         }
     }
 
+    /// Takes out everything: what is in the slot, what is ready, what is fresh; the oldest first.
+    ///
+    /// # Safety
+    /// The calling thread holds the P.
+    #[cold]
+    pub(crate) unsafe fn take_all(&self, mut each: impl FnMut(GRef)) {
+        // SAFETY: the caller's promise.
+        let (next, ready, fresh) = unsafe {
+            self.queues.own(|queues| {
+                self.has_next.store(false, Ordering::Relaxed);
+                let all = (queues.next.take(), std::mem::take(&mut queues.ready), std::mem::take(&mut queues.fresh));
+                self.note(queues);
+                all
+            })
+        };
+        // Outside, so that no thief waits.
+        next.into_iter().chain(ready).chain(fresh).for_each(&mut each);
+    }
+
     /// Takes the next one and puts `g`, which yields, at the tail. None, and nothing happens, if
     /// there is none.
     ///

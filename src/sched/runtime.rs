@@ -1,13 +1,15 @@
 //! A runtime: its Ps, queues, homes and stacks, from start to end.
 
+use super::adapt::Adapt;
 use super::affinity::Affinity;
 use super::g::{self, GRef};
 use super::home::Homes;
 use super::idle::Idle;
 use super::join::{JoinError, JoinHandle};
 use super::m::M;
-use super::p::{HeldP, P};
+use super::p::HeldP;
 use super::preempt::{self, Pin};
+use super::ps::Ps;
 use super::spawn::Builder;
 use super::{cancel, deadlock, probe, sysmon};
 use crate::os::clock::{self, Nanos};
@@ -19,6 +21,7 @@ use crate::stack::{self, Class, Guard, Pool};
 use crossbeam_deque::{Injector, Steal};
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, TryLockError};
@@ -37,7 +40,7 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 /// What all Ms of a runtime share.
 pub(crate) struct Shared {
     pub(crate) name: String,
-    pub(crate) ps: Box<[P]>,
+    pub(crate) ps: Ps,
     /// The global queue: what threads without a P ready or spawn.
     pub(crate) injector: Injector<GRef>,
     pub(crate) idle: Idle,
@@ -49,6 +52,8 @@ pub(crate) struct Shared {
     thread_cap: usize,
     /// When somebody last looked at the netpoller; by the coarse eye of sysmon.
     polls: AtomicU64,
+    /// How the number of Ps follows the load, if it does.
+    pub(crate) adapt: Option<Adapt>,
     /// Ms that wait for a P.
     pub(crate) waiting: preempt::Queue,
     /// Whether coroutines that do not come back are suspended.
@@ -91,7 +96,7 @@ struct Ms {
 impl Shared {
     pub(crate) fn p(&self, index: usize) -> HeldP {
         // SAFETY: a runtime's Ps live as long as its Ms, and only Ms hold Ps.
-        unsafe { &*ptr::from_ref(&self.ps[index]) }
+        unsafe { &*ptr::from_ref(self.ps.get(index)) }
     }
 
     /// Queues `g` where any P will find it, and wakes one.
@@ -112,8 +117,8 @@ impl Shared {
         self.visitors.fetch_sub(1, Ordering::Release);
     }
 
-    /// [`Self::inject`] without waking: for callers that hold the lists' lock and look at the
-    /// queues afterwards.
+    /// [`Self::inject`] without waking: for callers that give up a P or a home, and look at the queues
+    /// afterwards.
     pub(crate) fn inject_quietly(&self, g: GRef) {
         self.injector.push(g);
     }
@@ -191,10 +196,10 @@ impl Shared {
     pub(crate) fn live(&self) -> u64 {
         let (mut spawned, mut ended) = (self.spawned_outside.load(Ordering::Relaxed), 0);
         // Ends first: an end that is seen has its spawn seen too, by the queue between them.
-        for p in &self.ps {
+        for p in self.ps.iter() {
             ended += p.ended.load(Ordering::Acquire);
         }
-        for p in &self.ps {
+        for p in self.ps.iter() {
             spawned += p.spawned.load(Ordering::Relaxed);
         }
         spawned.saturating_sub(ended)
@@ -209,8 +214,8 @@ impl Shared {
     /// does not stay there.
     #[inline(always)]
     pub(crate) fn watch(&self) {
-        // Relaxed: sysmon comes by every millisecond in any case.
-        if self.idle.ps.load(Ordering::Relaxed) != 0 {
+        // A hint: sysmon comes by every millisecond in any case.
+        if self.idle.idle_ps() != 0 {
             sysmon::watch();
         }
     }
@@ -293,9 +298,9 @@ impl Shared {
         self.idle.are_asleep(ms)
     }
 
-    /// Whether every P is idle.
+    /// Whether nobody holds a P.
     pub(crate) fn is_idle(&self) -> bool {
-        self.idle.ps.load(Ordering::Relaxed) == self.ps.len()
+        self.idle.held_ps() == 0
     }
 }
 
@@ -362,6 +367,7 @@ impl Runtime {
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder {
             procs: None,
+            adapt: None,
             homes: HOMES,
             stack_size: Class::DEFAULT.bytes(),
             time_slice: Duration::from_millis(10),
@@ -479,18 +485,6 @@ impl Runtime {
         T: Send + 'static,
     {
         builder.spawn_on(self.shared(), f)
-    }
-
-    /// How many Ps it has: how many coroutines run at a time.
-    ///
-    /// # Examples
-    /// ```
-    /// let rt = gort::Runtime::builder().procs(3).build()?;
-    /// assert_eq!(rt.procs(), 3);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn procs(&self) -> usize {
-        self.shared().ps.len()
     }
 
     /// How many coroutines have been spawned on it and have not ended. A moment's figure, if they
@@ -636,7 +630,7 @@ fn end(address: Address) {
         // been printed by the hook.
         let _ = thread.join();
     }
-    for p in &shared.ps {
+    for p in shared.ps.iter() {
         // SAFETY: no M is left.
         unsafe { p.end(shared) };
     }
@@ -658,6 +652,7 @@ fn end(address: Address) {
 #[must_use = "a builder does nothing until `build`"]
 pub struct RuntimeBuilder {
     procs: Option<usize>,
+    adapt: Option<RangeInclusive<usize>>,
     homes: usize,
     stack_size: usize,
     time_slice: Duration,
@@ -676,6 +671,8 @@ impl RuntimeBuilder {
     /// A coroutine that computes without calling the runtime, or blocks its thread, counts as one that
     /// runs until it is [preempted](Self::preemption).
     ///
+    /// [`Runtime::set_procs`] changes the number later.
+    ///
     /// # Examples
     /// ```
     /// let rt = gort::Runtime::builder().procs(1).build()?;
@@ -684,6 +681,25 @@ impl RuntimeBuilder {
     /// ```
     pub fn procs(mut self, procs: usize) -> RuntimeBuilder {
         self.procs = Some(procs);
+        self
+    }
+
+    /// Lets the number of coroutines that run at a time follow the load, within `range`; off by default.
+    ///
+    /// Every three seconds it is compared how many were [busy](Runtime::busy_times) on average: if that is more than
+    /// nine tenths of all there will be one more, and if for fifteen seconds it is less than half of what one
+    /// fewer could bear, one fewer. A call of [`Runtime::set_procs`] puts an end to it.
+    ///
+    /// The number at the beginning is what it would be otherwise, or the end of the range that is nearer.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().procs(2).adapt_procs(1..=8).build()?;
+    /// assert_eq!(rt.procs(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn adapt_procs(mut self, range: RangeInclusive<usize>) -> RuntimeBuilder {
+        self.adapt = Some(range);
         self
     }
 
@@ -843,7 +859,8 @@ impl RuntimeBuilder {
     /// # Errors
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `procs`, `homes` or `threads` is 0, `procs` or
     ///   `homes` more than the 4,194,304 threads that Linux can have, or
-    ///   the stack size is over 1 GiB, or `GORT_PROCS` is not a number from 1 up.
+    ///   the stack size is over 1 GiB, or `GORT_PROCS` is not a number from 1 up; the range of `adapt_procs` is empty, or
+    ///   begins with 0, or ends above that number of threads, or does not have `procs` in it.
     /// - [`WouldBlock`](io::ErrorKind::WouldBlock): no thread can be started for the first home or
     ///   for the monitor.
     /// - What the kernel says when the netpoller or the signal stack cannot be made.
@@ -853,7 +870,8 @@ impl RuntimeBuilder {
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
         let affinity = Affinity::new(self.cpus, self.pin_cpus)?;
-        let procs = match self.procs {
+        let mut by_hand = true;
+        let mut procs = match self.procs {
             Some(procs) => procs,
             None => match std::env::var("GORT_PROCS") {
                 Ok(text) => text
@@ -862,7 +880,10 @@ impl RuntimeBuilder {
                     .ok()
                     .filter(|&procs| procs > 0)
                     .ok_or_else(|| invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up")))?,
-                Err(_) => os::cpus::usable().min(affinity.as_ref().map_or(usize::MAX, Affinity::cpus)),
+                Err(_) => {
+                    by_hand = false;
+                    os::cpus::usable().min(affinity.as_ref().map_or(usize::MAX, Affinity::cpus))
+                }
             },
         };
         if procs == 0 || self.homes == 0 || self.threads == 0 {
@@ -871,6 +892,19 @@ impl RuntimeBuilder {
         let threads = self.threads.min(MOST_THREADS);
         if procs > MOST_THREADS || self.homes > MOST_THREADS {
             return Err(invalid(format!("gort: Linux has {MOST_THREADS} threads at most, so no more procs or homes")));
+        }
+        let mut most = procs;
+        if let Some(range) = &self.adapt {
+            let (from, to) = (*range.start(), *range.end());
+            if from == 0 || from > to || to > MOST_THREADS {
+                return Err(invalid(format!("gort: adapt_procs({from}..={to}): a range within 1..={MOST_THREADS}")));
+            }
+            if self.procs.is_some() && !range.contains(&procs) {
+                return Err(invalid(format!("gort: procs({procs}) is not within adapt_procs({from}..={to})")));
+            }
+            by_hand = false;
+            procs = procs.clamp(from, to);
+            most = to;
         }
         let stack_class = Class::of(self.stack_size).ok_or_else(|| {
             invalid(format!("gort: a stack of {} bytes was asked for; the most is 1 GiB", self.stack_size))
@@ -890,18 +924,21 @@ impl RuntimeBuilder {
             Some("mprotect") => Guard::Mprotect,
             _ => Guard::detect(),
         };
+        let ps = Ps::new(most);
+        let idle = Idle::new(ps.room(), threads);
         let shared = Box::into_raw(Box::new(Shared {
             name: self.name.unwrap_or_else(|| "gort".into()),
-            ps: (0..procs).map(|index| P::new(index, stack_class)).collect(),
+            ps,
             injector: Injector::new(),
-            idle: Idle::new(procs, threads),
-            homes: Homes::new(probe::can_wear_homes(), self.homes, procs),
+            idle,
+            homes: Homes::new(probe::can_wear_homes(), self.homes),
             stacks: Pool::new(guard),
             stack_class,
             poller: Arc::new(Poller::new()?),
             slice_ns: u64::try_from(self.time_slice.as_nanos()).unwrap_or(u64::MAX),
             thread_cap: threads,
             polls: AtomicU64::new(0),
+            adapt: self.adapt.map(Adapt::new),
             waiting: preempt::Queue::default(),
             preemptive,
             mask: SignalMask::of_thread(),
@@ -918,6 +955,7 @@ impl RuntimeBuilder {
             ends: AtomicU32::new(0),
         }));
         let runtime = Runtime { shared };
+        runtime.shared().resize(procs, by_hand);
         runtime.shared().homes.make_first()?;
         sysmon::register(runtime.shared())?;
         Ok(runtime)

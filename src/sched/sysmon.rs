@@ -16,13 +16,13 @@
 //! is suspended, perhaps inside `malloc`, it neither allocates nor waits for a lock that is held by
 //! somebody who may: the Ms that it sends to work do the rest.
 
+use super::adapt::Course;
 use super::deadlock;
 use super::preempt::{self, Pin};
 use super::runtime::Shared;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::futex;
 use crate::shim::asymmetric;
-use std::collections::HashMap;
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -56,7 +56,12 @@ const DEEP: u32 = 2;
 static RUNTIMES: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-struct Registered(&'static Shared);
+/// A runtime, and what sysmon remembers of it. Made with the runtime: sysmon may not allocate when it
+/// sees it first.
+struct Registered {
+    rt: &'static Shared,
+    memory: Memory,
+}
 
 /// For others than sysmon, in a section in which they are not suspended.
 fn runtimes(_: &Pin) -> std::sync::MutexGuard<'static, Vec<Registered>> {
@@ -85,13 +90,13 @@ pub(crate) fn register(rt: &'static Shared) -> io::Result<()> {
         }
         deadlock::thread_began();
     }
-    runtimes.push(Registered(rt));
+    runtimes.push(Registered { rt, memory: Memory::new(rt) });
     Ok(())
 }
 
 /// Stops looking after `rt`; when this returns sysmon does not touch it any more.
 pub(crate) fn unregister(rt: &'static Shared) {
-    runtimes(&Pin::new()).retain(|other| !ptr::eq(other.0, rt));
+    runtimes(&Pin::new()).retain(|other| !ptr::eq(other.rt, rt));
 }
 
 /// Asks for quick looks.
@@ -141,21 +146,26 @@ struct Seen {
     had_next: bool,
     /// Its coroutine has been asked to yield.
     flagged: bool,
+    /// So has who holds it, since it is to go out of service.
+    retiring: bool,
 }
 
 /// What sysmon remembers of a runtime.
 struct Memory {
+    /// Of the Ps that have been made; there is room for all that may be.
     ps: Vec<Seen>,
     polls: u64,
     polled: Nanos,
     scavenged: Nanos,
     /// There was more to give back than one call does.
     scavenging: bool,
+    course: Course,
 }
 
 impl Memory {
     fn new(rt: &Shared) -> Memory {
-        Memory { ps: vec![Seen::default(); rt.ps.len()], polls: 0, polled: 0, scavenged: 0, scavenging: false }
+        let (ps, course) = (Vec::with_capacity(rt.ps.room()), Course::default());
+        Memory { ps, polls: 0, polled: 0, scavenged: 0, scavenging: false, course }
     }
 }
 
@@ -169,7 +179,6 @@ struct Soon {
 }
 
 fn main() {
-    let mut memory: HashMap<usize, Memory> = HashMap::new();
     let mut watch_left = 0;
     let mut idle_looks = 0;
     let mut suspects = None;
@@ -177,33 +186,27 @@ fn main() {
         let mut busy = false;
         let mut soon = Soon::default();
         let mut next_timer = NEVER;
-        let Some(runtimes) = try_runtimes() else {
+        let Some(mut runtimes) = try_runtimes() else {
             sleep(SHORT, clock::now() + WATCH_NS);
             continue;
         };
         {
-            preempt::revoke(runtimes.iter().map(|rt| rt.0));
-            if preempt::is_calm() {
-                memory.retain(|key, _| runtimes.iter().any(|rt| ptr::from_ref(rt.0).addr() == *key));
-            }
+            preempt::revoke(runtimes.iter().map(|registered| registered.rt));
             let now = clock::now();
-            for rt in runtimes.iter() {
-                let key = ptr::from_ref(rt.0).addr();
+            for Registered { rt, memory } in runtimes.iter_mut() {
                 if preempt::is_calm() {
-                    memory.entry(key).or_insert_with(|| Memory::new(rt.0));
-                    busy |= house(rt.0);
+                    busy |= house(rt);
                 } else {
-                    busy |= rt.0.homes.has_homeless();
+                    busy |= rt.homes.has_homeless();
                 }
-                busy |= !rt.0.is_idle() || rt.0.has_work();
-                let Some(memory) = memory.get_mut(&key) else { continue };
-                let theirs = look(rt.0, memory, now);
+                busy |= !rt.is_idle() || rt.has_work();
+                let theirs = look(rt, memory, now);
                 soon = Soon { watch: soon.watch | theirs.watch, once: soon.once | theirs.once };
-                next_timer = rt.0.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
+                next_timer = rt.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
             }
             if !busy && idle_looks == IDLE_LOOKS {
                 // Nothing has run for a while: is that the end?
-                suspects = deadlock::check(runtimes.iter().map(|rt| rt.0), suspects);
+                suspects = deadlock::check(runtimes.iter().map(|registered| registered.rt), suspects);
             }
         }
         drop(runtimes);
@@ -252,7 +255,7 @@ fn sleep(how: u32, deadline: Nanos) {
     SLEEP.store(how, Ordering::Relaxed);
     if how == DEEP {
         asymmetric::heavy(); // pairs with the light fence in `wake`
-        if try_runtimes().is_none_or(|runtimes| runtimes.iter().any(|rt| !rt.0.is_idle() || rt.0.has_work())) {
+        if try_runtimes().is_none_or(|all| all.iter().any(|it| !it.rt.is_idle() || it.rt.has_work())) {
             SLEEP.store(AWAKE, Ordering::Relaxed);
             return;
         }
@@ -275,14 +278,16 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> Soon {
         soon.once = !rt.is_idle();
         rt.ps.iter().for_each(|p| super::chaos::preempt(rt, p));
     }
-    let idle = rt.idle.ps.load(Ordering::Relaxed);
+    let idle = rt.idle.idle_ps();
     let mut hogged = idle == 0;
+    // Within its capacity.
+    memory.ps.resize(rt.ps.len(), Seen::default());
     for (p, seen) in rt.ps.iter().zip(&mut memory.ps) {
         let tick = p.tick.load(Ordering::Relaxed);
         let next = p.queue.has_next();
         soon.watch |= next;
         if tick != seen.tick {
-            *seen = Seen { tick, since: now, had_next: next, flagged: false };
+            *seen = Seen { tick, since: now, had_next: next, flagged: false, retiring: seen.retiring };
         } else if next && seen.had_next && idle > 0 && preempt::is_calm() {
             // It has been there since the last look, and the P has been on one coroutine.
             if let Some(g) = p.queue.steal_next() {
@@ -295,6 +300,22 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> Soon {
     // Who is to look at the netpoller when all are on one coroutine each?
     let arrived = hogged && rt.poller.registered() > 0 && rt.poller.has_arrived();
     for (p, seen) in rt.ps.iter().zip(&mut memory.ps) {
+        if rt.is_retiring(p) {
+            // Afterwards a tick that stands still means nothing.
+            let held = !p.holder().is_null();
+            if held {
+                // Relaxed: a request.
+                p.yield_soon.store(true, Ordering::Relaxed);
+            }
+            if held && !seen.retiring {
+                soon.once = true;
+            } else if held && rt.preemptive {
+                preempt::preempt(rt, p, seen.tick, true);
+            }
+            seen.retiring = held;
+            continue;
+        }
+        seen.retiring = false;
         let ran = now - seen.since;
         let ready = idle == 0 && ran >= WAKE_NS && (arrived || rt.is_ready_work(p, now));
         if ready || (ran >= rt.slice_ns && !rt.waiting.is_empty()) {
@@ -307,8 +328,14 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> Soon {
             }
         }
     }
+    if let Some(adapt) = &rt.adapt {
+        adapt.look(rt, &mut memory.course, now);
+    }
     if !preempt::is_calm() {
         return soon;
+    }
+    if rt.has_errand() {
+        rt.run_errand();
     }
     if now - memory.scavenged > SCAVENGE_NS {
         memory.scavenging = rt.stacks.scavenge(true);
@@ -336,7 +363,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> Soon {
         rt.wake_one();
     } else if late || (unattended && rt.poller.registered() > 0 && now - memory.polled > POLL_NS) {
         let mut found = Vec::new();
-        for p in &rt.ps {
+        for p in rt.ps.iter() {
             p.timers.run_due(|| now, |waiter| found.push(waiter));
         }
         if rt.poller.registered() > 0 {

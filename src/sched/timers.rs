@@ -113,6 +113,24 @@ impl Timers {
         any
     }
 
+    /// Moves everything to `to`. The earliest deadline of what was moved, for which the poller may have to be
+    /// disturbed. For the holder of the P.
+    pub(crate) fn move_to(&self, to: &Timers) -> Option<Nanos> {
+        if self.next() == NEVER {
+            return None;
+        }
+        // Nobody else locks two of them.
+        let mut theirs = to.heap.lock();
+        let mut ours = self.heap.lock();
+        let first = ours.peek()?.when;
+        theirs.append(&mut ours);
+        // Relaxed: see `next`, and `forget_stale`.
+        to.next.store(first.min(to.next()), Ordering::Relaxed);
+        self.next.store(NEVER, Ordering::Relaxed);
+        to.stale.store(to.stale.load(Ordering::Relaxed) + self.stale.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        Some(first)
+    }
+
     fn forget_stale(&self) {
         // Relaxed: a statistic; it may be off by what moved between Ps.
         let stale = self.stale.load(Ordering::Relaxed);

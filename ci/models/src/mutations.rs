@@ -490,7 +490,7 @@ mutations! {
         "fn sleep(" {
             sysmon_sleep_fence, idle::sysmon_sleeps: "asymmetric::heavy();" => "", "neither sees the other";
             sysmon_sleep_without_look, idle::sysmon_sleeps:
-                "try_runtimes().is_none_or(|runtimes| runtimes.iter().any(|rt| !rt.0.is_idle() || rt.0.has_work()))" => "false", "sleeps while a P is busy";
+                "try_runtimes().is_none_or(|all| all.iter().any(|it| !it.rt.is_idle() || it.rt.has_work()))" => "false", "sleeps while a P is busy";
         }
     }
 

@@ -95,7 +95,7 @@ fn absent(procs: usize, absence: fn(&'static M)) -> u32 {
     state.leaves_and_returns(absence);
     others.join().unwrap();
     assert_eq!(state.m().run.load(Ordering::Relaxed), preempt::RUNNING);
-    assert_eq!(state.rt.idle.ps.load(Ordering::Relaxed), procs - 1, "all Ps but the M's are idle");
+    assert_eq!(state.rt.idle.idle_ps() as usize, procs - 1, "all Ps but the M's are idle");
     state.uses()
 }
 

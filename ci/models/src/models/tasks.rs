@@ -39,7 +39,7 @@ impl<T: 'static> Tasks<T> {
     /// Ends the waits whose deadlines have passed.
     pub(super) fn run_timers(&self) {
         // SAFETY: claimed by `run_due`.
-        self.rt.ps[0].timers.run_due(crate::os::clock::now, |waiter| unsafe { waiter.ready() });
+        self.rt.ps.get(0).timers.run_due(crate::os::clock::now, |waiter| unsafe { waiter.ready() });
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) fn deadline() {
     peer.join().unwrap();
     timer.join().unwrap();
     assert!(!tasks.gs[0].is_let_go());
-    assert!(!tasks.rt.ps[0].timers.is_armed() && tasks.rt.ps[0].timers.next() == NEVER);
+    assert!(!tasks.rt.ps.get(0).timers.is_armed() && tasks.rt.ps.get(0).timers.next() == NEVER);
 }
 
 struct Thread {

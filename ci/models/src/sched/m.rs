@@ -75,6 +75,7 @@ impl M {
     }
 
     pub(crate) fn hold(&self, p: HeldP) {
+        p.set_holder(self);
         self.p.set(Some(p));
     }
 

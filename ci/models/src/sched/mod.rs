@@ -21,12 +21,14 @@ pub(crate) mod home_word {
 pub(crate) mod idle {
     real!("sched_idle");
 
-    impl Idle {
-        pub(crate) fn take_p(&self) -> Option<usize> {
-            let mut lists = self.lists.lock();
-            self.pop_p(&mut lists)
+    impl Shared {
+        /// For an M that holds a P from the start.
+        pub(crate) fn take_first_p(&self) -> HeldP {
+            self.pop_p(&mut self.idle.lists.lock()).expect("an idle one")
         }
+    }
 
+    impl Idle {
         /// From now on somebody who is not part of the model waits in the netpoller.
         pub(crate) fn pretend_poller(&self) {
             self.polling.store(true, Ordering::Relaxed);
@@ -37,6 +39,9 @@ pub(crate) mod join {
     real!("sched_join");
 }
 pub(crate) mod lock;
+pub(crate) mod ps {
+    real!("sched_ps");
+}
 pub(crate) mod real_lock {
     real!("sched_lock");
 }

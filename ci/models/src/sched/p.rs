@@ -2,10 +2,12 @@
 
 use super::g::GRef;
 use super::home::Home;
+use super::ps::{Ps, Service};
 use super::runq::{self, RunQueue, Steal};
 use super::runtime::Shared;
 use super::timers::Timers;
-use crate::os::clock;
+use crate::os::clock::{self, Nanos};
+use crate::shim::asymmetric;
 use crate::shim::atomic::{AtomicU32, Ordering};
 use std::ptr;
 
@@ -15,6 +17,14 @@ pub(crate) struct P {
     pub(crate) tick: AtomicU32,
     pub(crate) timers: Timers,
     pub(crate) ended: (),
+    /// Under a lock, and the checker sees that it is.
+    pub(crate) service: loom::cell::Cell<Service>,
+    pub(crate) busy_ns: loom::cell::Cell<Nanos>,
+    pub(crate) yield_soon: std::sync::atomic::AtomicBool,
+    /// Whether `M::hold` was called since it was retired.
+    was_held: std::sync::atomic::AtomicBool,
+    /// What only the holder touches: how often it has.
+    pub(crate) cache: loom::cell::Cell<u32>,
     local: std::cell::UnsafeCell<Local>,
 }
 
@@ -32,9 +42,35 @@ unsafe impl Send for P {}
 unsafe impl Sync for P {}
 
 impl P {
-    pub(crate) fn new(index: usize) -> P {
-        let local = std::cell::UnsafeCell::new(Local { random: 0, loot: Vec::new(), spares: Vec::new() });
-        P { index, queue: RunQueue::new(), tick: AtomicU32::new(0), timers: Timers::new(), ended: (), local }
+    pub(crate) fn new(index: usize, _: ()) -> P {
+        P {
+            index,
+            queue: RunQueue::new(),
+            tick: AtomicU32::new(0),
+            timers: Timers::new(),
+            ended: (),
+            service: loom::cell::Cell::new(Service::Retired),
+            busy_ns: loom::cell::Cell::new(0),
+            yield_soon: false.into(),
+            was_held: false.into(),
+            cache: loom::cell::Cell::new(0),
+            local: std::cell::UnsafeCell::new(Local { random: 0, loot: Vec::new(), spares: Vec::new() }),
+        }
+    }
+
+    pub(crate) fn set_holder(&self, m: *const super::m::M) {
+        self.was_held.store(!m.is_null(), std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Not for a holder to be found by: models have no sysmon.
+    pub(crate) fn holder(&self) -> *const super::m::M {
+        let was_held = self.was_held.load(std::sync::atomic::Ordering::Relaxed);
+        if was_held { ptr::NonNull::dangling().as_ptr() } else { ptr::null() }
+    }
+
+    /// The holder uses it; also what is left of giving its caches back.
+    pub(crate) unsafe fn end(&self, _: &Shared) {
+        self.cache.set(self.cache.get() + 1);
     }
 
     pub(crate) unsafe fn local(&self) -> &mut Local {

@@ -28,6 +28,11 @@ impl Pin {
 pub(crate) enum HandOver {
     Home(&'static M, GRef),
     Waiting(&'static M),
+    Retire,
+}
+
+pub(crate) fn is_calm() -> bool {
+    true
 }
 
 /// The Ms that wait for a P.

@@ -4,7 +4,8 @@ use super::g::GRef;
 use super::home::Home;
 use super::idle::Idle;
 use super::m::M;
-use super::p::{HeldP, P};
+use super::p::HeldP;
+use super::ps::Ps;
 use super::wait::Waiter;
 use crate::os::clock::{NEVER, Nanos};
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +14,8 @@ use std::collections::VecDeque;
 use std::ptr;
 
 pub(crate) struct Shared {
-    pub(crate) ps: Vec<P>,
+    pub(crate) ps: Ps,
+    pub(crate) stack_class: (),
     pub(crate) injector: Injector,
     pub(crate) idle: Idle,
     pub(crate) poller: Poller,
@@ -30,8 +32,9 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     pub(crate) fn new(procs: usize) -> Shared {
-        Shared {
-            ps: (0..procs).map(P::new).collect(),
+        let shared = Shared {
+            ps: Ps::new(procs),
+            stack_class: (),
             injector: Injector::default(),
             idle: Idle::new(procs, 4),
             poller: Poller::default(),
@@ -40,17 +43,14 @@ impl Shared {
             waiting: super::preempt::Queue::new(),
             startable: std::sync::Mutex::new(0),
             started: std::sync::Mutex::new(Vec::new()),
-        }
-    }
-
-    /// For an M that holds a P from the start.
-    pub(crate) fn take_first_p(&self) -> HeldP {
-        self.p(self.idle.take_p().expect("an idle one"))
+        };
+        shared.resize(procs, false);
+        shared
     }
 
     pub(crate) fn p(&self, index: usize) -> HeldP {
         // SAFETY: a model keeps it to its end.
-        unsafe { &*ptr::from_ref(&self.ps[index]) }
+        unsafe { &*ptr::from_ref(self.ps.get(index)) }
     }
 
     pub(crate) fn inject(&self, g: GRef) {
@@ -94,6 +94,8 @@ impl Shared {
 pub(crate) struct Homes;
 
 impl Homes {
+    pub(crate) fn set_procs(&self, _: usize) {}
+
     pub(crate) fn push_empty(&self, _: &'static Home) {
         unreachable!()
     }

@@ -19,10 +19,12 @@ pub(crate) mod real {
 
     /// The runtimes that it looks after: whether the model's one is idle.
     fn try_runtimes() -> Option<Vec<Registered>> {
-        Some(vec![Registered(Idleness)])
+        Some(vec![Registered { rt: Idleness }])
     }
 
-    struct Registered(Idleness);
+    struct Registered {
+        rt: Idleness,
+    }
     struct Idleness;
 
     impl Idleness {
