@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, builder, compute, seed, wait_until};
+use common::{CHAOS, Hogs, Random, builder, cannot_hold, compute, seed, wait_until, watchdog};
 use gort::channel::bounded;
 use gort::{Runtime, go};
 use std::cell::Cell;
@@ -13,23 +13,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Far more than it takes, far less than for ever.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(if CHAOS { 300 } else { 60 });
 
 /// The most that the tests below ask for.
 const MOST: u64 = 8;
 
-/// Starts coroutines that compute and count until told to stop, and never make a call.
-fn hogs(runtime: &Runtime, number: usize, stop: &Arc<AtomicBool>) -> (Vec<gort::JoinHandle<()>>, Arc<[AtomicU64]>) {
+/// Hogs, and how far each has come.
+fn hogs(runtime: &Runtime, number: usize) -> (Hogs, Arc<[AtomicU64]>) {
     let counts: Arc<[AtomicU64]> = (0..number).map(|_| AtomicU64::new(0)).collect();
-    let hog = |at: usize| {
-        let (stop, counts) = (stop.clone(), counts.clone());
-        move || {
-            while !stop.load(Relaxed) {
-                counts[at].fetch_add(1, Relaxed);
-            }
-        }
+    let step = |me: usize| {
+        let counts = counts.clone();
+        move |_| _ = counts[me].fetch_add(1, Relaxed)
     };
-    ((0..number).map(|at| runtime.spawn(hog(at))).collect(), counts)
+    (Hogs::start(runtime, number, step), counts)
 }
 
 /// In how many of `windows` short times more than one of them got on.
@@ -101,6 +97,10 @@ fn numbers_that_make_no_sense_are_refused() {
 fn more_ps_run_more_at_a_time() {
     // Goal: what waits for a P begins to run when there are more. The first one computes until the last one has begun.
     const NUMBER: usize = 6;
+    if CHAOS {
+        // Where they block for a moment others begin.
+        return;
+    }
     let runtime = builder(1).preemption(false).build().unwrap();
     let begun = Arc::new(AtomicUsize::new(0));
     let all: Vec<_> = (0..NUMBER)
@@ -129,9 +129,13 @@ fn more_ps_run_more_at_a_time() {
 #[test]
 fn hogs_on_all_ps_end_up_on_one() {
     // Goal: fewer Ps count for coroutines that make no calls, too; and all of them still have their turns.
+    if CHAOS {
+        // It does not know a turn.
+        return;
+    }
+    let _watchdog = watchdog(SOON, "hogs on fewer Ps");
     let runtime = builder(4).build().unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let (handles, counts) = hogs(&runtime, 4, &stop);
+    let (hogs, counts) = hogs(&runtime, 4);
     let all_count = || counts.iter().all(|count| count.load(Relaxed) > 0);
     wait_until("all have begun", all_count);
     wait_until("they run together", || together(&counts, 20) > 10);
@@ -145,13 +149,16 @@ fn hogs_on_all_ps_end_up_on_one() {
     // And the other way.
     runtime.set_procs(4).unwrap();
     wait_until("they run together again", || together(&counts, 20) > 10);
-    stop.store(true, Relaxed);
-    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    hogs.stop();
 }
 
 #[test]
 fn those_who_call_the_runtime_end_up_on_one_p() {
     // Goal: the same without signals: coroutines that compute and yield leave their Ps by themselves.
+    if CHAOS {
+        // As above.
+        return;
+    }
     let runtime = builder(4).preemption(false).build().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -189,6 +196,7 @@ fn those_who_call_the_runtime_end_up_on_one_p() {
 #[test]
 fn blocked_ones_give_up_their_ps() {
     // Goal: a P whose coroutine blocks goes out of service; when the call is over the coroutine gets another.
+    let _watchdog = watchdog(SOON, "blocked coroutines on fewer Ps");
     for announced in [false, true] {
         let runtime = builder(4).build().unwrap();
         let (blocked, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -217,9 +225,7 @@ fn blocked_ones_give_up_their_ps() {
         runtime.set_procs(1).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         if runtime.coroutines_move() {
-            let begin = Instant::now();
             runtime.run(|| gort::time::sleep(Duration::from_millis(1)));
-            assert!(begin.elapsed() < SOON);
         }
         release.store(true, Relaxed);
         handles.into_iter().for_each(|handle| handle.join().unwrap());
@@ -229,7 +235,8 @@ fn blocked_ones_give_up_their_ps() {
 #[test]
 fn messages_flow_while_the_number_changes() {
     // Goal: none is lost, none comes twice, and those of one sender keep their order.
-    const MESSAGES: u64 = 20_000;
+    const MESSAGES: u64 = if CHAOS { 1_000 } else { 20_000 };
+    let _watchdog = watchdog(SOON, "messages while the number changes");
     let runtime = builder(2).build().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let seed = seed();
@@ -259,11 +266,11 @@ fn messages_flow_while_the_number_changes() {
 fn timers_of_ps_that_are_gone_fire() {
     // Goal: sleeps that began on eight Ps end in time on one, also while that one is hogged.
     for with_hogs in [false, true] {
-        let runtime = builder(MOST as usize).build().unwrap();
-        if with_hogs && !runtime.coroutines_move() {
-            // Those of a hog's thread wait for it.
+        if with_hogs && cannot_hold("those of a hog's thread wait for it") {
             return;
         }
+        let _watchdog = watchdog(SOON, "timers of Ps that are gone");
+        let runtime = builder(MOST as usize).build().unwrap();
         for _ in 0..5 {
             let asleep = Arc::new(AtomicUsize::new(0));
             let sleepers: Vec<_> = (0..64)
@@ -280,14 +287,11 @@ fn timers_of_ps_that_are_gone_fire() {
                 })
                 .collect();
             wait_until("they sleep", || asleep.load(Relaxed) == 64);
-            let stop = Arc::new(AtomicBool::new(false));
-            let (handles, _) = hogs(&runtime, if with_hogs { 4 } else { 0 }, &stop);
+            let (hogs, _) = hogs(&runtime, if with_hogs { 4 } else { 0 });
             runtime.set_procs(1).unwrap();
             let late = sleepers.into_iter().map(|sleeper| sleeper.join().unwrap()).max().unwrap();
             eprintln!("late by {late:?}, with hogs: {with_hogs}");
-            assert!(late < SOON, "{late:?}");
-            stop.store(true, Relaxed);
-            handles.into_iter().for_each(|handle| handle.join().unwrap());
+            hogs.stop();
             runtime.set_procs(MOST as usize).unwrap();
         }
     }
@@ -296,6 +300,7 @@ fn timers_of_ps_that_are_gone_fire() {
 #[test]
 fn everything_goes_on_while_many_change_the_number() {
     // Goal: nothing is lost, whoever changes the number, as fast as they can.
+    let _watchdog = watchdog(SOON * common::factor() as u32, "everything while the number changes");
     let runtime = builder(4).build().unwrap();
     let stop = AtomicBool::new(false);
     let seed = seed();
@@ -358,6 +363,7 @@ fn work(seed: u64) {
 #[test]
 fn homes_stay_while_the_number_changes() {
     // Goal: whatever Ps come and go, a coroutine sees one thread, and keeps what is bound to it.
+    let _watchdog = watchdog(SOON, "homes while the number changes");
     thread_local!(static NUMBER: Rc<Cell<u64>> = Rc::default());
     let runtime = builder(4).homes(4).build().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -404,6 +410,7 @@ fn homes_stay_while_the_number_changes() {
 #[test]
 fn a_runtime_may_end_at_any_number() {
     // Goal: before the drop, and during it, by coroutines that are cancelled.
+    let _watchdog = watchdog(SOON, "runtimes that end while their number changes");
     struct Changes(usize);
     impl Drop for Changes {
         fn drop(&mut self) {

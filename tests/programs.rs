@@ -33,6 +33,97 @@ const PROGRAMS: &[Program] = &[
         let in_b = b.spawn(gort::park);
         a.run(|| in_b.join().unwrap());
     }),
+    ("deadlock_after_fewer_procs", || {
+        let runtime = builder(8).build().unwrap();
+        runtime.run(|| {
+            let begun = Arc::new(AtomicUsize::new(0));
+            for _ in 0..8 {
+                let begun = begun.clone();
+                drop(go!(move || {
+                    begun.fetch_add(1, SeqCst);
+                    gort::park();
+                }));
+            }
+            wait_until("all have run", || begun.load(SeqCst) == 8);
+            gort::set_procs(2).unwrap();
+            gort::park();
+        });
+    }),
+    ("procs_of_the_environment", || {
+        let runtime = gort::Runtime::new().unwrap();
+        assert_eq!(runtime.procs(), 3);
+        runtime.set_procs(5).unwrap();
+        assert_eq!((runtime.procs(), builder(2).build().unwrap().procs()), (5, 2));
+        // What was said by hand stays, and the environment's word is one.
+        let other = gort::Runtime::new().unwrap();
+        let hogs = common::Hogs::start(&other, 1, |_| |_| ());
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(other.procs(), 3);
+        hogs.stop();
+        assert_eq!(gort::Runtime::builder().adapt_procs(1..=2).build().unwrap().procs(), 2);
+    }),
+    ("procs_that_follow_the_load", || {
+        let runtime = builder(1).adapt_procs(1..=4).build().unwrap();
+        // More than there are Ps: some are always suspended, so that sysmon must not do it by itself.
+        for number in [6, 2] {
+            let hogs = common::Hogs::start(&runtime, number, |_| |_| ());
+            let procs = if number == 6 { 4 } else { 3 };
+            wait_until("as many as there are to be", || runtime.procs() == procs);
+            std::thread::sleep(Duration::from_millis(300));
+            assert_eq!(runtime.procs(), procs);
+            hogs.stop();
+            // It is not idle, or nobody would look.
+            let ticks = runtime.spawn(|| {
+                for _ in 0..10_000 {
+                    gort::time::sleep(Duration::from_millis(5));
+                }
+            });
+            wait_until("as few as there are to be", || runtime.procs() == 1);
+            ticks.cancel();
+            assert!(ticks.join().is_err());
+        }
+        // By hand: that is that.
+        runtime.set_procs(2).unwrap();
+        let hogs = common::Hogs::start(&runtime, 6, |_| |_| ());
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(runtime.procs(), 2);
+        hogs.stop();
+    }),
+    ("procs_that_follow_the_machine", || {
+        let all = gort::CpuSet::of_thread().unwrap();
+        let usable = gort::Runtime::new().unwrap().procs();
+        if usable < 2 || usable != all.len() {
+            return eprintln!("skipped: a quota, or one CPU");
+        }
+        let (by_machine, by_hand) = (gort::Runtime::new().unwrap(), builder(usable).build().unwrap());
+        let by_set = gort::Runtime::builder().cpus(all.iter().take(1).collect()).build().unwrap();
+        let changed = gort::Runtime::new().unwrap();
+        changed.set_procs(usable + 1).unwrap();
+        let sysmon = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap()).find_map(|task| {
+            let name = std::fs::read_to_string(task.path().join("comm")).unwrap();
+            (name.trim() == "gort-sysmon").then(|| task.file_name().to_str().unwrap().parse::<i32>().unwrap())
+        });
+        let confine = |cpus: &gort::CpuSet| {
+            // SAFETY: the set is plain data of the size that is said.
+            unsafe {
+                let mut set: libc::cpu_set_t = std::mem::zeroed();
+                cpus.iter().for_each(|cpu| libc::CPU_SET(cpu, &mut set));
+                assert_eq!(libc::sched_setaffinity(sysmon.unwrap(), size_of_val(&set), &set), 0);
+            }
+        };
+        // More than there are Ps: as above.
+        for hogs in [1, usable + 3] {
+            let hogs = common::Hogs::start(&by_machine, hogs, |_| |_| ());
+            // Sysmon has to have seen how it was before.
+            std::thread::sleep(Duration::from_millis(200));
+            confine(&all.iter().take(1).collect());
+            wait_until("there is one", || by_machine.procs() == 1);
+            confine(&all);
+            wait_until("there are all", || by_machine.procs() == usable);
+            hogs.stop();
+        }
+        assert_eq!((by_hand.procs(), by_set.procs(), changed.procs()), (usable, 1, usable + 1));
+    }),
     ("no_deadlock_while_a_thread_lives", || {
         let runtime = builder(2).build().unwrap();
         runtime.run(|| {
@@ -199,6 +290,11 @@ fn place(text: &str) -> String {
     format!("tests/programs.rs:{line}:")
 }
 
+/// `GORT_DEBUG` with another pair.
+fn with(pair: &str) -> String {
+    std::env::var("GORT_DEBUG").unwrap_or_default() + "," + pair
+}
+
 const CHECKS: &[Check] = &[
     ("a_deadlock_is_reported_with_every_coroutine", || {
         let start = Instant::now();
@@ -216,6 +312,29 @@ const CHECKS: &[Check] = &[
         assert_eq!(ended.code, Some(2), "{ended:#?}");
         ended.says("all 2 coroutines are parked");
         ended.says("[join]");
+    }),
+    ("a_deadlock_on_fewer_procs_is_reported", || {
+        let ended = run("deadlock_after_fewer_procs");
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        ended.says("all 9 coroutines are parked");
+    }),
+    ("the_environment_says_how_many_procs", || {
+        let ended = run_with("procs_of_the_environment", |command| {
+            command.env("GORT_PROCS", "3").env("GORT_DEBUG", with("machine=10"));
+        });
+        ended.is_well();
+    }),
+    ("the_load_says_how_many_procs", || {
+        let ended = run_with("procs_that_follow_the_load", |command| {
+            command.env("GORT_DEBUG", with("adapt=20"));
+        });
+        ended.is_well();
+    }),
+    ("the_machine_says_how_many_procs", || {
+        let ended = run_with("procs_that_follow_the_machine", |command| {
+            command.env_remove("GORT_PROCS").env("GORT_DEBUG", with("machine=20"));
+        });
+        ended.is_well();
     }),
     ("no_deadlock_while_a_thread_lives", || run("no_deadlock_while_a_thread_lives").is_well()),
     ("no_deadlock_while_a_timer_is_armed", || run("no_deadlock_while_a_timer_is_armed").is_well()),

@@ -5,6 +5,7 @@
 //! | `homes` | `fixed`, `worn` | worn where the CPU and kernel allow it |
 //! | `guard` | `mprotect` | what the kernel has |
 //! | `adapt` | milliseconds | 3000: the period of `RuntimeBuilder::adapt_procs` |
+//! | `machine` | milliseconds | 3000: how often it is asked what the process may use of the machine |
 //! | `preempt` | `0` | as built |
 //! | `pwait2` | `0`, `1` | what the kernel has |
 //! | `membarrier` | `0`, `1` | what the kernel has |

@@ -1,4 +1,13 @@
-//! A number of Ps that follows the load, for runtimes that ask for it (`RuntimeBuilder::adapt_procs`).
+//! A number of Ps that nobody has set by hand: it follows what the process may use of the machine, or, for runtimes
+//! that ask for it (`RuntimeBuilder::adapt_procs`), the load.
+//!
+//! # The machine
+//!
+//! Every three seconds, as long as anything runs, sysmon asks what the mask and the quotas allow (`os::cpus`). Only a change
+//! counts, since the mask is sysmon's own and a runtime may have been built on a thread with another: one that was built
+//! for fewer CPUs than sysmon saw then never gets more than it was built for.
+//!
+//! # The load
 //!
 //! The load is how many Ps were held on average. Once a period sysmon looks: more than nine tenths of all, and there is
 //! one more; less than half of what one fewer could bear, for five periods, and there is one fewer. So after either
@@ -7,19 +16,88 @@
 //! How long each P was held is counted where it is taken and given up (`idle.rs`), so sysmon may sleep meanwhile:
 //! what it missed was idle time, and one long look is as good as many.
 
+use super::preempt;
 use super::runtime::Shared;
 use crate::os::clock::Nanos;
+use crate::os::cpus::Watcher;
 use crate::os::debug;
 use std::ops::RangeInclusive;
 
 /// From look to look.
 const PERIOD_NS: Nanos = 3_000_000_000;
+/// After so many looks it is asked whether the process is in other control groups by now, which is dearer.
+const MOVED_EVERY: u32 = 10;
 /// Periods of little load before there is one P fewer.
 const PATIENCE: Nanos = 5;
 /// Part of the Ps that must be busy on average before there is one more.
 const HIGH: f64 = 0.9;
 /// Part of the Ps that would be left of which the load must stay below.
 const LOW: f64 = 0.5;
+
+/// The period, or what `GORT_DEBUG` says under `key`, in milliseconds.
+fn period(key: &str) -> Nanos {
+    debug::value(key).and_then(|ms| ms.parse().ok()).map_or(PERIOD_NS, |ms: u64| ms.saturating_mul(1_000_000))
+}
+
+/// The machine, as sysmon sees it.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    watcher: Watcher,
+    period_ns: Nanos,
+    looked: Nanos,
+    looks: u32,
+    cpus: usize,
+}
+
+/// What sysmon remembers of a runtime.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    /// How many CPUs there were at the last look; 0 before the first.
+    seen: usize,
+    /// It never gets more than so many Ps.
+    most: usize,
+}
+
+impl Machine {
+    /// Allocates. `GORT_DEBUG=machine=10` makes the periods 10 ms long.
+    pub(crate) fn new() -> Machine {
+        let watcher = Watcher::new();
+        let cpus = watcher.read();
+        Machine { watcher, period_ns: period("machine"), looked: 0, looks: 0, cpus }
+    }
+
+    /// Asks again if it is time.
+    pub(crate) fn look(&mut self, now: Nanos) {
+        if now - self.looked < self.period_ns {
+            return;
+        }
+        self.looked = now;
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks.is_multiple_of(MOVED_EVERY) && preempt::is_calm() && self.watcher.has_moved() {
+            self.watcher = Watcher::new();
+        }
+        self.cpus = self.watcher.read();
+    }
+
+    /// Changes the number of `rt`'s Ps if that of the CPUs has changed.
+    pub(crate) fn lead(&self, rt: &Shared, share: &mut Share) {
+        if let Some(procs) = share.decide(self.cpus, rt.procs()) {
+            rt.resize_for_sysmon(procs);
+        }
+    }
+}
+
+impl Share {
+    /// How many Ps there are to be instead of `procs`, with so many CPUs.
+    fn decide(&mut self, cpus: usize, procs: usize) -> Option<usize> {
+        match std::mem::replace(&mut self.seen, cpus) {
+            0 => self.most = if procs < cpus { procs } else { usize::MAX },
+            seen if seen != cpus => return Some(cpus.min(self.most)).filter(|&number| number != procs),
+            _ => {}
+        }
+        None
+    }
+}
 
 /// What the builder said.
 #[derive(Debug)]
@@ -41,9 +119,7 @@ pub(crate) struct Course {
 impl Adapt {
     /// Between so many and so many Ps. `GORT_DEBUG=adapt=10` makes the periods 10 ms long.
     pub(crate) fn new(range: RangeInclusive<usize>) -> Adapt {
-        let period_ns =
-            debug::value("adapt").and_then(|ms| ms.parse().ok()).map_or(PERIOD_NS, |ms: u64| ms * 1_000_000);
-        Adapt { range, period_ns }
+        Adapt { range, period_ns: period("adapt") }
     }
 
     /// Changes the number of `rt`'s Ps if it is time.
@@ -128,6 +204,25 @@ mod tests {
             let settled = &numbers[100..];
             assert!(settled.iter().all(|&procs| procs == settled[0]), "{load}: {settled:?}");
         }
+    }
+
+    #[test]
+    fn the_machine_leads() {
+        // What sysmon sees and the number then, from the look after the first.
+        let led = |procs: usize, first: usize, cpus: &[usize]| {
+            let (mut share, mut procs) = (Share::default(), procs);
+            assert_eq!(share.decide(first, procs), None);
+            let all = cpus.iter().map(|&cpus| {
+                procs = share.decide(cpus, procs).unwrap_or(procs);
+                procs
+            });
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(led(4, 4, &[4, 2, 2, 8, 1, 4]), [4, 2, 2, 8, 1, 4]);
+        // Built for fewer.
+        assert_eq!(led(2, 4, &[3, 1, 8]), [2, 1, 2]);
+        // Built for more: nothing happens before there is a change.
+        assert_eq!(led(4, 2, &[2, 3, 8]), [4, 3, 8]);
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! is suspended, perhaps inside `malloc`, it neither allocates nor waits for a lock that is held by
 //! somebody who may: the Ms that it sends to work do the rest.
 
-use super::adapt::Course;
+use super::adapt::{Course, Machine, Share};
 use super::deadlock;
 use super::preempt::{self, Pin};
 use super::runtime::Shared;
@@ -160,12 +160,14 @@ struct Memory {
     /// There was more to give back than one call does.
     scavenging: bool,
     course: Course,
+    share: Share,
 }
 
 impl Memory {
     fn new(rt: &Shared) -> Memory {
-        let (ps, course) = (Vec::with_capacity(rt.ps.room()), Course::default());
-        Memory { ps, polls: 0, polled: 0, scavenged: 0, scavenging: false, course }
+        let ps = Vec::with_capacity(rt.ps.room());
+        let (course, share) = (Course::default(), Share::default());
+        Memory { ps, polls: 0, polled: 0, scavenged: 0, scavenging: false, course, share }
     }
 }
 
@@ -179,6 +181,7 @@ struct Soon {
 }
 
 fn main() {
+    let mut machine = Machine::new();
     let mut watch_left = 0;
     let mut idle_looks = 0;
     let mut suspects = None;
@@ -193,6 +196,7 @@ fn main() {
         {
             preempt::revoke(runtimes.iter().map(|registered| registered.rt));
             let now = clock::now();
+            machine.look(now);
             for Registered { rt, memory } in runtimes.iter_mut() {
                 if preempt::is_calm() {
                     busy |= house(rt);
@@ -200,7 +204,7 @@ fn main() {
                     busy |= rt.homes.has_homeless();
                 }
                 busy |= !rt.is_idle() || rt.has_work();
-                let theirs = look(rt, memory, now);
+                let theirs = look(rt, memory, &machine, now);
                 soon = Soon { watch: soon.watch | theirs.watch, once: soon.once | theirs.once };
                 next_timer = rt.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
             }
@@ -270,7 +274,7 @@ fn sleep(how: u32, deadline: Nanos) {
 }
 
 /// One look at a runtime. When should the next be?
-fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> Soon {
+fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos) -> Soon {
     rt.attend(now);
     let mut soon = Soon::default();
     #[cfg(gort_chaos)]
@@ -330,6 +334,8 @@ fn look(rt: &'static Shared, memory: &mut Memory, now: Nanos) -> Soon {
     }
     if let Some(adapt) = &rt.adapt {
         adapt.look(rt, &mut memory.course, now);
+    } else {
+        machine.lead(rt, &mut memory.share);
     }
     if !preempt::is_calm() {
         return soon;

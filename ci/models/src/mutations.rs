@@ -416,6 +416,9 @@ mutations! {
                 "lists.ms.remove(at);
                 return false;" => "return false;", "somebody calls it, and nobody comes";
         }
+        "pub(crate) fn retire_p(" {
+            retired_uncounted, procs::retire_and_steal: "self.idle.publish(lists);" => "", "counts as held for ever";
+        }
         "fn stop_polling(" {
             poller_for_ever, idle::timer_and_poller: "self.polling.swap(false, Ordering::Release);" => "",
                 "nobody polls again";
@@ -438,6 +441,26 @@ mutations! {
         }
     }
 
+    "sched/ps.rs" {
+        "pub(crate) fn resize(" {
+            grow_fence, procs::grow_and_submit: "asymmetric::heavy();" => "",
+                "T2: the look sees nothing, the submitter no idle P";
+            grow_without_look, procs::grow_and_submit: "self.has_work()" => "false", "T3: nobody comes for the G";
+            grow_listed_twice, procs::two_numbers: "p.service.get() == Service::Retired" => "true",
+                "a P that somebody holds is listed";
+            shrink_leaves_idle, procs::two_numbers:
+                "while let Some(p) = self.take_retiring_p() {
+            drop(self.give_up_p(p));
+        }" => "", "one too many stays";
+        }
+        "pub(crate) fn give_up_p(" {
+            listed_anyway, procs::retire_and_steal: "p.index < lists.active" => "true", "one too many stays";
+            retired_for_good, procs::two_numbers: "p.index < lists.active" => "!is_empty && p.index < lists.active",
+                "while it was emptied it came to be needed again";
+            retired_as_it_is, procs::retire_and_steal: "unsafe { p.empty(self) };" => "", "what was on it is lost";
+        }
+    }
+
     "sched/find.rs" {
         "pub(crate) fn glance(" {
             glance_without_notify, idle::two_timers_found: "rt.notify();" => "", "nobody comes for the second";
@@ -445,6 +468,14 @@ mutations! {
     }
 
     "sched/p.rs" {
+        "pub(crate) unsafe fn empty(" {
+            retired_with_coroutines, procs::retire_and_steal:
+                "unsafe { self.queue.take_all(|g| rt.inject_quietly(g)) };" => "", "nobody comes for them";
+            retired_with_timers, procs::retire_with_timer: "self.timers.move_to(&rt.ps.get(0).timers)" => "None",
+                "no holder looks after them any more";
+            timers_moved_fence, procs::retire_with_timer: "asymmetric::light();" => "",
+                "the poller misses them and is not disturbed";
+        }
         "pub(crate) unsafe fn take_injected(" {
             batch_without_notify, idle::batch: "rt.notify();" => "",
                 "a searcher missed them on their way from queue to queue";

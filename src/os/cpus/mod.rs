@@ -146,7 +146,6 @@ impl Watcher {
 
     /// Whether the process is in other control groups than when the watcher was made, so that a new one is due.
     /// False if that cannot be found out now. Allocates nothing and takes no lock of the process.
-    #[cfg_attr(not(test), expect(dead_code, reason = "sysmon is to ask"))]
     pub(crate) fn has_moved(&self) -> bool {
         self.quotas.have_moved()
     }

@@ -9,6 +9,7 @@ mod join;
 mod poll_word;
 mod preempt;
 mod select;
+mod procs;
 mod tasks;
 mod wait;
 mod wait_word;
@@ -68,6 +69,11 @@ pub(crate) const MODELS: &[Model] = &[
     ("preempt::lend_of_two", Some(3), preempt::lend_of_two),
     ("preempt::lend_and_suspend", Some(3), preempt::lend_and_suspend),
     ("preempt::suspend", Some(3), preempt::suspend),
+    ("procs::retire_and_steal", Some(2), procs::retire_and_steal),
+    ("procs::grow_and_submit", Some(3), procs::grow_and_submit),
+    ("procs::shrink_and_wake", Some(3), procs::shrink_and_wake),
+    ("procs::two_numbers", Some(5), procs::two_numbers),
+    ("procs::retire_with_timer", Some(3), procs::retire_with_timer),
     ("poll_word::edge", Some(2), poll_word::edge),
     ("poll_word::two_readers", Some(2), poll_word::two_readers),
     ("poll_word::drained", Some(3), poll_word::drained),
