@@ -170,7 +170,8 @@ const PROGRAMS: &[Program] = &[
         eprintln!("{grown} KiB more, {tasks} and {} threads, {maps} and {} mappings", threads(), self::maps());
         assert!(grown < 2000, "{grown} KiB more after 1000 runtimes");
         assert_eq!(threads(), tasks);
-        assert!(self::maps() <= maps + 10);
+        // glibc makes up to 16 heaps here, of two mappings each, as threads happen to allocate at the same time.
+        assert!(self::maps() <= maps + 40);
     }),
     ("address_space", || {
         // Few homes: glibc reserves up to 128 MiB of addresses for the heap of each thread.
