@@ -51,7 +51,7 @@ fn alone(name: &str) -> (MutexGuard<'static, ()>, Watchdog) {
         }
         drop(builder(1).build().unwrap());
         // Not by way of libtest: what a runtime's thread prints it may take for another test's.
-        std::panic::set_hook(Box::new(|info| writeln!(io::stderr(), "{info}").unwrap()));
+        std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
     });
     (alone, watchdog(PATIENCE, name))
 }
