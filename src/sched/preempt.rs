@@ -326,7 +326,7 @@ impl M {
         let word = ptr::from_ref(&self.run);
         let next = match p {
             Some(p) => {
-                p.count_pick();
+                p.count_resumption();
                 self.hold(p);
                 RUNNING
             }

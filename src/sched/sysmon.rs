@@ -323,9 +323,12 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         let ran = now - seen.since;
         let ready = idle == 0 && ran >= WAKE_NS && (arrived || rt.is_ready_work(p, now));
         if ready || (ran >= rt.slice_ns && !rt.waiting.is_empty()) {
-            if !std::mem::replace(&mut seen.flagged, true) {
+            let first = !std::mem::replace(&mut seen.flagged, true);
+            if first {
                 // Relaxed: a request.
                 p.yield_soon.store(true, Ordering::Relaxed);
+            }
+            if first && !p.was_resumed_at(seen.tick) {
                 soon.once = true;
             } else if rt.preemptive {
                 preempt::preempt(rt, p, seen.tick, ready);
