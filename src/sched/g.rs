@@ -25,7 +25,7 @@ use super::runtime::Shared;
 use super::wait::Waiter;
 use super::wait_word::WaitWord;
 use crate::context::Context;
-use crate::stack::{Class, Stack};
+use crate::stack::{Class, Stack, limits};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::{MaybeUninit, align_of, size_of};
@@ -396,8 +396,7 @@ unsafe impl Send for Chunk {}
 /// Makes a chunk of records and hands each to `each`.
 pub(crate) fn grow(mut each: impl FnMut(GRef)) -> std::io::Result<()> {
     let layout = std::alloc::Layout::array::<G>(CHUNK).expect("64 KiB");
-    let out_of_memory =
-        || std::io::Error::new(std::io::ErrorKind::OutOfMemory, "gort: no memory for another coroutine's record");
+    let out_of_memory = || limits::out_of_memory("another coroutine's record", layout.size());
     let mut chunks = CHUNKS.lock().unwrap_or_else(|e| e.into_inner());
     chunks.try_reserve(1).map_err(|_| out_of_memory())?;
     // SAFETY: the layout is not empty.

@@ -6,7 +6,7 @@ use super::join::JoinHandle;
 use super::m::M;
 use super::preempt::Pin;
 use super::runtime::Shared;
-use crate::stack::Class;
+use crate::stack::{Class, limits};
 use std::io;
 use std::panic::Location;
 use std::ptr;
@@ -60,7 +60,7 @@ where
     let g = match here {
         Some((_, p)) => {
             // SAFETY: this M holds the P.
-            unsafe { p.queue.reserve_fresh() }?;
+            unsafe { p.queue.reserve_fresh() }.map_err(|bytes| limits::out_of_memory("a longer run queue", bytes))?;
             // SAFETY: as above.
             unsafe { p.local() }.records.get()?
         }
