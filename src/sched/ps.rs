@@ -167,6 +167,7 @@ impl Shared {
                 self.ps.said.store(procs, Ordering::Relaxed);
             }
             self.idle.set_active(&mut lists, procs);
+            self.homes.set_procs(procs);
             for index in (0..procs).rev() {
                 let p = self.p(index);
                 if p.service.get() == Service::Retired {
@@ -174,7 +175,6 @@ impl Shared {
                 }
             }
         }
-        self.homes.set_procs(procs);
         while let Some(p) = self.take_retiring_p() {
             drop(self.give_up_p(p));
         }
