@@ -671,7 +671,10 @@ impl RuntimeBuilder {
     /// A coroutine that computes without calling the runtime, or blocks its thread, counts as one that
     /// runs until it is [preempted](Self::preemption).
     ///
-    /// [`Runtime::set_procs`] changes the number later.
+    /// [`Runtime::set_procs`] changes the number later. If nobody ever says one (here, by `GORT_PROCS` or by
+    /// `set_procs`), the mask and the quotas are read again every three seconds while anything runs, and the number
+    /// follows. A runtime with [`cpus`](Self::cpus) of its own, or built on a thread that may run on fewer CPUs than others, does
+    /// not get more than it began with.
     ///
     /// # Examples
     /// ```
