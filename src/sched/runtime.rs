@@ -9,7 +9,7 @@ use super::join::{JoinError, JoinHandle};
 use super::m::M;
 use super::p::HeldP;
 use super::preempt::{self, Pin};
-use super::ps::Ps;
+use super::ps::{By, Ps};
 use super::spawn::Builder;
 use super::{cancel, deadlock, probe, sysmon};
 use crate::os::clock::{self, Nanos};
@@ -671,7 +671,10 @@ impl RuntimeBuilder {
     /// A coroutine that computes without calling the runtime, or blocks its thread, counts as one that
     /// runs until it is [preempted](Self::preemption).
     ///
-    /// [`Runtime::set_procs`] changes the number later.
+    /// [`Runtime::set_procs`] changes the number later. If nobody ever says one (here, by `GORT_PROCS` or by
+    /// `set_procs`), the mask and the quotas are read again every three seconds while anything runs, and the number
+    /// follows. A runtime with [`cpus`](Self::cpus) of its own, or built on a thread that may run on fewer CPUs than others, does
+    /// not get more than it began with.
     ///
     /// # Examples
     /// ```
@@ -870,7 +873,7 @@ impl RuntimeBuilder {
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
         let affinity = Affinity::new(self.cpus, self.pin_cpus)?;
-        let mut by_hand = true;
+        let mut by = By::Hand;
         let mut procs = match self.procs {
             Some(procs) => procs,
             None => match std::env::var("GORT_PROCS") {
@@ -881,7 +884,7 @@ impl RuntimeBuilder {
                     .filter(|&procs| procs > 0)
                     .ok_or_else(|| invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up")))?,
                 Err(_) => {
-                    by_hand = false;
+                    by = By::Sysmon;
                     os::cpus::usable().min(affinity.as_ref().map_or(usize::MAX, Affinity::cpus))
                 }
             },
@@ -902,7 +905,7 @@ impl RuntimeBuilder {
             if self.procs.is_some() && !range.contains(&procs) {
                 return Err(invalid(format!("gort: procs({procs}) is not within adapt_procs({from}..={to})")));
             }
-            by_hand = false;
+            by = By::Sysmon;
             procs = procs.clamp(from, to);
             most = to;
         }
@@ -955,7 +958,7 @@ impl RuntimeBuilder {
             ends: AtomicU32::new(0),
         }));
         let runtime = Runtime { shared };
-        runtime.shared().resize(procs, by_hand);
+        runtime.shared().resize(procs, by);
         runtime.shared().homes.make_first()?;
         sysmon::register(runtime.shared())?;
         Ok(runtime)

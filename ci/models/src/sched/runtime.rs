@@ -5,7 +5,7 @@ use super::home::Home;
 use super::idle::Idle;
 use super::m::M;
 use super::p::HeldP;
-use super::ps::Ps;
+use super::ps::{By, Ps};
 use super::wait::Waiter;
 use crate::os::clock::{NEVER, Nanos};
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -44,7 +44,7 @@ impl Shared {
             startable: std::sync::Mutex::new(0),
             started: std::sync::Mutex::new(Vec::new()),
         };
-        shared.resize(procs, false);
+        shared.resize(procs, By::Sysmon);
         shared
     }
 
