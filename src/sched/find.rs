@@ -8,7 +8,7 @@
 
 use super::g::GRef;
 use super::m::M;
-use super::{idle, park, preempt};
+use super::{idle, os_thread, park, preempt};
 use crate::os::clock;
 
 /// The next coroutine, without waiting. The M holds a P.
@@ -20,8 +20,7 @@ pub(crate) fn find(m: &'static M) -> Option<GRef> {
     {
         drain(m);
     }
-    if m.fixed.is_some() && m.hand_over.get().is_some() {
-        // The P goes to another M, from g0.
+    if m.restricted.get() && !m.may_choose() {
         return None;
     }
     // SAFETY: this M holds the P.
@@ -54,6 +53,10 @@ fn find_more(m: &'static M) -> Option<GRef> {
     }
     if !m.looked.take() {
         glance(m);
+    }
+    if rt.homes.calls_homeless() {
+        // SAFETY: this M holds the P; what waits for a home is fresh, and ours now.
+        rt.homes.take_homeless(|g| unsafe { p.queue.push_fresh(g) });
     }
     // SAFETY: this M holds the P.
     let mut found = unsafe { p.pick(rt).or_else(|| p.take_injected(rt)) };
@@ -112,6 +115,12 @@ pub(crate) fn find_or_sleep(m: &'static M) -> Option<GRef> {
         if m.rt.is_stopping() {
             idle::leave(m);
             return None;
+        }
+        if m.is_set_aside() {
+            if !os_thread::wait(m) {
+                return None;
+            }
+            continue;
         }
         if m.rt.has_errand() {
             m.rt.run_errand();
