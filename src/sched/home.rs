@@ -47,7 +47,7 @@
 //! What the *kernel* ties to a thread stays with the M: `gettid`, signal masks and directed
 //! signals, affinity and priority, priority-inheriting and robust mutexes, a C++ exception in
 //! flight across a park, restartable sequences (`sched_getcpu`, allocators with their own
-//! per-CPU caches by rseq). Code that needs those stays on its thread by other means.
+//! per-CPU caches by rseq). Code that needs those stays on its M by [`lock_os_thread`](crate::lock_os_thread).
 //!
 //! # Holding a home is being on its stacks
 //!
@@ -73,7 +73,8 @@
 //!
 //! Where the thread pointer cannot be written (no FSGSBASE, under valgrind, other systems, or
 //! `GORT_DEBUG=homes=fixed`) each M has one home, its own, and never takes another. A coroutine
-//! then stays on the thread where it first ran, which is sound for the old reason.
+//! then stays on the thread where it first ran, which is sound for the old reason. Such a home is
+//! *bound* to its M; one that is worn can be, too, for a while (`os_thread.rs`).
 //!
 //! Tests: `home_word` has the model; `tests/homes.rs` keeps thread-locals, guards, identities
 //! and `errno` across parks under all allocators.

@@ -539,12 +539,12 @@ impl Runtime {
     ///
     /// # Examples
     /// ```
-    /// let rt = gort::Runtime::builder().homes(2).build()?;
+    /// let rt = gort::Runtime::new()?;
     /// rt.run(|| {
     ///     let handles: Vec<_> = (0..10).map(|_| gort::go!(gort::yield_now)).collect();
     ///     handles.into_iter().for_each(|handle| handle.join().unwrap());
     /// });
-    /// assert!(rt.homes() <= 2);
+    /// assert!(rt.homes() <= 11);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn homes(&self) -> usize {
@@ -740,14 +740,16 @@ impl RuntimeBuilder {
     /// that share.
     ///
     /// Those of one home take turns, so one that computes for long or blocks its thread delays
-    /// the others of its home. While one of them unwinds the others wait, so with few homes a
+    /// the others of its home. (One that has not begun is not made to wait: homes that are held by somebody who is suspended
+    /// or blocked, or who keeps his thread by [`lock_os_thread`](crate::lock_os_thread), do not count if there is no other, so there
+    /// may be more.) While one of them unwinds the others wait, so with few homes a
     /// destructor that waits for another coroutine (see [`JoinHandle::join`]) may wait for its own
     /// home, which lasts for ever. A home is a sleeping thread; where coroutines do not
     /// [move](Runtime::coroutines_move) there are none.
     ///
     /// # Examples
     /// ```
-    /// let rt = gort::Runtime::builder().homes(1).build()?;
+    /// let rt = gort::Runtime::builder().homes(1).preemption(false).build()?;
     /// let ids = rt.run(|| [(); 2].map(|()| gort::go!(|| std::thread::current().id()).join().unwrap()));
     /// if rt.coroutines_move() {
     ///     assert_eq!(ids[0], ids[1]);
@@ -794,7 +796,7 @@ impl RuntimeBuilder {
     /// How many threads may be started to run coroutines; default 512.
     ///
     /// If that is less than [`procs`](Self::procs), only so many coroutines run at a time. The sleeping threads
-    /// behind [`homes`](Self::homes) do not count.
+    /// behind [`homes`](Self::homes) do not count, nor do threads that [`lock_os_thread`](crate::lock_os_thread) keeps.
     ///
     /// # Examples
     /// ```
