@@ -76,6 +76,12 @@ impl Keepers {
 ///     drop(guard);
 /// });
 /// ```
+///
+/// It stays where it is:
+/// ```compile_fail,E0277
+/// let guard = gort::lock_os_thread();
+/// std::thread::spawn(move || drop(guard));
+/// ```
 #[derive(Debug)]
 #[must_use = "the thread is let go when this is dropped"]
 pub struct OsThreadGuard {
