@@ -79,7 +79,7 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         ],
         Some("M"),
     ),
-    ("find", "sched/find.rs", &["fn find_more(", "pub(crate) fn glance("], None),
+    ("find", "sched/find.rs", &["fn find_more(", "pub(crate) fn glance(", "pub(crate) fn find_or_sleep("], None),
     (
         "p_take",
         "sched/p.rs",

@@ -109,18 +109,16 @@ pub(crate) fn glance(m: &'static M) {
 /// The next coroutine; waits for it on g0. None when the M is to end.
 pub(crate) fn find_or_sleep(m: &'static M) -> Option<GRef> {
     loop {
+        if m.is_set_aside() {
+            // Before a look at `bound`: it is there when the call has been answered.
+            return os_thread::wait(m);
+        }
         if let Some(g) = m.bound.take() {
             return Some(g);
         }
         if m.rt.is_stopping() {
             idle::leave(m);
             return None;
-        }
-        if m.is_set_aside() {
-            if !os_thread::wait(m) {
-                return None;
-            }
-            continue;
         }
         if m.rt.has_errand() {
             m.rt.run_errand();

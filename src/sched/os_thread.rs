@@ -248,13 +248,13 @@ impl M {
     }
 }
 
-/// For an M that is set aside, on g0: passes the P on, and waits for another that comes with a coroutine for this M
-/// (`m.bound`). False if the thread is to end.
-pub(crate) fn wait(m: &'static M) -> bool {
+/// For an M that is set aside, on g0: passes the P on, and waits for another that comes with a coroutine for this M.
+/// None if the thread is to end.
+pub(crate) fn wait(m: &'static M) -> Option<GRef> {
     if let Some(home) = m.fixed_home() {
         if m.spent.get() && home.live() == 0 {
             pass_on(m);
-            return false;
+            return None;
         }
         // Those of other Ms have been taken off by now. From here on we may be called.
         if home.shutting.replace(false) {
@@ -264,7 +264,7 @@ pub(crate) fn wait(m: &'static M) -> bool {
         }
     } else if m.dedicated.get().is_none() {
         pass_on(m);
-        return false;
+        return None;
     }
     pass_on(m);
     let asleep = &m.rt.idle.others_asleep;
@@ -277,7 +277,9 @@ pub(crate) fn wait(m: &'static M) -> bool {
     // Something else than before runs there.
     p.count_pick();
     m.hold(p);
-    true
+    let g = m.bound.take();
+    debug_assert!(g.is_some(), "who calls brings a coroutine");
+    g
 }
 
 /// Gives away the P of an M that cannot use it.

@@ -491,6 +491,11 @@ mutations! {
     }
 
     "sched/find.rs" {
+        "pub(crate) fn find_or_sleep(" {
+            bound_before_call, os_thread::two_ps: "⟦m.is_set_aside()⟧ {
+            // Before" => "m.is_set_aside() && { if let Some(g) = m.bound.take() { return Some(g); } true }",
+                "the call is answered another time, and its P with it";
+        }
         "pub(crate) fn glance(" {
             glance_without_notify, idle::two_timers_found: "rt.notify();" => "", "nobody comes for the second";
         }

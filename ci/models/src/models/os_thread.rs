@@ -11,7 +11,7 @@ use crate::sched::home_word::Wear;
 use crate::sched::m::M;
 use crate::sched::runtime::Shared;
 use crate::sched::wait::{Waiter, Wake};
-use crate::sched::{find, idle, os_thread, preempt, timers};
+use crate::sched::{find, idle, preempt, timers};
 use crate::shim::asymmetric;
 use loom::cell::Cell;
 use std::cell::OnceCell;
@@ -72,8 +72,7 @@ impl State {
         self.data.set(self.data.get() + 1);
         // On g0.
         self.home.word.take_off(crate::sched::m::requeue_raw);
-        assert!(os_thread::wait(m), "the thread does not end");
-        let g = m.bound.take().expect("it was called for one");
+        let g = find::find_or_sleep(m).expect("the thread does not end");
         self.data.set(self.data.get() + 1);
         assert!(m.p.get().is_some());
         g

@@ -25,6 +25,7 @@ pub(crate) struct M {
     pub(crate) dedicated: Cell<Option<&'static Home>>,
     pub(crate) spent: Cell<bool>,
     pub(crate) fixed: Option<Box<Home>>,
+    pub(crate) worn: Cell<Option<&'static Home>>,
     pub(crate) is_sent_by_sysmon: Cell<bool>,
     pub(crate) run: AtomicU32,
     pub(crate) announced: AtomicBool,
@@ -56,6 +57,7 @@ impl M {
             dedicated: Cell::new(None),
             spent: Cell::new(false),
             fixed: None,
+            worn: Cell::new(None),
             is_sent_by_sysmon: Cell::new(false),
             run: AtomicU32::new(super::preempt::RUNNING),
             announced: AtomicBool::new(false),
@@ -88,6 +90,10 @@ impl M {
     }
 
     pub(crate) fn pin(&self) {}
+
+    pub(crate) fn is_set_aside(&self) -> bool {
+        self.dedicated.get().is_some()
+    }
 
     pub(crate) fn restrict(&self) {
         self.restricted.set(false);

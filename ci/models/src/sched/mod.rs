@@ -48,6 +48,7 @@ pub(crate) mod ps {
     real!("sched_ps");
 }
 pub(crate) mod os_thread {
+    use super::g::GRef;
     use super::m::{self, M};
     use crate::os::clock::{self, NEVER};
     use crate::shim::atomic::Ordering;
