@@ -87,7 +87,8 @@ const PROGRAMS: &[Program] = &[
         // As many as GORT_TEST_HOMES says, if so many coroutines live that each is used. Each of them
         // allocates, so that the allocator has what it keeps for a thread.
         let homes = std::env::var("GORT_TEST_HOMES").unwrap().parse().unwrap();
-        let runtime = builder(2).homes(homes).build().unwrap();
+        // Nobody is taken for one who does not come back, for whom there would be another home.
+        let runtime = builder(2).homes(homes).preemption(false).time_slice(common::PATIENCE).build().unwrap();
         let parked = Arc::new(AtomicUsize::new(0));
         for _ in 0..1000 {
             let parked = parked.clone();

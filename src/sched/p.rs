@@ -223,6 +223,10 @@ impl P {
             // SAFETY: `run_due` hands out claimed waiters, each once; this M holds the P.
             unsafe { super::park::ready_claimed(rt, self, waiter) }
         });
+        if rt.homes.calls_homeless() {
+            // SAFETY: the caller's promise; what waits for a home is fresh, and ours now.
+            rt.homes.take_homeless(|g| unsafe { self.queue.push_fresh(g) });
+        }
         if let Some(g) = rt.steal_injected_one() {
             return Some(g);
         }

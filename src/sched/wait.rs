@@ -43,12 +43,14 @@ pub(crate) enum WaitReason {
     Write,
     /// The first of several things.
     Select,
+    /// What runs on a spare thread.
+    Blocking,
 }
 
 impl WaitReason {
     /// For a line in a report.
     pub(crate) fn describe(code: u8) -> &'static str {
-        const ALL: [(WaitReason, &str); 10] = [
+        const ALL: [(WaitReason, &str); 11] = [
             (WaitReason::None, "running"),
             (WaitReason::Park, "park"),
             (WaitReason::Sleep, "sleep"),
@@ -59,6 +61,7 @@ impl WaitReason {
             (WaitReason::Read, "descriptor readable"),
             (WaitReason::Write, "descriptor writable"),
             (WaitReason::Select, "select"),
+            (WaitReason::Blocking, "blocking call"),
         ];
         ALL.iter().find(|(reason, _)| *reason as u8 == code).map_or("unknown", |(_, text)| text)
     }
