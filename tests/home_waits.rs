@@ -58,7 +58,14 @@ fn a_new_home_where_hogs_have_them_all() {
     for (procs, homes, hogs) in [(1, 1, 1), (2, 1, 1), (2, 2, 2), (2, 2, 6), (4, 3, 3)] {
         eprintln!("{procs} procs, {homes} homes, {hogs} hogs");
         let runtime = builder(procs).homes(homes).build().unwrap();
-        let hogs = Hogs::start(&runtime, hogs, |_| |i| _ = black_box(i));
+        let begun = Arc::new(AtomicUsize::new(0));
+        let count = hogs;
+        let hogs = Hogs::start(&runtime, hogs, |_| {
+            let begun = begun.clone();
+            move |i| _ = begun.fetch_add(usize::from(black_box(i) == 0), SeqCst)
+        });
+        // One that began later might share a home with who sleeps below, who would wait for ever.
+        wait_until("all hogs compute", || begun.load(SeqCst) == count);
         for number in 0..20 {
             assert_eq!(runtime.spawn(move || number).join().unwrap(), number);
         }
