@@ -373,7 +373,7 @@ fn lend(m: &'static M) {
         m.hold(p);
     }
     m.lend(p);
-    sysmon::watch();
+    sysmon::watch_lent();
 }
 
 /// How many Ms of the process are suspended in the user's code. While there are any, sysmon must

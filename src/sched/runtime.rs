@@ -229,9 +229,9 @@ impl Shared {
     /// does not stay there.
     #[inline(always)]
     pub(crate) fn watch(&self) {
-        // A hint: sysmon comes by every millisecond in any case.
+        // A hint: sysmon comes by in any case.
         if self.idle.idle_ps() != 0 {
-            sysmon::watch();
+            sysmon::watch_slots();
         }
     }
 
