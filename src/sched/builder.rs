@@ -114,7 +114,7 @@ impl RuntimeBuilder {
     /// the others of its home. (One that has not begun is not made to wait: homes that are held by somebody who is suspended
     /// or blocked, or who keeps his thread by [`lock_os_thread`](crate::lock_os_thread), do not count if there is no other, so there
     /// may be more.) While one of them unwinds the others wait, so with few homes a
-    /// destructor that waits for another coroutine (see [`JoinHandle::join`]) may wait for its own
+    /// destructor that waits for another coroutine (see [`JoinHandle::join`](crate::JoinHandle::join)) may wait for its own
     /// home, which lasts for ever. A home is a sleeping thread; where coroutines do not
     /// [move](Runtime::coroutines_move) there are none.
     ///
@@ -134,7 +134,7 @@ impl RuntimeBuilder {
 
     /// Address space reserved for each stack that does not ask otherwise; default 256 KiB.
     ///
-    /// It is rounded up as [`Builder::stack_size`] says.
+    /// It is rounded up as [`Builder::stack_size`](crate::Builder::stack_size) says.
     ///
     /// # Examples
     /// ```
