@@ -44,6 +44,7 @@ pub use spawn::{Builder, spawn, spawn_local};
 
 pub(crate) use park::checkpoint;
 pub(crate) use runtime::current_poller;
+pub(crate) use spawn::task_number;
 
 /// The next number of a xorshift sequence (Marsaglia, "Xorshift RNGs", 2003).
 #[inline(always)]
