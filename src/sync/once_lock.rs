@@ -222,11 +222,7 @@ impl<T> Default for OnceLock<T> {
 
 impl<T> From<T> for OnceLock<T> {
     fn from(value: T) -> OnceLock<T> {
-        OnceLock {
-            once: RawOnce::new_done(),
-            value: UnsafeCell::new(MaybeUninit::new(value)),
-            owns: PhantomData,
-        }
+        OnceLock { once: RawOnce::new_done(), value: UnsafeCell::new(MaybeUninit::new(value)), owns: PhantomData }
     }
 }
 

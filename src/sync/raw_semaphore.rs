@@ -116,10 +116,7 @@ impl RawSemaphore {
             let short = state & CLOSED == 0 && (state & WAITING != 0 || state / PERMIT < count);
             // Relaxed: who sees `WAITING` takes the queue's lock.
             if short
-                && self
-                    .state()
-                    .compare_exchange(state, state | WAITING, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok()
+                && self.state().compare_exchange(state, state | WAITING, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             {
                 return None;
             }
@@ -207,7 +204,8 @@ impl RawSemaphore {
         let locked = self.waiters.lock();
         // Release: pairs with the Acquire in `is_closed`; who waits sees it by the claim. Nobody joins the queue from now on,
         // and all who are in it are taken out under this hold of the lock.
-        let _ = self.state().fetch_update(Ordering::Release, Ordering::Relaxed, |state| Some((state | CLOSED) & !WAITING));
+        let _ =
+            self.state().fetch_update(Ordering::Release, Ordering::Relaxed, |state| Some((state | CLOSED) & !WAITING));
         locked.wake_all(Grant::Refused);
     }
 }

@@ -289,10 +289,7 @@ impl Semaphore {
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
-    pub fn try_acquire_many_owned(
-        self: Arc<Semaphore>,
-        count: usize,
-    ) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+    pub fn try_acquire_many_owned(self: Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit, TryAcquireError> {
         self.raw.take(count)?;
         Ok(OwnedSemaphorePermit { semaphore: self, count })
     }

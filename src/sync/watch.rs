@@ -311,17 +311,20 @@ impl<T> Watcher<T> {
         let mut word = self.shared.word();
         if !news(word) {
             let Some(deadline) = deadline() else { return Ok(false) };
-            let waited = self.shared.waiters.wait(
-                (0, false),
-                (WaitReason::Watch, deadline),
-                |_| news(self.shared.word()).then_some(()),
-                || (),
-                |_, _| (),
-            );
-            if waited == Waited::TimedOut {
-                return Ok(false);
+            // A loop: who changed the value may wake us late, for what we have seen before we waited.
+            while !news(word) {
+                let waited = self.shared.waiters.wait(
+                    (0, false),
+                    (WaitReason::Watch, deadline),
+                    |_| news(self.shared.word()).then_some(()),
+                    || (),
+                    |_, _| (),
+                );
+                if waited == Waited::TimedOut {
+                    return Ok(false);
+                }
+                word = self.shared.word();
             }
-            word = self.shared.word();
         }
         if word & !CLOSED == self.seen {
             return Err(WatchClosed);

@@ -3,13 +3,16 @@
 
 mod biased;
 mod channel;
+mod condvar;
 mod home_word;
 mod idle;
 mod join;
+mod mutex;
 mod poll_word;
 mod preempt;
 mod select;
 mod procs;
+mod semaphore;
 mod tasks;
 mod wait;
 mod wait_word;
@@ -99,6 +102,17 @@ pub(crate) const MODELS: &[Model] = &[
     ("select::given_up", Some(4), select::given_up),
     ("select::ready", Some(4), select::ready),
     ("select::ready_close", None, select::ready_close),
+    ("mutex::two", Some(4), mutex::two),
+    ("mutex::three", Some(2), mutex::three),
+    ("mutex::hand_over", Some(2), mutex::hand_over),
+    ("mutex::timeout", Some(2), mutex::timeout),
+    ("mutex::cancel", Some(2), mutex::cancel),
+    ("condvar::timeout", Some(2), condvar::timeout),
+    ("condvar::cancel", Some(2), condvar::cancel),
+    ("condvar::notify_all", Some(2), condvar::notify_all),
+    ("semaphore::timeout", Some(2), semaphore::timeout),
+    ("semaphore::cancel", Some(2), semaphore::cancel),
+    ("semaphore::close", Some(2), semaphore::close),
 ];
 
 /// What several threads of a model share and nobody outlives.
