@@ -712,8 +712,6 @@ mutations! {
             mutex_forgets_others, mutex::three: "granted | woken | ⟦waiting⟧" => "0", "nobody wakes the others";
             mutex_hands_over_free, mutex::hand_over: "Some((_, Grant::Given)) => ⟦LOCKED⟧" => "0",
                 "another takes it as well";
-            mutex_unlock_relaxed, mutex::two: "granted | woken | waiting, ⟦Ordering::Release⟧" => "Ordering::Relaxed",
-                "who barges in does not see what was done";
         }
     }
 

@@ -105,7 +105,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("mutex::two", Some(4), mutex::two),
     ("mutex::three", Some(2), mutex::three),
     ("mutex::hand_over", Some(2), mutex::hand_over),
-    ("mutex::timeout", Some(2), mutex::timeout),
+    ("mutex::timeout", Some(3), mutex::timeout),
     ("mutex::cancel", Some(2), mutex::cancel),
     ("condvar::timeout", Some(2), condvar::timeout),
     ("condvar::cancel", Some(2), condvar::cancel),
