@@ -1198,6 +1198,42 @@ worlds! {
     wait_group notify watch
 }
 
+/// A coroutine that lives in the home of one that locks again and again can go on only when that one parks: it gets the
+/// lock all the same.
+#[test]
+fn sharers_of_a_home_are_let_past() {
+    fn check(with_lock: impl Fn(&dyn Fn()) + Clone + 'static) {
+        let done = Arc::new(AtomicBool::new(false));
+        with_lock(&|| {
+            let (with_lock, done) = (with_lock.clone(), done.clone());
+            gort::spawn_local(move || {
+                with_lock(&|| ());
+                done.store(true, SeqCst);
+            });
+            // It is in the queue soon, which nothing shows.
+            gort::time::sleep(SHORT);
+        });
+        let start = Instant::now();
+        while !done.load(SeqCst) {
+            assert!(start.elapsed() < PATIENCE, "the other did not get it");
+            with_lock(&|| common::compute(Duration::from_micros(20)));
+        }
+    }
+    common::with_each_procs(|runtime| {
+        runtime.run(|| {
+            let (mutex, rwlock) = (Arc::new(Mutex::new(())), Arc::new(RwLock::new(())));
+            check(move |f| {
+                let _guard = mutex.lock();
+                f();
+            });
+            check(move |f| {
+                let _guard = rwlock.write();
+                f();
+            });
+        });
+    });
+}
+
 /// A hundred thousand coroutines wait for one mutex, one condition variable, one semaphore: they are woken in order,
 /// each at the same cost.
 #[test]

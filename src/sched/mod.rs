@@ -42,7 +42,7 @@ pub use runtime::{Runtime, RuntimeBuilder, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, spawn, spawn_local};
 
-pub(crate) use park::checkpoint;
+pub(crate) use park::{checkpoint, make_way_for_sharers};
 pub(crate) use runtime::current_poller;
 pub(crate) use spawn::task_number;
 

@@ -215,6 +215,16 @@ pub(crate) fn checkpoint() {
     }
 }
 
+/// What a coroutine does before it goes past others that have been let go on: yields if some wait for its home.
+///
+/// They cannot go on elsewhere, and where homes are shared or fixed nothing else makes way for them: sysmon does not look into
+/// the lists of homes, and who is preempted goes on wearing its own.
+pub(crate) fn make_way_for_sharers() {
+    if M::current_coroutine().is_some() && M::current().is_some_and(|m| m.home().word.has_list()) {
+        yield_now();
+    }
+}
+
 #[cold]
 fn checkpoint_slow(m: &'static M, p: &P) {
     // Relaxed: as above.

@@ -21,6 +21,9 @@
 //! handed over once in that time, and barged for in between; Go hands over each time once somebody is
 //! starving, and each is a switch.
 //!
+//! All that relies on the woken one to come. It does not while it lives in the home of a coroutine that never parks, and just
+//! that may be the one that barges. So who locks while somebody is `WOKEN` first makes way for those who wait for its home.
+//!
 //! **No waiter is forgotten.** If the queue is not empty, then `LOCKED` or `WOKEN` is set, or somebody is inside
 //! `lock_slow` or `unlock_slow` and will set one or take it: a waiter joins under the lock only with `LOCKED` set, in
 //! the same compare-and-swap as `WAITING`; the holder that releases with `WAITING` set and `WOKEN` clear goes through
@@ -101,6 +104,10 @@ impl RawMutex {
     #[inline(never)]
     pub(super) fn lock_slow(&self, deadline: Nanos) -> bool {
         crate::sched::checkpoint();
+        // Relaxed: a hint; it is set as long as the woken one has not gone on.
+        if self.state().load(Ordering::Relaxed) & WOKEN != 0 {
+            crate::sched::make_way_for_sharers();
+        }
         if self.spin() {
             return true;
         }

@@ -9,8 +9,8 @@
 //! | `WOKEN` | a writer was let go to try again, and has not yet | as a mutex's; under the queue's lock when set |
 //! | the rest, in units of `READER` | readers that hold it | who comes and goes |
 //!
-//! Writers among themselves go by the rules of the mutex (`raw_mutex.rs`): they barge, are woken in order, and are
-//! handed the lock after having waited long. A *reader* is let in at once only while there is no writer and
+//! Writers among themselves go by the rules of the mutex (`raw_mutex.rs`): they barge, but make way for those who need
+//! their home, are woken in order, and are handed the lock after having waited long. A *reader* is let in at once only while there is no writer and
 //! nobody waits or is on its way: so readers that keep coming do not keep a writer out. Readers that wait are
 //! handed the lock, all that stand together at the head of the queue: so writers that keep coming do not keep
 //! them out, and nobody who was let in for reading has to try again.
@@ -22,6 +22,8 @@
 //! **Who leaves the queue without a grant** may have been what stood between readers that hold the lock and readers behind
 //! it. So it lets those in (`admit`). The count cannot go to zero meanwhile: with `WAITING` set and `WOKEN` not,
 //! the last reader comes by the queue's lock.
+//!
+//! Modelled in `ci/models`, `rwlock::*`.
 
 use super::raw_mutex::PATIENCE_NS;
 use super::waitq::{Grant, Locked, Ready, Waited, Waiters};
@@ -142,6 +144,10 @@ impl RawRwLock {
     #[inline(never)]
     pub(super) fn lock_slow(&self, deadline: Nanos) -> bool {
         crate::sched::checkpoint();
+        // As in the mutex: the woken one may need our home. Relaxed: a hint.
+        if self.state().load(Ordering::Relaxed) & WOKEN != 0 {
+            crate::sched::make_way_for_sharers();
+        }
         let (mut gone, mut since) = (0, FRESH);
         loop {
             let waited = self.waiters.wait(

@@ -43,7 +43,7 @@
 //! the stack of who wakes, in the place of its head. A node can leave such a ring as it leaves the queue:
 //! both are rings, and only the head of the queue is pointed to from outside.
 //!
-//! Tested below, and through each primitive by `tests/sync*.rs`; modelled through mutex, condvar and semaphore in
+//! Tested below, and through each primitive by `tests/sync*.rs`; modelled through mutex, rwlock, condvar and semaphore in
 //! `ci/models`. Why not the queue of channels: it has two ends and a lock that guards more than itself, and gives
 //! its nodes places for messages; here the size counts, and what a waiter asks for is a number.
 
