@@ -39,6 +39,7 @@ const WHOLE: &[&str] = &[
     "poll/word.rs",
     "sync/raw_condvar.rs",
     "sync/raw_mutex.rs",
+    "sync/raw_rwlock.rs",
     "sync/raw_semaphore.rs",
     "sync/waitq.rs",
 ];

@@ -19,6 +19,10 @@
 //! a writer's, by a compare-and-swap under the queue's lock. After that the word is its own, as it is a
 //! mutex holder's.
 //!
+//! **Nobody waits for nothing.** Under the queue's lock, `WAITING` without `WOKEN` means that somebody holds the lock: such
+//! a holder comes by the queue when it gives up the last right, `WOKEN` is set there before the lock is free, and whoever is
+//! woken clears it as it takes the lock, or under the queue's lock while another holds it.
+//!
 //! **Who leaves the queue without a grant** may have been what stood between readers that hold the lock and readers behind
 //! it. So it lets those in (`admit`). The count cannot go to zero meanwhile: with `WAITING` set and `WOKEN` not,
 //! the last reader comes by the queue's lock.
@@ -76,6 +80,19 @@ impl RawRwLock {
         (state & (WRITER | WAITING | WOKEN) == 0).then(|| RawRwLock::add_reader(state))
     }
 
+    /// One more reader, if `state` allows it to who may be a reader already.
+    fn with_reader_again(state: u32) -> Option<u32> {
+        match state & WRITER == 0 && state >= READER {
+            true => Some(RawRwLock::add_reader(state)),
+            false => RawRwLock::with_reader(state),
+        }
+    }
+
+    /// A writer, if `state` is that of a free lock, and no longer `gone`.
+    fn with_writer(state: u32, gone: u32) -> Option<u32> {
+        (state & WRITER == 0 && state < READER).then_some((state | WRITER) & !gone)
+    }
+
     #[inline(always)]
     fn add_reader(state: u32) -> u32 {
         state.checked_add(READER).unwrap_or_else(|| crate::os::fatal("half a milliard guards of one lock"))
@@ -96,10 +113,7 @@ impl RawRwLock {
 
     /// Takes it for reading, if readers have it already, whoever waits, or if nobody waits.
     pub(super) fn take_shared_again(&self) -> bool {
-        self.change(Ordering::Acquire, |state| match state & WRITER == 0 && state >= READER {
-            true => Some(RawRwLock::add_reader(state)),
-            false => RawRwLock::with_reader(state),
-        })
+        self.change(Ordering::Acquire, RawRwLock::with_reader_again)
     }
 
     /// Takes it for writing, if it is free and nobody waits.
@@ -115,8 +129,7 @@ impl RawRwLock {
     }
 
     fn take_clearing(&self, gone: u32) -> bool {
-        let free = |state: u32| state & WRITER == 0 && state < READER;
-        self.change(Ordering::Acquire, |state| free(state).then_some((state | WRITER) & !gone))
+        self.change(Ordering::Acquire, |state| RawRwLock::with_writer(state, gone))
     }
 
     /// Takes it for reading when it is to be had; false if that is not before `deadline`.
@@ -124,11 +137,11 @@ impl RawRwLock {
     #[inline(never)]
     pub(super) fn lock_shared_slow(&self, deadline: Nanos, again: bool) -> bool {
         crate::sched::checkpoint();
-        let take = || if again { self.take_shared_again() } else { self.take_shared() };
+        let taken = if again { RawRwLock::with_reader_again } else { RawRwLock::with_reader };
         let waited = self.waiters.wait(
             (READ, false),
             (WaitReason::ReadLock, deadline),
-            |_| self.settle(take, 0),
+            |_| self.settle(taken, 0),
             || (),
             |locked, ready| self.left(locked, ready),
         );
@@ -153,7 +166,7 @@ impl RawRwLock {
             let waited = self.waiters.wait(
                 (since, gone != 0),
                 (WaitReason::WriteLock, deadline),
-                |_| self.settle(|| self.take_clearing(gone), gone),
+                |_| self.settle(|state| RawRwLock::with_writer(state, gone), gone),
                 || (),
                 |locked, ready| self.left(locked, ready),
             );
@@ -171,20 +184,20 @@ impl RawRwLock {
         }
     }
 
-    /// Under the queue's lock: takes it, or leaves word that somebody waits and that `gone` is no longer so.
-    fn settle(&self, take: impl Fn() -> bool, gone: u32) -> Option<()> {
+    /// Under the queue's lock: takes it, if `taken` says how, or leaves word that somebody waits and that `gone` is no
+    /// longer so. Both by the same state: a reader that joined because of a writer who has meanwhile become a
+    /// reader would wait for a reader.
+    fn settle(&self, taken: impl Fn(u32) -> Option<u32>, gone: u32) -> Option<()> {
+        // Relaxed: the compare-and-swap decides.
+        let mut state = self.state().load(Ordering::Relaxed);
         loop {
-            if take() {
-                return Some(());
-            }
-            // Relaxed: the compare-and-swap decides.
-            let state = self.state().load(Ordering::Relaxed);
-            // Whoever waits is found by who holds it, or who is on its way to.
-            let held = state & WRITER != 0 || state >= READER || (gone == 0 && state & WOKEN != 0);
-            let next = (state | WAITING) & !gone;
-            // Relaxed: the queue's lock orders those who look at the queue.
-            if held && self.state().compare_exchange(state, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                return None;
+            let next = taken(state);
+            // Whoever waits is found by who holds it, or is on its way to: one of the two there is (module essay).
+            let to = next.unwrap_or((state | WAITING) & !gone);
+            // Acquire: as in `change`, if it is taken. The queue's lock orders those who look at the queue.
+            match self.state().compare_exchange_weak(state, to, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return next.map(drop),
+                Err(now) => state = now,
             }
         }
     }

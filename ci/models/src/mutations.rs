@@ -715,6 +715,66 @@ mutations! {
         }
     }
 
+    "sync/raw_rwlock.rs" {
+        "pub(crate) fn take_shared(" {
+            rwlock_read_relaxed, rwlock::two: "Ordering::Acquire" => "Ordering::Relaxed",
+                "the reader does not see what the last writer did";
+        }
+        "pub(crate) fn take_free(" {
+            rwlock_write_relaxed, rwlock::two: "WRITER, ⟦Ordering::Acquire⟧" => "Ordering::Relaxed",
+                "the writer may be too early for the last reader";
+        }
+        "fn with_writer(" {
+            rwlock_writes_beside_readers, rwlock::two: "state & WRITER == 0 && state < READER" => "state & WRITER == 0",
+                "a reader reads what is being written";
+            rwlock_stays_woken, rwlock::three: "(state | WRITER) & ⟦!gone⟧" => "!0", "nobody is woken again";
+        }
+        "fn settle(" {
+            rwlock_waits_unseen, rwlock::two: "state | WAITING" => "state", "nobody wakes it";
+        }
+        "fn left(" {
+            rwlock_keeps_readers_out, rwlock::cancel: "self.admit(locked, ready);" => "",
+                "the readers behind it wait for a reader";
+            rwlock_last_for_all, rwlock::timeout: "if ⟦locked.is_empty()⟧" => "true", "nobody wakes the others";
+        }
+        "fn admit(" {
+            rwlock_admits_beside_writer, rwlock::timeout:
+                "state & (WRITER | WOKEN) != 0 || state < READER" => "false", "a reader reads what is being written";
+            rwlock_admits_uncounted, rwlock::cancel: "self.state().fetch_add(READER, Ordering::Acquire);" => "",
+                "it leaves in the place of another";
+        }
+        "pub(crate) fn unlock_shared(" {
+            rwlock_unread_relaxed, rwlock::two: "Ordering::Release" => "Ordering::Relaxed",
+                "the next writer may be too early for it";
+            rwlock_last_reader_leaves, rwlock::two: "while ⟦state & (WAITING | WOKEN) != WAITING⟧" => "true",
+                "nobody wakes the writer";
+        }
+        "fn unlock_shared_slow(" {
+            rwlock_for_itself_only, rwlock::cancel_or_not: "Ordering::AcqRel" => "Ordering::Relaxed",
+                "the next writer may be too early for the other readers";
+        }
+        "pub(crate) fn release(" {
+            rwlock_unwrite_relaxed, rwlock::two: "Ordering::Release" => "Ordering::Relaxed",
+                "the next one does not see what this one did";
+        }
+        "fn hand_on(" {
+            rwlock_wakes_nobody, rwlock::two: "ready.go();" => "std::mem::forget(ready);",
+                "it was granted and sleeps on";
+            rwlock_forgets_others, rwlock::three: "woken | ⟦waiting⟧" => "0", "nobody wakes the others";
+            rwlock_counts_one, rwlock::readers: "readers += READER;" => "", "the others leave in the place of the first";
+            rwlock_hands_over_free, rwlock::hand_over: "Some((_, Grant::Given)) => ⟦WRITER⟧" => "0",
+                "another takes it as well";
+            rwlock_hands_on_relaxed, rwlock::three: "Ordering::Release" => "Ordering::Relaxed",
+                "who takes it does not see what was done";
+        }
+        "pub(crate) fn downgrade(" {
+            rwlock_downgrade_relaxed, rwlock::downgrade: "Ordering::Release" => "Ordering::Relaxed",
+                "a reader does not see what was written";
+            rwlock_downgrade_alone, rwlock::downgrade: "self.admit_more();" => "",
+                "readers that wait go on waiting for a reader";
+        }
+    }
+
     "sync/raw_condvar.rs" {
         "pub(crate) fn wait<R>(" {
             condvar_waits_unseen, condvar::timeout: "self.waiters.state.store(WAITING, Ordering::Relaxed);" => "",

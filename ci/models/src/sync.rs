@@ -6,6 +6,9 @@ pub(crate) mod raw_condvar {
 pub(crate) mod raw_mutex {
     include!(concat!(env!("OUT_DIR"), "/sync_raw_mutex.rs"));
 }
+pub(crate) mod raw_rwlock {
+    include!(concat!(env!("OUT_DIR"), "/sync_raw_rwlock.rs"));
+}
 pub(crate) mod raw_semaphore {
     include!(concat!(env!("OUT_DIR"), "/sync_raw_semaphore.rs"));
 }

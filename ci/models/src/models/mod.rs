@@ -12,6 +12,7 @@ mod poll_word;
 mod preempt;
 mod select;
 mod procs;
+mod rwlock;
 mod semaphore;
 mod tasks;
 mod wait;
@@ -107,6 +108,16 @@ pub(crate) const MODELS: &[Model] = &[
     ("mutex::hand_over", Some(2), mutex::hand_over),
     ("mutex::timeout", Some(3), mutex::timeout),
     ("mutex::cancel", Some(2), mutex::cancel),
+    ("rwlock::two", Some(3), rwlock::two),
+    ("rwlock::three", Some(2), rwlock::three),
+    ("rwlock::hand_over", Some(2), rwlock::hand_over),
+    ("rwlock::readers", Some(2), rwlock::readers),
+    ("rwlock::timeout", Some(2), rwlock::timeout),
+    ("rwlock::cancel", Some(3), rwlock::cancel),
+    ("rwlock::cancel_or_not", Some(2), rwlock::cancel_or_not),
+    ("rwlock::downgrade", Some(2), rwlock::downgrade),
+    ("rwlock::downgrade_among_others", Some(2), rwlock::downgrade_among_others),
+    ("rwlock::recursive", Some(4), rwlock::recursive),
     ("condvar::timeout", Some(2), condvar::timeout),
     ("condvar::cancel", Some(2), condvar::cancel),
     ("condvar::notify_all", Some(2), condvar::notify_all),
