@@ -101,7 +101,6 @@ pub type MappedMutexGuard<'a, T> = lock_api::MappedMutexGuard<'a, RawMutex, T>;
 // SAFETY: `LOCKED` is set by one compare-and-swap from a state without it, or stays set for the one waiter that the
 // mutex is handed to; so there is one holder at a time (`raw_mutex.rs`).
 unsafe impl lock_api::RawMutex for RawMutex {
-    #[expect(clippy::declare_interior_mutable_const, reason = "the trait wants it: a value to be copied")]
     const INIT: RawMutex = RawMutex::unlocked();
 
     type GuardMarker = lock_api::GuardNoSend;

@@ -162,7 +162,7 @@ impl RawSemaphore {
 
     fn sum(state: usize, count: usize) -> usize {
         let sum = (state / PERMIT).checked_add(count).filter(|sum| *sum <= RawSemaphore::MOST);
-        sum.expect("more permits than Semaphore::MAX_PERMITS") * PERMIT | state & (PERMIT - 1)
+        (sum.expect("more permits than Semaphore::MAX_PERMITS") * PERMIT) | (state & (PERMIT - 1))
     }
 
     #[cold]

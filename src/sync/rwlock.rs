@@ -95,7 +95,6 @@ pub type MappedRwLockWriteGuard<'a, T> = lock_api::MappedRwLockWriteGuard<'a, Ra
 // SAFETY: `WRITER` is set only where there is neither a writer nor a reader, or stays set for the one writer that the
 // lock is handed to; readers are counted in only where there is no writer (`raw_rwlock.rs`).
 unsafe impl lock_api::RawRwLock for RawRwLock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "the trait wants it: a value to be copied")]
     const INIT: RawRwLock = RawRwLock::unlocked();
 
     type GuardMarker = lock_api::GuardNoSend;

@@ -750,7 +750,7 @@ mutations! {
                 "nobody wakes the writer";
         }
         "fn unlock_shared_slow(" {
-            rwlock_for_itself_only, rwlock::cancel_or_not: "Ordering::AcqRel" => "Ordering::Relaxed",
+            rwlock_for_itself_only, rwlock::readers: "Ordering::AcqRel" => "Ordering::Relaxed",
                 "the next writer may be too early for the other readers";
         }
         "pub(crate) fn release(" {

@@ -111,7 +111,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("rwlock::two", Some(3), rwlock::two),
     ("rwlock::three", Some(2), rwlock::three),
     ("rwlock::hand_over", Some(2), rwlock::hand_over),
-    ("rwlock::readers", Some(2), rwlock::readers),
+    ("rwlock::readers", Some(3), rwlock::readers),
     ("rwlock::timeout", Some(2), rwlock::timeout),
     ("rwlock::cancel", Some(3), rwlock::cancel),
     ("rwlock::cancel_or_not", Some(2), rwlock::cancel_or_not),
