@@ -82,7 +82,6 @@ pub fn variable(name: &str) -> Option<u64> {
 pub struct RoundWatchdog(Arc<AtomicU64>);
 
 impl RoundWatchdog {
-    #[expect(clippy::new_without_default, reason = "it starts a thread")]
     pub fn new() -> RoundWatchdog {
         let round = Arc::new(AtomicU64::new(0));
         let weak = Arc::downgrade(&round);
