@@ -19,6 +19,7 @@ pub mod time;
 pub use macros::__private;
 pub use os::cpus::CpuSet;
 pub use sched::{
-    Builder, Coroutine, Id, JoinError, JoinHandle, Runtime, RuntimeBuilder, Scope, ScopedJoinHandle, blocking, current,
-    park, park_timeout, procs, run, scope, set_procs, shield, spawn, spawn_local, try_current, yield_now,
+    Builder, Coroutine, HomeWaits, Id, JoinError, JoinHandle, OsThreadGuard, Runtime, RuntimeBuilder, Scope,
+    ScopedJoinHandle, blocking, current, lock_os_thread, park, park_timeout, procs, run, scope, set_procs, shield,
+    spawn, spawn_local, try_current, yield_now,
 };

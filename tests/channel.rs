@@ -770,11 +770,11 @@ fn drop_uses_channel(k: Kind, _: World) {
 }
 
 /// The numbers rise, but for some: who was preempted between saying that it runs and waiting
-/// has lost its place. (That none does otherwise is shown in `src/channel/tests.rs`.)
+/// has lost its place; with chaos that may be any number. (That none does otherwise is shown in `src/channel/tests.rs`.)
 #[track_caller]
 fn in_order(numbers: &[usize]) {
     let falls = numbers.windows(2).filter(|pair| pair[0] > pair[1]).count();
-    assert!(falls <= numbers.len() / 4, "{falls} out of order of {}", numbers.len());
+    assert!(common::CHAOS || falls <= numbers.len() / 4, "{falls} out of order of {}", numbers.len());
 }
 
 /// Whoever has waited longest is served first, among thousands.

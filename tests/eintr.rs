@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{Hogs, PATIENCE, Watchdog, builder, watchdog};
+use common::{Hogs, PATIENCE, Watchdog, builder, wait_until, watchdog};
 use gort::channel::{RecvTimeoutError, SendTimeoutError, bounded};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::cell::Cell;
@@ -28,9 +28,6 @@ use std::time::{Duration, Instant};
 const RATE: u64 = 20_000;
 
 const MS: Duration = Duration::from_millis(1);
-
-/// What a wait may take longer, on a machine that has other things to do.
-const SLACK: Duration = Duration::from_secs(2);
 
 /// Signals that have come to the handler that was there before the runtime's.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
@@ -53,6 +50,8 @@ fn alone(name: &str) -> (MutexGuard<'static, ()>, Watchdog) {
             assert_eq!(libc::sigaction(libc::SIGURG, &action, std::ptr::null_mut()), 0);
         }
         drop(builder(1).build().unwrap());
+        // Not by way of libtest: what a runtime's thread prints it may take for another test's.
+        std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
     });
     (alone, watchdog(PATIENCE, name))
 }
@@ -64,6 +63,7 @@ fn in_a_storm<T>(name: &str, f: impl FnOnce() -> T) -> T {
     let stops = StopsAtDrop(&stop);
     let (value, (sent, sent_to_ms)) = thread::scope(|threads| {
         let storm = threads.spawn(|| send_signals(&stop));
+        wait_until("it begins", || TAKEN.load(Relaxed) > taken);
         let value = f();
         drop(stops);
         (value, storm.join().unwrap())
@@ -76,7 +76,6 @@ fn in_a_storm<T>(name: &str, f: impl FnOnce() -> T) -> T {
         rate(sent_to_ms),
         rate(taken)
     );
-    assert!(taken > 0);
     value
 }
 
@@ -240,7 +239,6 @@ fn the_handler_lets_calls_go_on() {
         };
         let expected = libc::SA_RESTART | libc::SA_ONSTACK | libc::SA_SIGINFO;
         assert_eq!(flags & expected, expected);
-        thread::sleep(20 * MS);
     });
 }
 
@@ -385,15 +383,14 @@ fn connecting_that_waits_for_the_network() {
     });
 }
 
-/// Calls `wait`, which is to last for as long as it is told, with several durations. It may take longer, but not
-/// as long as it would if each signal began it anew.
+/// Calls `wait`, which is to last for as long as it is told, with several durations. It may take longer; if each
+/// signal began it anew it would not end, and the watchdog would bark.
 fn lasts(wait: impl Fn(Duration)) {
     for duration in [MS, 10 * MS, 50 * MS] {
         let begin = Instant::now();
         wait(duration);
         let took = begin.elapsed();
         assert!(took >= duration, "{took:?} of {duration:?}");
-        assert!(took < duration * 10 + SLACK, "{took:?} of {duration:?}");
     }
 }
 

@@ -225,7 +225,8 @@ fn own_home_leaves_room_for_others_even_if_only_one_may_be_made() {
 #[test]
 fn a_hundred_share_two_homes() {
     for procs in common::PROCS {
-        let runtime = builder(procs).homes(2).build().unwrap();
+        // Nobody is taken for one who does not come back, for whom there would be a third home.
+        let runtime = builder(procs).homes(2).preemption(false).time_slice(common::PATIENCE).build().unwrap();
         let seen = Arc::new(Mutex::new(HashSet::new()));
         let handles: Vec<_> = (0..100)
             .map(|_| {
@@ -258,7 +259,7 @@ fn waiting_for_a_home_costs_no_cpu() {
         return;
     }
     let used = runtime.run(move || {
-        let other = go!(|| ());
+        let other = go_local!(|| ());
         std::thread::sleep(Duration::from_millis(500));
         let used = ThreadsOf("homewait-m").cpu_time() - before;
         other.join().unwrap();

@@ -87,7 +87,8 @@ const PROGRAMS: &[Program] = &[
         // As many as GORT_TEST_HOMES says, if so many coroutines live that each is used. Each of them
         // allocates, so that the allocator has what it keeps for a thread.
         let homes = std::env::var("GORT_TEST_HOMES").unwrap().parse().unwrap();
-        let runtime = builder(2).homes(homes).build().unwrap();
+        // Nobody is taken for one who does not come back, for whom there would be another home.
+        let runtime = builder(2).homes(homes).preemption(false).time_slice(common::PATIENCE).build().unwrap();
         let parked = Arc::new(AtomicUsize::new(0));
         for _ in 0..1000 {
             let parked = parked.clone();
@@ -170,7 +171,8 @@ const PROGRAMS: &[Program] = &[
         eprintln!("{grown} KiB more, {tasks} and {} threads, {maps} and {} mappings", threads(), self::maps());
         assert!(grown < 2000, "{grown} KiB more after 1000 runtimes");
         assert_eq!(threads(), tasks);
-        assert!(self::maps() <= maps + 10);
+        // glibc makes up to 16 heaps here, of two mappings each, as threads happen to allocate at the same time.
+        assert!(self::maps() <= maps + 40);
     }),
     ("address_space", || {
         // Few homes: glibc reserves up to 128 MiB of addresses for the heap of each thread.

@@ -33,6 +33,47 @@ const PROGRAMS: &[Program] = &[
         let in_b = b.spawn(gort::park);
         a.run(|| in_b.join().unwrap());
     }),
+    ("deadlock_with_kept_threads", || {
+        // Threads that are kept sleep outside the list of idle ones; an idle spare thread of `blocking` wakes nobody.
+        gort::run(|| {
+            let other = go!("keeps its thread", || {
+                let _guard = gort::lock_os_thread();
+                gort::park();
+            });
+            let neighbour = gort::go_local!("lives here", gort::park);
+            gort::blocking(|| std::thread::sleep(Duration::from_millis(1)));
+            let _guard = gort::lock_os_thread();
+            other.join().unwrap();
+            neighbour.join().unwrap();
+        });
+    }),
+    ("no_deadlock_inside_blocking", || {
+        // A spare thread is the only one that does not wait; it wakes everybody in the end.
+        gort::run(|| {
+            let (tx, rx) = gort::channel::bounded(0);
+            let neighbour = gort::go_local!(move || rx.recv().unwrap());
+            gort::blocking(|| {
+                std::thread::sleep(Duration::from_millis(500));
+                tx.send(3).unwrap();
+            });
+            assert_eq!(neighbour.join().unwrap(), 3);
+        });
+    }),
+    ("left_over_without_a_home", || {
+        let runtime = builder(2).name("stubborn").build().unwrap();
+        let inside = Arc::new(AtomicBool::new(false));
+        let inside2 = inside.clone();
+        drop(runtime.spawn(move || {
+            let neighbour = gort::go_local!("neighbour", gort::park);
+            gort::yield_now();
+            // It is ready, but this coroutine does not leave their home.
+            neighbour.coroutine().unpark();
+            inside2.store(true, SeqCst);
+            std::thread::sleep(Duration::from_secs(60));
+        }));
+        wait_until("it blocks", || inside.load(SeqCst));
+        drop(runtime);
+    }),
     ("deadlock_after_fewer_procs", || {
         let runtime = builder(8).build().unwrap();
         runtime.run(|| {
@@ -312,6 +353,22 @@ const CHECKS: &[Check] = &[
         assert_eq!(ended.code, Some(2), "{ended:#?}");
         ended.says("all 2 coroutines are parked");
         ended.says("[join]");
+    }),
+    ("a_deadlock_of_those_who_keep_their_threads_is_reported", || {
+        for debug in ["", "homes=fixed"] {
+            let ended = run_with("deadlock_with_kept_threads", |command| {
+                command.env("GORT_DEBUG", debug);
+            });
+            assert_eq!(ended.code, Some(2), "{ended:#?}");
+            ended.says("gort: deadlock: all 3 coroutines are parked");
+            ended.says("\"keeps its thread\" [park]");
+        }
+    }),
+    ("no_deadlock_inside_blocking", || run("no_deadlock_inside_blocking").is_well()),
+    ("who_waits_for_a_home_is_reported", || {
+        let ended = run("left_over_without_a_home");
+        ended.is_well();
+        ended.says("\"neighbour\" [park; has been waiting for its home for ");
     }),
     ("a_deadlock_on_fewer_procs_is_reported", || {
         let ended = run("deadlock_after_fewer_procs");

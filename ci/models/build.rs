@@ -84,7 +84,7 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         ],
         Some("M"),
     ),
-    ("find", "sched/find.rs", &["fn find_more(", "pub(crate) fn glance("], None),
+    ("find", "sched/find.rs", &["fn find_more(", "pub(crate) fn glance(", "pub(crate) fn find_or_sleep("], None),
     (
         "p_take",
         "sched/p.rs",
@@ -124,6 +124,9 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         ],
         Some("M"),
     ),
+    ("hand_over", "sched/preempt.rs", &["pub(crate) fn hand_over("], None),
+    ("ready_work", "sched/preempt.rs", &["pub(crate) fn is_ready_work("], Some("Shared")),
+    ("os_thread", "sched/os_thread.rs", &["pub(crate) fn wait(", "fn pass_on("], None),
     ("thread_task", "sched/thread_task.rs", &["pub(crate) fn ready(", "pub(crate) fn block("], Some("ThreadTask")),
     (
         "sysmon",

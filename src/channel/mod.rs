@@ -45,7 +45,7 @@
 //!
 //! [`select!`](crate::select) waits for the first of several operations, on channels and on whatever else is
 //! [`Waitable`]; [`Select`] does so for a set that is known only when the program runs. [`after`], [`at`] and [`tick`] make
-//! channels whose messages come from the clock, [`never`] one that stays empty.
+//! channels whose messages come from the clock, [`never()`] one that stays empty.
 //!
 //! # Scheduling
 //!

@@ -144,8 +144,10 @@ impl<T: AsFd> Fd<T> {
                 let side = record.side(direction);
                 let now = side.observe();
                 if may_wait_first && side.is_drained(now) && !self.is_nonblocking() {
-                    self.wait(&mut operation, Some((record, now)))?;
-                    continue;
+                    match self.wait(&mut operation, Some((record, now))) {
+                        Ok(_) => continue,
+                        Err(error) => return last(error, || attempt(&self.fd)),
+                    }
                 }
                 seen = Some((record, now));
             }
@@ -160,7 +162,10 @@ impl<T: AsFd> Fd<T> {
                     return Ok(done);
                 }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => record = self.wait(&mut operation, seen)?,
+                    io::ErrorKind::WouldBlock => match self.wait(&mut operation, seen) {
+                        Ok(next) => record = next,
+                        Err(error) => return last(error, || attempt(&self.fd)),
+                    },
                     io::ErrorKind::Interrupted => {}
                     _ => return Err(error),
                 },
@@ -269,7 +274,9 @@ impl<T: AsFd> Fd<T> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     operation.start(self.limits(direction));
-                    self.ready(direction, operation.give_up.unwrap_or(NEVER))?;
+                    if let Err(error) = self.ready(direction, operation.give_up.unwrap_or(NEVER)) {
+                        return last(error, || attempt(&mut self.fd));
+                    }
                 }
                 result => return result,
             }
@@ -467,6 +474,19 @@ impl Operation {
     fn end(&self, limits: &Limits) -> Nanos {
         // Relaxed: ordered by the Acquire of `observe`, see `set_deadline`.
         self.give_up.unwrap_or(NEVER).min(limits.deadline.load(Ordering::Relaxed))
+    }
+}
+
+/// The wait for a descriptor has failed. If its time was over, whether what it waited for has come after all: the
+/// netpoller may hear of that later than the timer rings, on a machine with other things to do.
+#[cold]
+fn last<R>(error: io::Error, attempt: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    if error.kind() != io::ErrorKind::TimedOut {
+        return Err(error);
+    }
+    match attempt() {
+        Err(again) if matches!(again.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Err(error),
+        result => result,
     }
 }
 

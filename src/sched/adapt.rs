@@ -81,7 +81,7 @@ impl Machine {
 
     /// Changes the number of `rt`'s Ps if that of the CPUs has changed.
     pub(crate) fn lead(&self, rt: &Shared, share: &mut Share) {
-        if let Some(procs) = share.decide(self.cpus, rt.procs()) {
+        if let Some(procs) = share.decide(self.cpus, rt.said_procs()) {
             rt.resize_for_sysmon(procs);
         }
     }
@@ -126,7 +126,7 @@ impl Adapt {
     pub(crate) fn look(&self, rt: &Shared, course: &mut Course, now: Nanos) {
         if now - course.looked >= self.period_ns {
             let held_ns = (0..rt.ps.len()).map(|index| rt.busy_time(index)).sum();
-            if let Some(procs) = self.decide(course, now, held_ns, rt.procs()) {
+            if let Some(procs) = self.decide(course, now, held_ns, rt.said_procs()) {
                 rt.resize_for_sysmon(procs);
             }
         }

@@ -4,6 +4,7 @@
 //! goes on with a coroutine: a system call (half a microsecond) when that is another P than last time.
 
 use super::m::M;
+use super::runtime::Shared;
 use crate::os::cpus::{self, CpuSet};
 use std::cell::Cell;
 use std::io;
@@ -50,13 +51,20 @@ impl Place {
     }
 }
 
-impl M {
-    /// At the beginning of its thread.
-    pub(crate) fn take_place(&self) {
-        if let Some(affinity) = &self.rt.affinity {
+impl Shared {
+    /// At the beginning of a thread.
+    pub(crate) fn confine(&self) {
+        if let Some(affinity) = &self.affinity {
             // A CPU that has gone offline since the runtime was built leaves the thread where it is.
             cpus::confine(&affinity.all);
         }
+    }
+}
+
+impl M {
+    /// At the beginning of its thread.
+    pub(crate) fn take_place(&self) {
+        self.rt.confine();
     }
 
     /// On its own thread, with a P. Async-signal-safe.
@@ -72,6 +80,10 @@ impl M {
     #[cold]
     fn follow_p_slow(&self, affinity: &Affinity) {
         let Some(p) = self.p.get() else { return };
+        if self.is_set_aside() {
+            // Where the thread runs is now the business of who keeps it.
+            return;
+        }
         let at = p.index % affinity.of_ps.len();
         if self.place.0.replace(Some(at)) != Some(at) {
             // As above.

@@ -9,12 +9,15 @@
 //! waits for and where it was spawned, and ends the process with status 2, as Go does.
 
 use super::g::{self, GRef};
+use super::home_waits;
 use super::m::M;
 use super::runtime::{HELPERS, Shared};
 use super::wait::WaitReason;
+use crate::os::clock;
 use crate::stack::overflow::{self, SafeWriter};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Threads blocked in `Runtime::run`.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
@@ -99,12 +102,17 @@ fn list(rt: &Shared, report: &mut String) {
     g::for_each_alive(rt, |g| {
         count += 1;
         if count <= MOST {
+            let for_home = home_waits::waits_since(g).map(|since| {
+                let time = Duration::from_nanos(clock::now().saturating_sub(since));
+                format!("; has been waiting for its home for {time:.1?}")
+            });
             let _ = writeln!(
                 report,
-                "  coroutine {} {}[{}] of runtime `{}`, spawned at {}",
+                "  coroutine {} {}[{}{}] of runtime `{}`, spawned at {}",
                 g.id.get(),
                 g.name().map(|name| format!("\"{name}\" ")).unwrap_or_default(),
                 WaitReason::describe(g.reason.load(Ordering::Relaxed)),
+                for_home.unwrap_or_default(),
                 rt.name,
                 g.site.get(),
             );

@@ -8,7 +8,7 @@
 
 use super::g::GRef;
 use super::m::M;
-use super::{idle, park, preempt};
+use super::{idle, os_thread, park, preempt};
 use crate::os::clock;
 
 /// The next coroutine, without waiting. The M holds a P.
@@ -20,8 +20,7 @@ pub(crate) fn find(m: &'static M) -> Option<GRef> {
     {
         drain(m);
     }
-    if m.fixed.is_some() && m.hand_over.get().is_some() {
-        // The P goes to another M, from g0.
+    if m.restricted.get() && !m.may_choose() {
         return None;
     }
     // SAFETY: this M holds the P.
@@ -54,6 +53,10 @@ fn find_more(m: &'static M) -> Option<GRef> {
     }
     if !m.looked.take() {
         glance(m);
+    }
+    if rt.homes.calls_homeless() {
+        // SAFETY: this M holds the P; what waits for a home is fresh, and ours now.
+        rt.homes.take_homeless(|g| unsafe { p.queue.push_fresh(g) });
     }
     // SAFETY: this M holds the P.
     let mut found = unsafe { p.pick(rt).or_else(|| p.take_injected(rt)) };
@@ -106,6 +109,10 @@ pub(crate) fn glance(m: &'static M) {
 /// The next coroutine; waits for it on g0. None when the M is to end.
 pub(crate) fn find_or_sleep(m: &'static M) -> Option<GRef> {
     loop {
+        if m.is_set_aside() {
+            // Before a look at `bound`: it is there when the call has been answered.
+            return os_thread::wait(m);
+        }
         if let Some(g) = m.bound.take() {
             return Some(g);
         }

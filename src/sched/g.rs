@@ -25,7 +25,7 @@ use super::runtime::Shared;
 use super::wait::Waiter;
 use super::wait_word::WaitWord;
 use crate::context::Context;
-use crate::stack::{Class, Stack};
+use crate::stack::{Class, Stack, limits};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::{MaybeUninit, align_of, size_of};
@@ -65,11 +65,14 @@ pub(crate) enum Op {
 
 /// What a coroutine may claim of its home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub(crate) enum HomeClaim {
     /// Nothing: it shares.
     Share,
     /// It is fresh and asked for a home to itself.
     Alone,
+    /// It is fresh and there was no home for it; it shares, and its wait is to be ended.
+    Homeless,
 }
 
 /// A coroutine. Touched by whoever owns it according to the table above, but for the atomics.
@@ -106,6 +109,8 @@ pub(crate) struct G {
     pub(crate) panicking: AtomicBool,
     /// Depth of `shield`. Written by the coroutine before it arms its word.
     pub(crate) shield: AtomicU16,
+    /// When it began to wait for a home; 0 if it does not.
+    pub(crate) homeless_since: AtomicU64,
     payload: UnsafeCell<Payload>,
 }
 
@@ -148,6 +153,14 @@ impl Linked for G {
     }
     fn set_next(&self, next: *mut G) {
         self.next.set(next);
+    }
+    fn begin_wait(&self) {
+        // SAFETY: a runtime outlives its coroutines.
+        unsafe { &*self.runtime.get() }.homes.waits.begin(self);
+    }
+    fn end_wait(&self) {
+        // SAFETY: as above.
+        unsafe { &*self.runtime.get() }.homes.waits.end(self);
     }
 }
 
@@ -396,8 +409,7 @@ unsafe impl Send for Chunk {}
 /// Makes a chunk of records and hands each to `each`.
 pub(crate) fn grow(mut each: impl FnMut(GRef)) -> std::io::Result<()> {
     let layout = std::alloc::Layout::array::<G>(CHUNK).expect("64 KiB");
-    let out_of_memory =
-        || std::io::Error::new(std::io::ErrorKind::OutOfMemory, "gort: no memory for another coroutine's record");
+    let out_of_memory = || limits::out_of_memory("another coroutine's record", layout.size());
     let mut chunks = CHUNKS.lock().unwrap_or_else(|e| e.into_inner());
     chunks.try_reserve(1).map_err(|_| out_of_memory())?;
     // SAFETY: the layout is not empty.
@@ -428,6 +440,7 @@ pub(crate) fn grow(mut each: impl FnMut(GRef)) -> std::io::Result<()> {
                 alive: AtomicBool::new(false),
                 panicking: AtomicBool::new(false),
                 shield: AtomicU16::new(0),
+                homeless_since: AtomicU64::new(0),
                 payload: UnsafeCell::new(Payload([MaybeUninit::uninit(); PAYLOAD_WORDS])),
             });
         }

@@ -47,7 +47,7 @@
 //! What the *kernel* ties to a thread stays with the M: `gettid`, signal masks and directed
 //! signals, affinity and priority, priority-inheriting and robust mutexes, a C++ exception in
 //! flight across a park, restartable sequences (`sched_getcpu`, allocators with their own
-//! per-CPU caches by rseq). Code that needs those stays on its thread by other means.
+//! per-CPU caches by rseq). Code that needs those stays on its M by [`lock_os_thread`](crate::lock_os_thread).
 //!
 //! # Holding a home is being on its stacks
 //!
@@ -63,11 +63,18 @@
 //! the average, and those that began one after the other live together (`Homes::share`). Sharers
 //! never run in parallel, and one that computes or blocks delays the others of its home.
 //!
+//! One that is about to begin does not share with who computes or blocks just now: that one's home is worn. If all are,
+//! the newcomer waits (`Homes::put_off`). Sysmon, which comes by every millisecond, then suspends those who have been on for
+//! so long, and counts the Ms that are suspended or blocked: their homes do not count for the limit, so there is one for the
+//! newcomer. Neither do those that are bound to a thread, where nobody comes to share (`os_thread.rs`). So the limit is exceeded
+//! at most by the number of threads.
+//!
 //! # Fixed homes
 //!
 //! Where the thread pointer cannot be written (no FSGSBASE, under valgrind, other systems, or
 //! `GORT_DEBUG=homes=fixed`) each M has one home, its own, and never takes another. A coroutine
-//! then stays on the thread where it first ran, which is sound for the old reason.
+//! then stays on the thread where it first ran, which is sound for the old reason. Such a home is
+//! *bound* to its M; one that is worn can be, too, for a while (`os_thread.rs`).
 //!
 //! Tests: `home_word` has the model; `tests/homes.rs` keeps thread-locals, guards, identities
 //! and `errno` across parks under all allocators.
@@ -76,18 +83,22 @@
 //! cache multiplied); glibc's private `_dl_allocate_tls` (a sleeping thread gives the same by
 //! public means, on any libc).
 
-use super::g::{G, GRef};
+use super::g::{G, GRef, HomeClaim};
+use super::home_waits::Waits;
 use super::home_word::{HomeWord, Linked};
 use super::m::M;
+use super::os_thread::Keepers;
 use super::runtime::Shared;
 use crate::os;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+/// Homes beyond the limit at most.
+const BEYOND_LIMIT: usize = 4096;
 /// Threads that are started ahead of the demand at most, for each one that is demanded.
 const AHEAD_MOST: usize = 3;
 /// For how long a thread that is coming is waited for without sleeping: about 200 us.
@@ -107,16 +118,19 @@ pub(crate) struct Home {
     pub(crate) private: Cell<bool>,
     /// The wearer is leaving and its coroutine is panicking: shut it.
     pub(crate) shutting: Cell<bool>,
-    /// The M whose own home this is, if homes are fixed.
-    pub(crate) fixed_to: *const M,
+    /// The M that alone may run who lives here: for ever if homes are fixed, else while one of them keeps its thread
+    /// (`os_thread.rs`). Written by the wearer.
+    bound_to: AtomicPtr<M>,
+    /// Who keeps the thread.
+    pub(crate) keepers: Keepers,
     /// The M that runs a coroutine of this home, or is about to: checked at every switch.
     #[cfg(debug_assertions)]
     wearer: AtomicPtr<M>,
     index: usize,
 }
 
-// SAFETY: `live`, `private` and `shutting` belong to the wearer, of which there is one at a
-// time by `word`; the rest is never written after the home is made.
+// SAFETY: `live`, `private`, `keepers` and `shutting` belong to the wearer, of which there is one at a
+// time by `word`; the rest is never written after the home is made, or atomic.
 unsafe impl Send for Home {}
 // SAFETY: as above.
 unsafe impl Sync for Home {}
@@ -125,7 +139,7 @@ impl Home {
     /// Makes the M known under this home. The caller wears it.
     #[inline(always)]
     pub(crate) fn enter(&self, m: *const M) {
-        debug_assert!(self.fixed_to.is_null());
+        debug_assert!(!self.m_slot.is_null());
         // Relaxed: `word` has ordered this after the last wearer's null.
         #[cfg(debug_assertions)]
         if !self.wearer.swap(m.cast_mut(), Ordering::Relaxed).is_null() {
@@ -139,13 +153,13 @@ impl Home {
     /// Debug builds: `m` is on a stack of this home, alone and under the home's thread pointer.
     #[cfg(debug_assertions)]
     pub(crate) fn check_worn_by(&self, m: *const M) {
-        let alone = if self.fixed_to.is_null() {
+        let alone = if !self.m_slot.is_null() {
             // SAFETY: homes are worn only where the thread pointer can be read.
             let here = unsafe { crate::context::thread_pointer() };
             // Relaxed: the wearer wrote it, and that is to be us.
             ptr::eq(self.wearer.load(Ordering::Relaxed), m) && here == self.thread_pointer
         } else {
-            ptr::eq(self.fixed_to, m)
+            ptr::eq(self.bound_to(), m)
         };
         if !alone {
             os::fatal("a coroutine runs outside its home");
@@ -161,6 +175,24 @@ impl Home {
         }
     }
 
+    /// The M that alone may run who lives here; null if any may.
+    #[inline(always)]
+    pub(crate) fn bound_to(&self) -> *const M {
+        // Relaxed: for who wears the home, `word` orders it; a hint for others.
+        self.bound_to.load(Ordering::Relaxed)
+    }
+
+    /// Binds the home to `m`, or to none. Only the wearer says so.
+    pub(crate) fn bind(&self, m: *const M) {
+        // Relaxed: published by the take-off.
+        self.bound_to.store(m.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Whether nobody else may come to live here. For the wearer.
+    fn is_closed(&self) -> bool {
+        self.private.get() || !self.bound_to().is_null()
+    }
+
     #[inline(always)]
     pub(crate) fn live(&self) -> u32 {
         // Relaxed: exact for the wearer, a hint for others.
@@ -171,7 +203,7 @@ impl Home {
     #[inline(always)]
     pub(crate) fn move_in(&self) {
         let live = self.live();
-        if self.fixed_to.is_null() {
+        if !self.m_slot.is_null() {
             if live == 0 {
                 self.word.close();
             } else {
@@ -199,7 +231,8 @@ impl Home {
             live: AtomicU32::new(0),
             private: Cell::new(false),
             shutting: Cell::new(false),
-            fixed_to: m,
+            bound_to: AtomicPtr::new(m.cast_mut()),
+            keepers: Keepers::default(),
             #[cfg(debug_assertions)]
             wearer: AtomicPtr::new(ptr::null_mut()),
             index: usize::MAX,
@@ -223,8 +256,17 @@ pub(crate) struct Homes {
     empties: AtomicUsize,
     /// Of those made for `own_home`, the ones where nobody lives; as in `empty`.
     own_empty: Mutex<Vec<&'static Home>>,
-    /// Fresh coroutines that found every home worn: sysmon queues them again.
-    pub(crate) homeless: Mutex<Vec<GRef>>,
+    /// Fresh coroutines that found every home worn.
+    homeless: Mutex<Vec<GRef>>,
+    /// How many that are.
+    homeless_count: AtomicUsize,
+    /// They are to try again: said by sysmon, done by the next M that looks for work.
+    retry: AtomicBool,
+    /// Homes that do not count for the limit: those whose wearers do not come back, as far as sysmon has seen; ..
+    held: AtomicUsize,
+    /// .. and those that are bound to a thread which somebody keeps.
+    bound: AtomicUsize,
+    pub(crate) waits: Waits,
     sleepers: Mutex<Sleepers>,
     /// Making a home has failed; share what there is.
     exhausted: AtomicBool,
@@ -341,17 +383,8 @@ impl Chain {
 }
 
 impl Homes {
-    /// Whether fresh coroutines wait for sysmon to queue them again; also if that cannot be seen just now.
-    pub(crate) fn has_homeless(&self) -> bool {
-        match self.homeless.try_lock() {
-            Ok(homeless) => !homeless.is_empty(),
-            Err(TryLockError::Poisoned(homeless)) => !homeless.into_inner().is_empty(),
-            Err(TryLockError::WouldBlock) => true,
-        }
-    }
-
-    pub(crate) fn new(worn: bool, limit: usize) -> Homes {
-        let slots = if worn { limit } else { 0 };
+    pub(crate) fn new(worn: bool, limit: usize, threads: usize) -> Homes {
+        let slots = if worn { limit + threads.min(BEYOND_LIMIT) } else { 0 };
         Homes {
             worn,
             limit,
@@ -362,6 +395,11 @@ impl Homes {
             empties: AtomicUsize::new(0),
             own_empty: Mutex::new(Vec::new()),
             homeless: Mutex::new(Vec::new()),
+            homeless_count: AtomicUsize::new(0),
+            retry: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
+            bound: AtomicUsize::new(0),
+            waits: Waits::default(),
             sleepers: Mutex::default(),
             exhausted: AtomicBool::new(false),
         }
@@ -387,24 +425,29 @@ impl Homes {
     pub(crate) fn choose(
         &self,
         current: Option<&'static Home>,
-        own: bool,
+        claim: HomeClaim,
         settling: &mut Option<&'static Home>,
         live: impl Fn() -> usize,
         random: &mut u64,
     ) -> Option<&'static Home> {
+        let own = claim == HomeClaim::Alone;
         let empty = if own { self.own_empty.lock().unwrap_or_else(|e| e.into_inner()).pop() } else { self.pop_empty() };
         if empty.is_some() {
             return empty;
         }
         // Relaxed: exactness is not needed; `make` checks again under its lock.
         let made = self.made.load(Ordering::Relaxed);
-        if (own || made < self.limit)
-            && !self.exhausted.load(Ordering::Relaxed)
-            && let Some(home) = self.make(own, |homes| live().saturating_sub(homes))
-        {
-            return Some(home);
-        }
-        self.share(current, settling, || live() / made.max(1), random)
+        let make = |most| {
+            // Relaxed: as above.
+            let may = made < most && !self.exhausted.load(Ordering::Relaxed);
+            if may { self.make(own, most, |homes| live().saturating_sub(homes)) } else { None }
+        };
+        let limit = if own { usize::MAX } else { self.limit(0) };
+        make(limit).or_else(|| self.share(current, settling, || live() / made.max(1), random)).or_else(|| {
+            // Relaxed: sysmon's count.
+            let held = self.held.load(Ordering::Relaxed);
+            if claim == HomeClaim::Homeless { make(self.limit(held)) } else { None }
+        })
     }
 
     /// A home to share: the one that is being filled, until twice the average live there; then
@@ -423,7 +466,7 @@ impl Homes {
         if let Some(home) = *settling {
             let worn_by_us = current.is_some_and(|current| ptr::eq(current, home));
             if home.live() as usize <= 2 * average() && (worn_by_us || ask(home)) {
-                if !home.private.get() {
+                if !home.is_closed() {
                     return Some(home);
                 }
                 if !worn_by_us {
@@ -448,7 +491,7 @@ impl Homes {
             unsafe { &*self.all[at].load(Ordering::Acquire).cast_const() }
         };
         for _ in 0..16 {
-            let mut best: Option<&'static Home> = current.filter(|home| !home.private.get());
+            let mut best: Option<&'static Home> = current.filter(|home| !home.is_closed());
             for _ in 0..4 {
                 let home = candidate(random);
                 if best.is_none_or(|best| home.live() < best.live()) {
@@ -460,14 +503,84 @@ impl Homes {
                 return current;
             }
             if ask(best) {
-                if !best.private.get() {
+                if !best.is_closed() {
                     return Some(best);
                 }
-                // Somebody has it alone.
+                // Somebody has it alone, or keeps its thread.
                 self.put_back(best);
             }
         }
-        current.filter(|home| !home.private.get())
+        if current.is_some_and(|home| !home.is_closed()) {
+            return current;
+        }
+        // Most are worn, it seems. Is there any that is not?
+        let start = (super::random(random) as usize) % made;
+        (0..made).find_map(|offset| {
+            // SAFETY: as above.
+            let home = unsafe { &*self.all[(start + offset) % made].load(Ordering::Acquire).cast_const() };
+            if !ask(home) {
+                return None;
+            }
+            if home.is_closed() {
+                self.put_back(home);
+                return None;
+            }
+            Some(home)
+        })
+    }
+
+    /// How many homes there may be if `held` are held by somebody who does not come back.
+    fn limit(&self, held: usize) -> usize {
+        // Relaxed: a hint.
+        (self.limit + self.bound.load(Ordering::Relaxed) + held).min(self.all.len())
+    }
+
+    /// One more home is bound to a thread, or one less.
+    pub(crate) fn count_bound(&self, more: bool) {
+        // Relaxed: a counter.
+        if more {
+            self.bound.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.bound.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// For a coroutine that has to wait for a home.
+    pub(crate) fn put_off(&self, g: GRef) {
+        let mut homeless = self.homeless.lock().unwrap_or_else(|e| e.into_inner());
+        homeless.push(g);
+        // Relaxed: a hint for sysmon.
+        self.homeless_count.store(homeless.len(), Ordering::Relaxed);
+    }
+
+    /// Whether a coroutine waits for a home before it can begin.
+    pub(crate) fn has_homeless(&self) -> bool {
+        // Relaxed: a hint.
+        self.homeless_count.load(Ordering::Relaxed) != 0
+    }
+
+    /// For sysmon: those who wait are to try again, and `held` homes are held by somebody who does not come back.
+    pub(crate) fn call_homeless(&self, held: usize) {
+        // Relaxed: hints.
+        self.held.store(held, Ordering::Relaxed);
+        self.retry.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether those who wait for a home are to try again.
+    #[inline(always)]
+    pub(crate) fn calls_homeless(&self) -> bool {
+        // Relaxed: a hint.
+        self.retry.load(Ordering::Relaxed)
+    }
+
+    /// Hands out those who are to try again.
+    #[cold]
+    pub(crate) fn take_homeless(&self, each: impl FnMut(GRef)) {
+        let mut homeless = self.homeless.lock().unwrap_or_else(|e| e.into_inner());
+        // Relaxed: hints.
+        self.retry.store(false, Ordering::Relaxed);
+        self.homeless_count.store(0, Ordering::Relaxed);
+        homeless.drain(..).for_each(each);
     }
 
     fn put_back(&self, home: &'static Home) {
@@ -507,7 +620,7 @@ impl Homes {
         if !self.worn {
             return Ok(());
         }
-        match self.make(false, |_| 0) {
+        match self.make(false, 1, |_| 0) {
             Some(home) => {
                 self.push_empty(home);
                 Ok(())
@@ -520,18 +633,18 @@ impl Homes {
     }
 
     /// Makes a home. `wanted` says how many more than the given number may be in demand soon: their
-    /// threads are started too, so that they begin while this one is waited for.
+    /// threads are started too, so that they begin while this one is waited for; up to `most` in all.
     #[cold]
-    fn make(&self, own: bool, wanted: impl FnOnce(usize) -> usize) -> Option<&'static Home> {
+    fn make(&self, own: bool, most: usize, wanted: impl FnOnce(usize) -> usize) -> Option<&'static Home> {
         let mut sleepers = self.sleepers.lock().unwrap_or_else(|e| e.into_inner());
         // Relaxed: written under the lock.
         let made = self.made.load(Ordering::Relaxed);
-        if !own && made >= self.all.len() {
+        if made >= most {
             return None;
         }
         if !sleepers.coming.iter().any(|(post, _)| post.is_asleep()) {
             let homes = made + sleepers.coming.len();
-            let ahead = if own { 0 } else { wanted(homes).min(1 + AHEAD_MOST).min(self.all.len() - homes) };
+            let ahead = if own { 0 } else { wanted(homes).min(1 + AHEAD_MOST).min(most.saturating_sub(homes)) };
             let needed = usize::from(sleepers.coming.is_empty());
             for _ in 0..ahead.max(needed) {
                 match start_sleeper() {
@@ -553,7 +666,8 @@ impl Homes {
             live: AtomicU32::new(0),
             private: Cell::new(own),
             shutting: Cell::new(false),
-            fixed_to: ptr::null(),
+            bound_to: AtomicPtr::new(ptr::null_mut()),
+            keepers: Keepers::default(),
             #[cfg(debug_assertions)]
             wearer: AtomicPtr::new(ptr::null_mut()),
             index,

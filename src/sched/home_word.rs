@@ -63,6 +63,10 @@ pub(crate) trait Linked {
     fn next(&self) -> *mut Self;
     /// Writes the link. Called by whoever owns the node.
     fn set_next(&self, next: *mut Self);
+    /// It is about to be listed. Called by whoever owns the node, as for the next.
+    fn begin_wait(&self) {}
+    /// It was taken out of the list.
+    fn end_wait(&self) {}
 }
 
 /// What became of an attempt to wear a home for a G.
@@ -149,6 +153,8 @@ impl<T: Linked> HomeWord<T> {
                     return Wear::Worn;
                 }
             }
+            // SAFETY: `g` is the caller's until it is linked.
+            unsafe { (*g).begin_wait() };
             // L1. Relaxed: checked by the compare-and-swap.
             let mut head = self.list.load(Ordering::Relaxed);
             loop {
@@ -295,7 +301,10 @@ impl<T: Linked> HomeWord<T> {
         }
         while !first.is_null() {
             // SAFETY: as above; the link is read before the node is given away.
-            let next = unsafe { (*first).next() };
+            let next = unsafe {
+                (*first).end_wait();
+                (*first).next()
+            };
             requeue(first);
             first = next;
         }

@@ -27,12 +27,11 @@
 //! (`poll_until`, the same pair of fences).
 //!
 //! With fixed homes an M gives up its home together with its P, under the lists' lock: so a
-//! home that is free is that of an M in the list. A coroutine that lives there and is taken
-//! from a queue by another M brings the P along (`run_on_its_m`).
+//! home that is free is that of an M in the list, or of one that waits for its own coroutines only
+//! (`os_thread.rs`). Whoever takes one of those from a queue brings its P along (`run_on_its_m`).
 
 use super::g::GRef;
 use super::home::{Chain, Home};
-use super::home_word::Wear;
 use super::lock::Spin;
 use super::m::M;
 use super::p::HeldP;
@@ -62,6 +61,8 @@ pub(crate) struct Idle {
     polling: AtomicBool,
     /// Until when the poller means to sleep; 0 while there is none.
     poll_until: AtomicU64,
+    /// Ms asleep that are not in the list: those that wait for their own coroutines only.
+    pub(crate) others_asleep: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -99,7 +100,25 @@ impl Idle {
             lists: Spin::new(Lists { ps, ms, held: 0, active: 0, by_hand: false }),
             polling: AtomicBool::new(false),
             poll_until: AtomicU64::new(0),
+            others_asleep: AtomicUsize::new(0),
         }
+    }
+
+    /// There will be `threads` Ms at most. As `new`, this allocates; and not under the lock.
+    pub(crate) fn make_room(&self, threads: usize) {
+        if self.lists.lock().ms.capacity() >= threads {
+            return;
+        }
+        let mut larger = Vec::with_capacity(2 * threads);
+        let mut lists = self.lists.lock();
+        let outgrown = if lists.ms.capacity() < larger.capacity() {
+            larger.extend_from_slice(&lists.ms);
+            std::mem::replace(&mut lists.ms, larger)
+        } else {
+            larger
+        };
+        drop(lists);
+        drop(outgrown);
     }
 
     /// How many Ps are idle.
@@ -138,7 +157,8 @@ impl Idle {
 
     /// Whether `ms` Ms, that is all there are, are asleep.
     pub(crate) fn are_asleep(&self, ms: usize) -> bool {
-        self.lists.lock().ms.len() == ms
+        // Relaxed: whoever asks, asks twice.
+        self.lists.lock().ms.len() + self.others_asleep.load(Ordering::Relaxed) == ms
     }
 
     /// Makes the caller the poller, unless another M is. A heavy fence must follow.
@@ -222,19 +242,26 @@ impl Shared {
             None => {
                 if !self.start_m(Some(p), true) {
                     // No thread to be had: those that run will come to the work in time.
-                    let lists = self.give_up_p(p);
-                    let sleepers = !lists.ms.is_empty();
-                    // AcqRel: undone.
-                    idle.searching.fetch_sub(1, Ordering::AcqRel);
-                    drop(lists);
-                    if sleepers {
-                        // Whoever submitted meanwhile relied on us: T2, T3.
-                        asymmetric::heavy();
-                        if self.has_work() {
-                            self.wake_one();
-                        }
-                    }
+                    self.return_p(p, true);
                 }
+            }
+        }
+    }
+
+    /// No thread could be started for `p`, which is idle again; if `searching`, nor for a searcher.
+    pub(crate) fn return_p(&self, p: HeldP, searching: bool) {
+        let lists = self.give_up_p(p);
+        let sleepers = !lists.ms.is_empty();
+        if searching {
+            // AcqRel: undone.
+            self.idle.searching.fetch_sub(1, Ordering::AcqRel);
+        }
+        drop(lists);
+        if sleepers {
+            // Whoever submitted meanwhile relied on us: T2, T3.
+            asymmetric::heavy();
+            if self.has_work() {
+                self.wake_one();
             }
         }
     }
@@ -278,7 +305,7 @@ impl Shared {
 
     /// Whether a queue that others may take from holds something.
     pub(crate) fn has_ready_work(&self) -> bool {
-        !self.injector.is_empty() || self.ps.iter().any(|p| p.queue.has_queued())
+        !self.injector.is_empty() || self.homes.calls_homeless() || self.ps.iter().any(|p| p.queue.has_queued())
     }
 
     /// Takes the P that was listed last out of the list of idle ones.
@@ -348,6 +375,20 @@ impl Shared {
     pub(crate) fn put_idle_p(&self, p: HeldP) {
         self.push_p(&mut self.idle.lists.lock(), p);
         asymmetric::heavy();
+    }
+
+    /// The caller, which does not go to sleep by [`sleep`], has a P that nobody needs.
+    pub(crate) fn give_up(&self, p: HeldP) {
+        // SAFETY: the caller holds the P.
+        for home in unsafe { p.local() }.spares.drain(..) {
+            self.homes.push_empty(home);
+        }
+        // T1 to T3.
+        drop(self.give_up_p(p));
+        asymmetric::heavy();
+        if self.has_work() {
+            self.wake_one();
+        }
     }
 
     /// Whether an M sleeps.
@@ -619,23 +660,20 @@ pub(crate) fn leave(m: &'static M) {
     }
 }
 
-/// With fixed homes: `g`, taken from a queue by `m`, lives in the home of another M. If that
-/// one is idle it gets `m`'s P; if not, `g` waits in the home's list for it.
+/// `m` has taken `g` from a queue and worn its home, which is bound to another M: that M gets both, and
+/// `m`'s P, as soon as `m` is on g0.
+#[cold]
 pub(crate) fn run_on_its_m(m: &'static M, home: &'static Home, g: GRef) {
-    let mut lists = m.rt.idle.lists.lock();
-    // SAFETY: `g` was taken from a queue, so it is ours, and in no list.
-    match unsafe {
-        home.word.wear_or_list(g.as_ptr(), g.panicking.load(Ordering::Relaxed), |g| m.rt.inject_quietly(GRef::new(g)))
-    } {
-        Wear::Listed => {}
-        Wear::Worn => {
-            // SAFETY: the M of a home in which somebody lives does not end.
-            let to: &'static M = unsafe { &*home.fixed_to };
-            let at = lists.ms.iter().position(|other| ptr::eq(other.0, to));
-            lists.ms.remove(at.expect("the M of a free home is in the list"));
-            drop(lists);
-            debug_assert!(m.hand_over.get().is_none());
-            m.hand_over.set(Some(HandOver::Home(to, g)));
+    // SAFETY: the M to which a home is bound does not end while somebody lives there, and `g` does.
+    let to: &'static M = unsafe { &*home.bound_to() };
+    if m.fixed.is_some() {
+        // If its M was idle, the list has it: nobody but us, who wear the home, may call it from there.
+        let mut lists = m.rt.idle.lists.lock();
+        if let Some(at) = lists.ms.iter().position(|other| ptr::eq(other.0, to)) {
+            lists.ms.remove(at);
         }
     }
+    debug_assert!(m.hand_over.get().is_none());
+    m.hand_over.set(Some(HandOver::Home(to, g)));
+    m.restricted.set(true);
 }

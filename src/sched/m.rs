@@ -53,10 +53,16 @@ pub(crate) struct M {
     call: AtomicU32,
     /// What it was given when it was called; written by the caller before `CALLED`.
     given: Cell<Option<HeldP>>,
-    /// With fixed homes: the coroutine that came with the P, to run first.
+    /// The coroutine that came with the P, to run first; its home, which is bound to this M, is worn for it.
     pub(crate) bound: Cell<Option<GRef>>,
-    /// With fixed homes: give the P to that M, once on g0.
+    /// Give the P to that M, once on g0.
     pub(crate) hand_over: Cell<Option<HandOver>>,
+    /// It may not run whatever it finds; see [`M::may_choose`].
+    pub(crate) restricted: Cell<bool>,
+    /// A coroutine of this home keeps the thread: nobody else runs here. See `os_thread.rs`, as for the next.
+    pub(crate) dedicated: Cell<Option<&'static Home>>,
+    /// A coroutine ended while it kept the thread, which is to end too.
+    pub(crate) spent: Cell<bool>,
     /// Depth of the sections in which it keeps its P; see `preempt.rs`, as for all that follows.
     pub(crate) pins: Pins,
     pub(crate) run: AtomicU32,
@@ -117,6 +123,9 @@ impl M {
             given: Cell::new(None),
             bound: Cell::new(None),
             hand_over: Cell::new(None),
+            restricted: Cell::new(false),
+            dedicated: Cell::new(None),
+            spent: Cell::new(false),
             pins: Pins::new(1),
             run: AtomicU32::new(preempt::RUNNING),
             tid: os::signal::thread_id(),
@@ -199,6 +208,7 @@ impl M {
         }
         let m: &'static M = m;
         m.worn.set(m.fixed.as_deref());
+        m.restrict();
         m.random.set(ptr::from_ref(m).addr() as u64 | 1);
         if let Some(p) = first {
             m.hold(p);
@@ -224,7 +234,11 @@ impl M {
             super::chaos::change_m(self);
             let Some(g) = super::find::find_or_sleep(self) else { return };
             self.follow_p();
-            if let Some((context, thread_pointer)) = self.prepare(g) {
+            let target = match ptr_to_home(g.home.get()) {
+                Some(home) if ptr::eq(home.bound_to(), self) => self.prepare_own(home, g),
+                _ => self.prepare(g),
+            };
+            if let Some((context, thread_pointer)) = target {
                 // SAFETY:
                 // - g0's context is this M's own and this is g0;
                 // - `prepare` made this M the one that may be on `g`'s stack.
@@ -315,14 +329,14 @@ impl M {
             self.current.set(g.as_ptr());
             return Some((g.context.get(), 0));
         }
-        if !home.fixed_to.is_null() {
-            super::idle::run_on_its_m(self, home, g);
-            return None;
-        }
         // SAFETY: `g` was taken from a queue, so it is ours, and in no list.
         match unsafe { home.word.wear_or_list(g.as_ptr(), g.panicking.load(Ordering::Relaxed), requeue_raw) } {
             super::home_word::Wear::Listed => None,
             super::home_word::Wear::Worn => {
+                if !home.bound_to().is_null() {
+                    super::idle::run_on_its_m(self, home, g);
+                    return None;
+                }
                 home.enter(self);
                 self.leaving.set(worn);
                 self.worn.set(Some(home));
@@ -350,11 +364,7 @@ impl M {
                 return None;
             }
         };
-        let (top, limit) = (stack.top().as_ptr(), stack.limit().as_ptr());
-        g.stack.set(Some(stack));
-        // SAFETY: the stack is `g`'s alone and fresh; `entry` takes the coroutine from the M.
-        unsafe { context::init(g.context.get(), top, limit, entry) };
-        self.current.set(g.as_ptr());
+        self.furnish(g, stack);
         if worn.is_some_and(|worn| ptr::eq(worn, home)) {
             return Some((g.context.get(), 0));
         }
@@ -362,6 +372,42 @@ impl M {
         self.leaving.set(worn);
         self.worn.set(Some(home));
         Some((g.context.get(), home.thread_pointer))
+    }
+
+    /// [`Self::prepare`] on g0 for a coroutine that lives in the home that is bound to this M, and which is worn
+    /// already: it is the M's own, or whoever has brought the coroutine has done it.
+    #[cold]
+    fn prepare_own(&'static self, home: &'static Home, g: GRef) -> Option<(*const Context, usize)> {
+        if !self.rt.homes.worn {
+            // It is in force, too.
+            return self.prepare(g);
+        }
+        debug_assert!(self.worn.get().is_none());
+        if g.is_fresh() {
+            // SAFETY: this M holds the P.
+            match unsafe { self.p().local() }.stacks.get(&self.rt.stacks, g.class.get()) {
+                Ok(stack) => self.furnish(g, stack),
+                Err(error) => {
+                    home.word.take_off(requeue_raw);
+                    self.rt.no_stack(g, error);
+                    return None;
+                }
+            }
+        }
+        home.enter(self);
+        self.worn.set(Some(home));
+        self.current.set(g.as_ptr());
+        Some((g.context.get(), home.thread_pointer))
+    }
+
+    /// Gives a fresh coroutine its stack, to begin there. It is the next to run here.
+    #[inline(always)]
+    fn furnish(&self, g: GRef, stack: Stack) {
+        let (top, limit) = (stack.top().as_ptr(), stack.limit().as_ptr());
+        g.stack.set(Some(stack));
+        // SAFETY: the stack is `g`'s alone and fresh; `entry` takes the coroutine from the M.
+        unsafe { context::init(g.context.get(), top, limit, entry) };
+        self.current.set(g.as_ptr());
     }
 
     /// Finds a home for a coroutine that is about to run for the first time, and wears it (if
@@ -372,12 +418,12 @@ impl M {
             if self.worn.get().is_some_and(|worn| ptr::eq(worn, home)) && !home.shutting.get() {
                 return Chosen::Worn(home);
             }
-            if !home.fixed_to.is_null() {
-                super::idle::run_on_its_m(self, home, g);
-                return Chosen::GivenAway;
-            }
             // SAFETY: `g` was taken from a queue, so it is ours, and in no list.
             return match unsafe { home.word.wear_or_list(g.as_ptr(), false, requeue_raw) } {
+                super::home_word::Wear::Worn if !home.bound_to().is_null() => {
+                    super::idle::run_on_its_m(self, home, g);
+                    Chosen::GivenAway
+                }
                 super::home_word::Wear::Worn => Chosen::Worn(home),
                 super::home_word::Wear::Listed => Chosen::GivenAway,
             };
@@ -387,22 +433,27 @@ impl M {
         } else {
             // SAFETY: this M holds the P.
             let local = unsafe { self.p().local() };
-            let alone = g.claim.get() == HomeClaim::Alone;
-            match if alone { None } else { local.spares.pop() } {
+            let claim = g.claim.get();
+            match if claim == HomeClaim::Share { local.spares.pop() } else { None } {
                 Some(home) => home,
                 None => {
+                    let homes = &self.rt.homes;
                     let current = self.worn.get().filter(|home| !home.shutting.get());
-                    match self.rt.homes.choose(
-                        current,
-                        alone,
-                        &mut local.settling,
-                        || self.rt.live() as usize,
-                        &mut local.random,
-                    ) {
-                        Some(home) => home,
+                    let live = || self.rt.live() as usize;
+                    match homes.choose(current, claim, &mut local.settling, live, &mut local.random) {
+                        Some(home) => {
+                            if claim == HomeClaim::Homeless {
+                                homes.waits.end(&g);
+                            }
+                            home
+                        }
                         None => {
-                            // Every home is worn this very moment: sysmon comes back to it.
-                            self.rt.homes.homeless.lock().unwrap_or_else(|e| e.into_inner()).push(g);
+                            // Every home is worn this very moment.
+                            if claim != HomeClaim::Homeless {
+                                homes.waits.begin(&g);
+                                g.claim.set(HomeClaim::Homeless);
+                            }
+                            homes.put_off(g);
                             return Chosen::GivenAway;
                         }
                     }
@@ -503,6 +554,9 @@ impl M {
     fn after_end(&'static self, g: GRef) -> ! {
         let stack = g.stack.take().expect("it ran on one");
         let home = self.home();
+        if self.restricted.get() {
+            super::os_thread::ended(self, home, g);
+        }
         home.move_out();
         g.home.set(ptr::null());
         // Other back ends tie the stack to the coroutine's context.
@@ -517,7 +571,7 @@ impl M {
             }
             let here = next.home.get().is_null()
                 && home.live() == 0
-                && home.private.get() == (next.claim.get() == HomeClaim::Alone)
+                && u8::from(home.private.get()) == next.claim.get() as u8
                 && !self.rt_homes_fixed();
             let next_home = if here {
                 // The home that this M wears anyway, since nobody else lives there.

@@ -38,6 +38,9 @@ pub(crate) struct P {
     pub(crate) queue: RunQueue,
     /// Counts picks; written by the holder. A P whose tick stands still has been on one G.
     pub(crate) tick: AtomicU32,
+    /// The tick with which a suspended coroutine last went on here: if it still stands, asking that one to yield is in
+    /// vain.
+    resumed: AtomicU32,
     /// The coroutine that runs should yield at its next call into the runtime.
     pub(crate) yield_soon: AtomicBool,
     pub(crate) timers: Timers,
@@ -86,6 +89,7 @@ impl P {
             index,
             queue: RunQueue::new(),
             tick: AtomicU32::new(0),
+            resumed: AtomicU32::new(0),
             yield_soon: AtomicBool::new(false),
             timers: Timers::new(),
             spawned: AtomicU64::new(0),
@@ -137,6 +141,18 @@ impl P {
         let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
         self.tick.store(tick, Ordering::Relaxed);
         tick
+    }
+
+    /// A suspended coroutine goes on here. For the holder.
+    pub(crate) fn count_resumption(&self) {
+        // Relaxed: a hint for sysmon.
+        self.resumed.store(self.count_pick(), Ordering::Relaxed);
+    }
+
+    /// Whether what runs since `tick` was suspended before.
+    pub(crate) fn was_resumed_at(&self, tick: u32) -> bool {
+        // Relaxed: as above.
+        self.resumed.load(Ordering::Relaxed) == tick
     }
 
     /// The next coroutine of this P's own, if it has one. None also if the M is to hand the P over.
@@ -207,6 +223,10 @@ impl P {
             // SAFETY: `run_due` hands out claimed waiters, each once; this M holds the P.
             unsafe { super::park::ready_claimed(rt, self, waiter) }
         });
+        if rt.homes.calls_homeless() {
+            // SAFETY: the caller's promise; what waits for a home is fresh, and ours now.
+            rt.homes.take_homeless(|g| unsafe { self.queue.push_fresh(g) });
+        }
         if let Some(g) = rt.steal_injected_one() {
             return Some(g);
         }

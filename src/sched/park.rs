@@ -162,6 +162,14 @@ pub fn yield_now() {
     if m.home().word.has_list() {
         super::find::drain(m);
     }
+    if m.is_set_aside() {
+        if p.queue.is_empty() && m.rt.injector.is_empty() && !m.rt.has_due(p) {
+            return;
+        }
+        // SAFETY: this M holds the P; `g` gives itself away, and its home is worn until g0.
+        unsafe { p.queue.push_ready(g) };
+        return m.leave_to_g0(g);
+    }
     // SAFETY: this M holds the P; `g` gives itself away, and nobody enters its stack before its
     // home is taken off.
     let other = unsafe { p.rotate(m.rt, g) }.or_else(|| {

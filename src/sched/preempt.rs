@@ -19,7 +19,7 @@
 //! | `run` | meaning | P |
 //! |---|---|---|
 //! | `RUNNING` | it has its P, or is on g0 | its own |
-//! | `LENT` | blocked in the kernel, or in [`blocking`]: who wants the P may take it | its own to take back, by compare-and-swap |
+//! | `LENT` | blocked in the kernel, or in [`blocking`](crate::blocking): who wants the P may take it | its own to take back, by compare-and-swap |
 //! | `TAKEN` | that has happened; it runs on without | none |
 //! | `SUSPENDED` | in the handler, asleep; sysmon has not been there yet | sysmon's to take |
 //! | `WAITING` | in the queue of those who wait for a P, asleep in the handler or in a call of ours | none |
@@ -326,7 +326,7 @@ impl M {
         let word = ptr::from_ref(&self.run);
         let next = match p {
             Some(p) => {
-                p.count_pick();
+                p.count_resumption();
                 self.hold(p);
                 RUNNING
             }
@@ -338,26 +338,8 @@ impl M {
     }
 }
 
-/// Runs `f`, which may block the thread, in place, and lets others have the thread's place meanwhile.
-///
-/// A call that blocks without this is noticed after a time slice (10 ms) at the latest, or after a
-/// millisecond if somebody has become ready. Announced like this it keeps the P from others for some
-/// microseconds. Coroutines that live in the caller's home wait in any case, as they would for any
-/// code of the caller.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-///
-/// gort::run(|| {
-///     gort::blocking(|| std::thread::sleep(Duration::from_millis(1)));
-/// });
-/// ```
-///
-/// # Scheduling
-/// Blocks the thread for as long as `f` does; other threads take over what else there is to run. When `f` has
-/// returned, the next call into the runtime waits for a place. On a plain thread it calls `f` and nothing else.
-pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
+/// Runs `f`, which may block the thread, in place: others may have the P of the calling coroutine meanwhile.
+pub(crate) fn in_place<R>(f: impl FnOnce() -> R) -> R {
     struct End;
     impl Drop for End {
         fn drop(&mut self) {
@@ -368,12 +350,11 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
             }
         }
     }
-    let _end = M::current_coroutine().and_then(|_| M::current()).map(|m| {
-        m.pin();
-        lend(m);
-        m.unpin();
-        End
-    });
+    let m = M::current().expect("coroutines run on Ms");
+    m.pin();
+    lend(m);
+    m.unpin();
+    let _end = End;
     f()
 }
 
@@ -428,7 +409,7 @@ pub(crate) fn is_calm() -> bool {
 impl Shared {
     /// Whether something waits for `p` while it is on one coroutine: in its queue, its timers or the global queue.
     pub(crate) fn is_ready_work(&self, p: &P, now: Nanos) -> bool {
-        !p.queue.is_empty() || p.timers.next() <= now || !self.injector.is_empty()
+        !p.queue.is_empty() || p.timers.next() <= now || !self.injector.is_empty() || self.homes.calls_homeless()
     }
 
     /// The same, with Ms that wait for a P; or it is to go out of service.
@@ -476,11 +457,13 @@ impl Shared {
     }
 
     /// Sysmon's part: takes the Ps that Ms have lost or lent, lets go on who has waited too long, and asks those
-    /// who run on without a P to stop.
-    pub(crate) fn attend(&self, now: Nanos) {
+    /// who run on without a P to stop. Tells how many Ms do not run, or not with a P.
+    pub(crate) fn attend(&self, now: Nanos) -> usize {
+        let mut away = 0;
         self.for_each_m(|m| {
             // Acquire: pairs with the Release of the handler and of `blocking`.
             let run = m.run.load(Ordering::Acquire);
+            away += usize::from(run != RUNNING);
             match run & STATE {
                 SUSPENDED => {
                     // Without a P of its own it gets one that is idle: nobody else would think of it.
@@ -515,6 +498,7 @@ impl Shared {
             m.patience.set(self.slice_ns);
             m.resume(None);
         }
+        away
     }
 }
 
@@ -684,7 +668,7 @@ fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
 /// To whom an M is to give its P, once it is on g0.
 #[derive(Clone, Copy)]
 pub(crate) enum HandOver {
-    /// With fixed homes: the M that this coroutine lives on.
+    /// The M to which this coroutine's home is bound.
     Home(&'static M, GRef),
     /// An M that waits for one.
     Waiting(&'static M),
@@ -735,6 +719,7 @@ pub(crate) fn hand_over(m: &'static M, to: HandOver) {
     }
     match to {
         HandOver::Home(to, g) => {
+            m.restrict();
             to.bound.set(Some(g));
             to.call(m.p.take());
         }

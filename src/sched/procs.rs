@@ -1,18 +1,27 @@
 //! How many coroutines run at a time: what users see of `ps.rs`.
 
 use super::m::M;
+use super::ps::By;
 use super::runtime::{Runtime, Shared};
 use std::io;
 use std::time::Duration;
 
 impl Shared {
+    /// How many there are to be, as users have said.
+    pub(super) fn said_procs(&self) -> usize {
+        #[cfg(gort_chaos)]
+        return self.ps.said.load(std::sync::atomic::Ordering::Relaxed);
+        #[cfg(not(gort_chaos))]
+        self.procs()
+    }
+
     fn set_procs(&self, procs: usize) -> io::Result<()> {
         let room = self.ps.room();
         if procs == 0 || procs > room {
             let text = format!("gort: set_procs({procs}): runtime `{}` can have 1 to {room} Ps", self.name);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        self.resize(procs, true);
+        self.resize(procs, By::Hand);
         Ok(())
     }
 }
@@ -29,7 +38,7 @@ impl Runtime {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn procs(&self) -> usize {
-        self.shared().procs()
+        self.shared().said_procs()
     }
 
     /// From now on `procs` coroutines run at a time. The others go on when it is their turn.
@@ -88,7 +97,7 @@ impl Runtime {
     /// Does not park.
     pub fn busy_times(&self) -> Vec<Duration> {
         let rt = self.shared();
-        (0..rt.procs()).map(|index| Duration::from_nanos(rt.busy_time(index))).collect()
+        (0..rt.said_procs()).map(|index| Duration::from_nanos(rt.busy_time(index))).collect()
     }
 }
 
@@ -102,7 +111,7 @@ impl Runtime {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn procs() -> Option<usize> {
-    Some(current()?.procs())
+    Some(current()?.said_procs())
 }
 
 /// From now on `procs` coroutines of the caller's runtime run at a time; see [`Runtime::set_procs`].

@@ -63,6 +63,20 @@ pub(crate) struct Ps {
     slots: Box<[OnceLock<Box<P>>]>,
     /// How many sysmon wants there to be and could not bring about by itself; or 0.
     errand: AtomicUsize,
+    /// How many there are to be but for chaos.
+    #[cfg(gort_chaos)]
+    pub(super) said: AtomicUsize,
+}
+
+/// Who changes the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The user.
+    Hand,
+    /// Nobody has said anything, so it follows the machine or the load.
+    Sysmon,
+    #[cfg(gort_chaos)]
+    Chaos,
 }
 
 /// What a P is doing; see the module.
@@ -78,7 +92,12 @@ impl Ps {
     /// Room for `most` Ps and more, none of which is made.
     pub(crate) fn new(most: usize) -> Ps {
         let slots = (0..most.max(ROOM)).map(|_| OnceLock::new()).collect();
-        Ps { slots, errand: AtomicUsize::new(0) }
+        Ps {
+            slots,
+            errand: AtomicUsize::new(0),
+            #[cfg(gort_chaos)]
+            said: AtomicUsize::new(0),
+        }
     }
 
     /// Makes those below `procs` that are not there yet.
@@ -130,19 +149,25 @@ impl Shared {
         p.index >= self.procs()
     }
 
-    /// From now on there are to be `procs` Ps, at least one and at most as many as there is room for. Unless it was
-    /// said `by_hand` it only counts if nobody has ever said so.
-    pub(crate) fn resize(&self, procs: usize, by_hand: bool) {
+    /// From now on there are to be `procs` Ps, at least one and at most as many as there is room for. What sysmon says
+    /// counts only if nobody has ever said a number by hand.
+    pub(crate) fn resize(&self, procs: usize, by: By) {
         self.ps.make(procs, |index| P::new(index, self.stack_class));
         // Sysmon takes the lock, and must not wait for who is suspended.
         let _pin = Pin::new();
         {
             let mut lists = self.idle.lists.lock();
-            if lists.by_hand && !by_hand {
-                return;
+            match by {
+                By::Hand => lists.by_hand = true,
+                By::Sysmon if lists.by_hand => return,
+                _ => {}
             }
-            lists.by_hand |= by_hand;
+            #[cfg(gort_chaos)]
+            if by != By::Chaos {
+                self.ps.said.store(procs, Ordering::Relaxed);
+            }
             self.idle.set_active(&mut lists, procs);
+            self.homes.set_procs(procs);
             for index in (0..procs).rev() {
                 let p = self.p(index);
                 if p.service.get() == Service::Retired {
@@ -150,7 +175,6 @@ impl Shared {
                 }
             }
         }
-        self.homes.set_procs(procs);
         while let Some(p) = self.take_retiring_p() {
             drop(self.give_up_p(p));
         }
@@ -212,6 +236,10 @@ impl Shared {
     /// Whether sysmon has left something to do.
     #[inline(always)]
     pub(crate) fn has_errand(&self) -> bool {
+        #[cfg(gort_chaos)]
+        if super::chaos::is_odd(self) {
+            return true;
+        }
         // Relaxed: it will be seen at the next look.
         self.ps.errand.load(Ordering::Relaxed) != 0
     }
@@ -221,8 +249,10 @@ impl Shared {
     pub(crate) fn run_errand(&self) {
         // Relaxed: of several one does it.
         let procs = self.ps.errand.swap(0, Ordering::Relaxed);
+        #[cfg(gort_chaos)]
+        super::chaos::change_ps(self);
         if procs != 0 {
-            self.resize(procs, false);
+            self.resize(procs, By::Sysmon);
         }
     }
 }

@@ -19,7 +19,6 @@
 use super::biased::Biased;
 use super::g::GRef;
 use std::collections::VecDeque;
-use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// After so many ready coroutines the oldest fresh one has its turn.
@@ -155,13 +154,20 @@ impl RunQueue {
 
     /// Makes room for a coroutine that has not run, so that the push cannot fail.
     ///
+    /// # Errors
+    /// The bytes that are not to be had.
+    ///
     /// # Safety
     /// The calling M holds the P.
     #[inline(always)]
-    pub(crate) unsafe fn reserve_fresh(&self) -> io::Result<()> {
+    pub(crate) unsafe fn reserve_fresh(&self) -> Result<(), usize> {
         // SAFETY: the caller's promise.
-        unsafe { self.queues.own(|queues| queues.fresh.try_reserve(1)) }
-            .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "gort: no memory for a longer run queue"))
+        unsafe {
+            self.queues.own(|queues| {
+                // It grows by as much again as it has.
+                queues.fresh.try_reserve(1).map_err(|_| 2 * queues.fresh.capacity() * size_of::<GRef>())
+            })
+        }
     }
 
     /// Queues a coroutine that has not run.

@@ -2,6 +2,7 @@
 
 use super::adapt::Adapt;
 use super::affinity::Affinity;
+use super::blocking::Spares;
 use super::g::{self, GRef};
 use super::home::Homes;
 use super::idle::Idle;
@@ -9,8 +10,9 @@ use super::join::{JoinError, JoinHandle};
 use super::m::M;
 use super::p::HeldP;
 use super::preempt::{self, Pin};
-use super::ps::Ps;
+use super::ps::{By, Ps};
 use super::spawn::Builder;
+use super::starter::Starter;
 use super::{cancel, deadlock, probe, sysmon};
 use crate::os::clock::{self, Nanos};
 use crate::os::cpus::CpuSet;
@@ -73,6 +75,8 @@ pub(crate) struct Shared {
     /// The first of all Ms that run; linked through them, and never locked by who may allocate.
     roll: Mutex<Option<&'static M>>,
     ms_changed: Condvar,
+    pub(crate) starter: Starter,
+    pub(crate) spares: Spares,
     /// Threads that are inside [`Self::inject_from_outside`].
     visitors: AtomicUsize,
     /// Counts ends while the runtime is being dropped.
@@ -89,6 +93,8 @@ struct Starving {
 struct Ms {
     /// Those that run.
     running: usize,
+    /// Those of them that serve certain coroutines only (`os_thread.rs`).
+    set_aside: usize,
     /// Those that were ever started and have not been joined.
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -233,30 +239,52 @@ impl Shared {
 
     /// Starts a thread that runs coroutines, with `p`. False if there is none to be had.
     pub(crate) fn start_m(&self, p: Option<HeldP>, searching: bool) -> bool {
-        // SAFETY: the runtime is not freed before all its Ms have ended.
-        let rt: &'static Shared = unsafe { &*ptr::from_ref(self) };
         {
             let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
-            if ms.running >= self.thread_cap {
+            if ms.running >= self.thread_cap + ms.set_aside {
                 return false;
             }
             ms.running += 1;
             ms.threads.retain(|thread| !thread.is_finished());
+            if ms.set_aside > 0 {
+                self.idle.make_room(ms.running);
+            }
         }
+        // No thread is to inherit from one that is set aside.
+        if M::current().is_some_and(M::is_set_aside) && self.starter.start(p, searching) {
+            return true;
+        }
+        let started = self.start_thread(p, searching);
+        if !started {
+            self.cancel_start();
+        }
+        started
+    }
+
+    /// Starts a thread that is counted already. False if there is none to be had.
+    pub(crate) fn start_thread(&self, p: Option<HeldP>, searching: bool) -> bool {
+        // SAFETY: the runtime is not freed before all Ms that are counted have ended.
+        let rt: &'static Shared = unsafe { &*ptr::from_ref(self) };
         let name = format!("{}-m", self.name);
         let spawned = thread::Builder::new().name(name).spawn(move || M::run(rt, p, searching));
-        let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
-        match spawned {
-            Ok(thread) => {
-                ms.threads.push(thread);
-                true
-            }
-            Err(_) => {
-                ms.running -= 1;
-                self.ms_changed.notify_all();
-                false
-            }
+        if let Ok(thread) = spawned {
+            self.ms.lock().unwrap_or_else(|e| e.into_inner()).threads.push(thread);
+            return true;
         }
+        false
+    }
+
+    /// A thread that is counted will not be started.
+    pub(crate) fn cancel_start(&self) {
+        let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
+        ms.running -= 1;
+        self.ms_changed.notify_all();
+    }
+
+    /// One more M serves certain coroutines only, or one less.
+    pub(crate) fn count_set_aside(&self, more: bool) {
+        let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
+        ms.set_aside = if more { ms.set_aside + 1 } else { ms.set_aside - 1 };
     }
 
     pub(crate) fn add_m(&self, m: &'static M) {
@@ -278,6 +306,7 @@ impl Shared {
         }
         let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
         ms.running -= 1;
+        ms.set_aside -= usize::from(m.is_set_aside());
         self.ms_changed.notify_all();
     }
 
@@ -372,6 +401,7 @@ impl Runtime {
             stack_size: Class::DEFAULT.bytes(),
             time_slice: Duration::from_millis(10),
             threads: THREADS,
+            blocking_threads: THREADS,
             preemption: true,
             cpus: None,
             pin_cpus: false,
@@ -509,12 +539,12 @@ impl Runtime {
     ///
     /// # Examples
     /// ```
-    /// let rt = gort::Runtime::builder().homes(2).build()?;
+    /// let rt = gort::Runtime::new()?;
     /// rt.run(|| {
     ///     let handles: Vec<_> = (0..10).map(|_| gort::go!(gort::yield_now)).collect();
     ///     handles.into_iter().for_each(|handle| handle.join().unwrap());
     /// });
-    /// assert!(rt.homes() <= 2);
+    /// assert!(rt.homes() <= 11);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn homes(&self) -> usize {
@@ -563,8 +593,8 @@ impl fmt::Debug for Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         let shared = self.shared();
-        if M::current().is_some_and(|m| ptr::eq(m.rt, shared)) {
-            // One of its own coroutines holds the last handle: it cannot wait for itself.
+        if M::current().is_some_and(|m| ptr::eq(m.rt, shared)) || shared.spares.is_one() {
+            // One of its own coroutines holds the last handle, or what one has given to `blocking`: it cannot wait for itself.
             let address = Address(self.shared);
             if let Err(error) = thread::Builder::new().name("gort-end".into()).spawn(move || end(address)) {
                 // Nothing may wait here, and a drop returns no error: its coroutines go on.
@@ -625,6 +655,8 @@ fn end(address: Address) {
     }
     let threads = std::mem::take(&mut ms.threads);
     drop(ms);
+    shared.starter.end();
+    shared.spares.end();
     for thread in threads {
         // An M's thread catches every panic of its coroutines; one of its own is a bug and has
         // been printed by the hook.
@@ -657,6 +689,7 @@ pub struct RuntimeBuilder {
     stack_size: usize,
     time_slice: Duration,
     threads: usize,
+    blocking_threads: usize,
     preemption: bool,
     cpus: Option<CpuSet>,
     pin_cpus: bool,
@@ -671,7 +704,10 @@ impl RuntimeBuilder {
     /// A coroutine that computes without calling the runtime, or blocks its thread, counts as one that
     /// runs until it is [preempted](Self::preemption).
     ///
-    /// [`Runtime::set_procs`] changes the number later.
+    /// [`Runtime::set_procs`] changes the number later. If nobody ever says one (here, by `GORT_PROCS` or by
+    /// `set_procs`), the mask and the quotas are read again every three seconds while anything runs, and the number
+    /// follows. A runtime with [`cpus`](Self::cpus) of its own, or built on a thread that may run on fewer CPUs than others, does
+    /// not get more than it began with.
     ///
     /// # Examples
     /// ```
@@ -707,14 +743,16 @@ impl RuntimeBuilder {
     /// that share.
     ///
     /// Those of one home take turns, so one that computes for long or blocks its thread delays
-    /// the others of its home. While one of them unwinds the others wait, so with few homes a
+    /// the others of its home. (One that has not begun is not made to wait: homes that are held by somebody who is suspended
+    /// or blocked, or who keeps his thread by [`lock_os_thread`](crate::lock_os_thread), do not count if there is no other, so there
+    /// may be more.) While one of them unwinds the others wait, so with few homes a
     /// destructor that waits for another coroutine (see [`JoinHandle::join`]) may wait for its own
     /// home, which lasts for ever. A home is a sleeping thread; where coroutines do not
     /// [move](Runtime::coroutines_move) there are none.
     ///
     /// # Examples
     /// ```
-    /// let rt = gort::Runtime::builder().homes(1).build()?;
+    /// let rt = gort::Runtime::builder().homes(1).preemption(false).build()?;
     /// let ids = rt.run(|| [(); 2].map(|()| gort::go!(|| std::thread::current().id()).join().unwrap()));
     /// if rt.coroutines_move() {
     ///     assert_eq!(ids[0], ids[1]);
@@ -761,7 +799,7 @@ impl RuntimeBuilder {
     /// How many threads may be started to run coroutines; default 512.
     ///
     /// If that is less than [`procs`](Self::procs), only so many coroutines run at a time. The sleeping threads
-    /// behind [`homes`](Self::homes) do not count.
+    /// behind [`homes`](Self::homes) do not count, nor do threads that [`lock_os_thread`](crate::lock_os_thread) keeps.
     ///
     /// # Examples
     /// ```
@@ -771,6 +809,22 @@ impl RuntimeBuilder {
     /// ```
     pub fn threads(mut self, threads: usize) -> RuntimeBuilder {
         self.threads = threads;
+        self
+    }
+
+    /// How many threads may be started to run what is given to [`blocking`](crate::blocking); default 512.
+    ///
+    /// There are none until they are needed, and each ends when it had nothing to do for ten seconds. If all are busy, what
+    /// comes then runs in place, where it delays those of its home. 0 is allowed.
+    ///
+    /// # Examples
+    /// ```
+    /// let rt = gort::Runtime::builder().blocking_threads(4).build()?;
+    /// assert_eq!(rt.run(|| gort::blocking(|| 1)), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn blocking_threads(mut self, threads: usize) -> RuntimeBuilder {
+        self.blocking_threads = threads;
         self
     }
 
@@ -870,7 +924,7 @@ impl RuntimeBuilder {
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
         let affinity = Affinity::new(self.cpus, self.pin_cpus)?;
-        let mut by_hand = true;
+        let mut by = By::Hand;
         let mut procs = match self.procs {
             Some(procs) => procs,
             None => match std::env::var("GORT_PROCS") {
@@ -881,7 +935,7 @@ impl RuntimeBuilder {
                     .filter(|&procs| procs > 0)
                     .ok_or_else(|| invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up")))?,
                 Err(_) => {
-                    by_hand = false;
+                    by = By::Sysmon;
                     os::cpus::usable().min(affinity.as_ref().map_or(usize::MAX, Affinity::cpus))
                 }
             },
@@ -902,7 +956,7 @@ impl RuntimeBuilder {
             if self.procs.is_some() && !range.contains(&procs) {
                 return Err(invalid(format!("gort: procs({procs}) is not within adapt_procs({from}..={to})")));
             }
-            by_hand = false;
+            by = By::Sysmon;
             procs = procs.clamp(from, to);
             most = to;
         }
@@ -931,7 +985,7 @@ impl RuntimeBuilder {
             ps,
             injector: Injector::new(),
             idle,
-            homes: Homes::new(probe::can_wear_homes(), self.homes),
+            homes: Homes::new(probe::can_wear_homes(), self.homes, threads),
             stacks: Pool::new(guard),
             stack_class,
             poller: Arc::new(Poller::new()?),
@@ -951,11 +1005,13 @@ impl RuntimeBuilder {
             ms: Mutex::new(Ms::default()),
             roll: Mutex::new(None),
             ms_changed: Condvar::new(),
+            starter: Starter::default(),
+            spares: Spares::new(self.blocking_threads),
             visitors: AtomicUsize::new(0),
             ends: AtomicU32::new(0),
         }));
         let runtime = Runtime { shared };
-        runtime.shared().resize(procs, by_hand);
+        runtime.shared().resize(procs, by);
         runtime.shared().homes.make_first()?;
         sysmon::register(runtime.shared())?;
         Ok(runtime)

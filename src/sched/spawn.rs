@@ -7,7 +7,7 @@ use super::m::M;
 use super::preempt::Pin;
 use super::runtime::Shared;
 use crate::context;
-use crate::stack::Class;
+use crate::stack::{Class, limits};
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::Location;
@@ -73,7 +73,7 @@ where
     let g = match here {
         Some((_, p)) => {
             // SAFETY: this M holds the P.
-            unsafe { p.queue.reserve_fresh() }?;
+            unsafe { p.queue.reserve_fresh() }.map_err(|bytes| limits::out_of_memory("a longer run queue", bytes))?;
             // SAFETY: as above.
             unsafe { p.local() }.records.get()?
         }

@@ -198,12 +198,7 @@ fn main() {
             let now = clock::now();
             machine.look(now);
             for Registered { rt, memory } in runtimes.iter_mut() {
-                if preempt::is_calm() {
-                    busy |= house(rt);
-                } else {
-                    busy |= rt.homes.has_homeless();
-                }
-                busy |= !rt.is_idle() || rt.has_work();
+                busy |= !rt.is_idle() || rt.has_work() || rt.homes.has_homeless();
                 let theirs = look(rt, memory, &machine, now);
                 soon = Soon { watch: soon.watch | theirs.watch, once: soon.once | theirs.once };
                 next_timer = rt.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
@@ -247,12 +242,15 @@ fn main() {
     }
 }
 
-/// Queues the coroutines that found every home worn. Whether there were any.
-fn house(rt: &Shared) -> bool {
-    let homeless = std::mem::take(&mut *rt.homes.homeless.lock().unwrap_or_else(|e| e.into_inner()));
-    let any = !homeless.is_empty();
-    homeless.into_iter().for_each(|g| rt.inject(g));
-    any
+/// There is something to do for an M, and an idle P.
+fn send_somebody(rt: &Shared) {
+    if preempt::is_calm() {
+        rt.wake_one();
+    } else if let Some(p) = rt.take_idle_p()
+        && !rt.give_away(p)
+    {
+        rt.put_idle_p(p);
+    }
 }
 
 fn sleep(how: u32, deadline: Nanos) {
@@ -275,7 +273,7 @@ fn sleep(how: u32, deadline: Nanos) {
 
 /// One look at a runtime. When should the next be?
 fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos) -> Soon {
-    rt.attend(now);
+    let away = rt.attend(now);
     let mut soon = Soon::default();
     #[cfg(gort_chaos)]
     {
@@ -301,6 +299,13 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         seen.had_next = next;
         hogged &= now - seen.since >= WAKE_NS;
     }
+    let homeless = rt.homes.has_homeless();
+    if homeless {
+        rt.homes.call_homeless(away);
+        if idle > 0 {
+            send_somebody(rt);
+        }
+    }
     // Who is to look at the netpoller when all are on one coroutine each?
     let arrived = hogged && rt.poller.registered() > 0 && rt.poller.has_arrived();
     for (p, seen) in rt.ps.iter().zip(&mut memory.ps) {
@@ -321,11 +326,15 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         }
         seen.retiring = false;
         let ran = now - seen.since;
-        let ready = idle == 0 && ran >= WAKE_NS && (arrived || rt.is_ready_work(p, now));
+        // An idle P is of no use to who finds no home while this one is on a coroutine that keeps one.
+        let ready = (idle == 0 || homeless) && ran >= WAKE_NS && (arrived || rt.is_ready_work(p, now));
         if ready || (ran >= rt.slice_ns && !rt.waiting.is_empty()) {
-            if !std::mem::replace(&mut seen.flagged, true) {
+            let first = !std::mem::replace(&mut seen.flagged, true);
+            if first {
                 // Relaxed: a request.
                 p.yield_soon.store(true, Ordering::Relaxed);
+            }
+            if first && !p.was_resumed_at(seen.tick) {
                 soon.once = true;
             } else if rt.preemptive {
                 preempt::preempt(rt, p, seen.tick, ready);

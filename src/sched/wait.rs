@@ -63,12 +63,14 @@ pub(crate) enum WaitReason {
     Notify,
     /// A change of a `sync::Watch`.
     Watch,
+    /// What runs on a spare thread.
+    Blocking,
 }
 
 impl WaitReason {
     /// For a line in a report.
     pub(crate) fn describe(code: u8) -> &'static str {
-        const ALL: [(WaitReason, &str); 20] = [
+        const ALL: [(WaitReason, &str); 21] = [
             (WaitReason::None, "running"),
             (WaitReason::Park, "park"),
             (WaitReason::Sleep, "sleep"),
@@ -89,6 +91,7 @@ impl WaitReason {
             (WaitReason::WaitGroup, "wait group"),
             (WaitReason::Notify, "notification"),
             (WaitReason::Watch, "change of a value"),
+            (WaitReason::Blocking, "blocking call"),
         ];
         ALL.iter().find(|(reason, _)| *reason as u8 == code).map_or("unknown", |(_, text)| text)
     }

@@ -1,4 +1,4 @@
-//! Says which limit was hit when the kernel refuses a stack.
+//! Says which limit was hit when the kernel refuses a stack, or the allocator a coroutine's record.
 //!
 //! The kernel answers ENOMEM for four different things. Which one it was is worked out after the
 //! fact, from the limits and from what the process uses, and the message says how to raise it.
@@ -15,16 +15,29 @@ pub(super) enum Attempt {
     Map(Class),
     /// A guard.
     Guard(Guard),
+    /// So many bytes of the heap.
+    Allocate(&'static str, usize),
 }
 
 /// Mappings that are as good as none left: a guard can take two.
 const MAP_COUNT_SLACK: u64 = 2;
+
+/// Bytes that an allocator wants beyond what it was asked for: glibc extends its heap by 128 KiB
+/// more than it needs, or maps 1 MiB where that does not work (mallopt(3), `M_TOP_PAD`).
+const ALLOCATOR_SLACK: usize = 1 << 20;
+
+/// That the allocator has no `bytes` bytes for `what`.
+#[cold]
+pub(crate) fn out_of_memory(what: &'static str, bytes: usize) -> io::Error {
+    explain(io::Error::from_raw_os_error(libc::ENOMEM), Attempt::Allocate(what, bytes))
+}
 
 /// `error` with a message that names the limit.
 pub(super) fn explain(error: io::Error, attempt: Attempt) -> io::Error {
     let what = match attempt {
         Attempt::Map(class) => format!("cannot map a stack of {class}"),
         Attempt::Guard(_) => "cannot guard a stack".to_owned(),
+        Attempt::Allocate(what, _) => format!("gort: no memory for {what}"),
     };
     if error.raw_os_error() != Some(libc::ENOMEM) {
         return io::Error::new(error.kind(), format!("{what}: {error}"));
@@ -35,10 +48,13 @@ pub(super) fn explain(error: io::Error, attempt: Attempt) -> io::Error {
 
 /// RLIMIT_AS and RLIMIT_DATA: only a mapping counts.
 fn by_address_space(attempt: Attempt) -> Option<String> {
-    let Attempt::Map(class) = attempt else {
-        return None;
+    let wanted = match attempt {
+        Attempt::Map(class) => class.bytes(),
+        Attempt::Guard(_) => return None,
+        // An allocator asks for more than was asked of it.
+        Attempt::Allocate(_, bytes) => bytes + ALLOCATOR_SLACK,
     };
-    let wanted_kib = class.bytes() as u64 / 1024;
+    let wanted_kib = wanted as u64 / 1024;
     for (limit, used, name, switch) in [
         (mmap::address_space_limit(), "VmSize", "RLIMIT_AS, the limit on address space", "-v"),
         (mmap::data_limit(), "VmData", "RLIMIT_DATA, the limit on private memory", "-d"),
@@ -71,7 +87,7 @@ fn by_map_count(attempt: Attempt) -> Option<String> {
             limit.max(65_530) * 16,
             match attempt {
                 Attempt::Guard(_) => " (each stack takes two mappings; none on Linux 6.13 or later)",
-                Attempt::Map(_) => "",
+                Attempt::Map(_) | Attempt::Allocate(..) => "",
             }
         )
     })

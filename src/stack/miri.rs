@@ -92,6 +92,16 @@ impl Pool {
     }
 }
 
+pub(crate) mod limits {
+    //! Nothing to explain: memory is what Miri says it is.
+
+    /// As the real one.
+    #[cold]
+    pub(crate) fn out_of_memory(what: &'static str, _: usize) -> std::io::Error {
+        std::io::Error::new(std::io::ErrorKind::OutOfMemory, format!("gort: no memory for {what}"))
+    }
+}
+
 pub(crate) mod overflow {
     //! Nothing overflows here that Miri does not see itself.
 

@@ -60,7 +60,7 @@ mod cache;
 mod class;
 
 #[cfg(not(miri))]
-mod limits;
+pub(crate) mod limits;
 #[cfg(not(miri))]
 pub(crate) mod overflow;
 #[cfg(not(miri))]
@@ -73,7 +73,7 @@ mod slab;
 #[cfg(miri)]
 mod miri;
 #[cfg(miri)]
-pub(crate) use miri::{Guard, Pool, overflow};
+pub(crate) use miri::{Guard, Pool, limits, overflow};
 #[cfg(not(miri))]
 pub(crate) use pool::Pool;
 #[cfg(not(miri))]

@@ -123,6 +123,18 @@ pub fn is_child(test: &str) -> bool {
     false
 }
 
+/// Runs this program's tests once more where coroutines do not move, in a process of its own.
+pub fn again_with_fixed_homes() {
+    const VARIABLE: &str = "GORT_DEBUG";
+    if std::env::var_os(VARIABLE).is_some() {
+        return;
+    }
+    let output =
+        std::process::Command::new(std::env::current_exe().unwrap()).env(VARIABLE, "homes=fixed").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{text}", output.status);
+}
+
 /// Whether homes are fixed, for which a test that cannot hold there gives the reason `why`. (A coroutine then
 /// stays on its thread, and waits for every hog of that thread.)
 pub fn cannot_hold(why: &str) -> bool {

@@ -217,7 +217,8 @@ pub fn run(load: Load) -> Outcome {
         std::fs::remove_file(library.to_str().unwrap()).unwrap();
     }
     if coroutines_move {
-        assert!(homes <= load.homes);
+        // One who computes for long or blocks may have made room for another home.
+        assert!(homes <= load.homes + load.coroutines as usize, "{homes} homes");
         assert!(sums.ended.load(SeqCst) <= homes);
     } else {
         assert_eq!(common.moved.load(SeqCst), 0, "with fixed homes nobody moves");

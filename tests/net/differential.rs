@@ -140,7 +140,11 @@ macro_rules! world {
                     let address = listener.local_addr().unwrap();
                     move || {
                         let client = TcpStream::connect(address).unwrap();
-                        (client, listener.accept().unwrap().0)
+                        let server = listener.accept().unwrap().0;
+                        // Else a small write may wait 40 ms for an acknowledgement (Nagle's algorithm), or not.
+                        client.set_nodelay(true).unwrap();
+                        server.set_nodelay(true).unwrap();
+                        (client, server)
                     }
                 },
                 |socket, random, lines| |step: usize, index: usize, random: &mut Random, lines: &mut Vec<String>| {
@@ -150,6 +154,7 @@ macro_rules! world {
                     let (nodelay, ttl) = (random.below(2) == 0, random.below(300) as u32);
                     line(lines, format_args!("{step} {index} nodelay"), socket.set_nodelay(nodelay));
                     line(lines, format_args!("{step} {index} nodelay"), socket.nodelay());
+                    socket.set_nodelay(true).unwrap();
                     line(lines, format_args!("{step} {index} ttl {ttl}"), socket.set_ttl(ttl));
                     line(lines, format_args!("{step} {index} ttl"), socket.ttl());
                 }

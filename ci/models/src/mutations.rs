@@ -92,10 +92,33 @@ mutations! {
             enqueued_as_suspended, preempt::suspend: "self.run.store(WAITING, Ordering::Relaxed);" => "",
                 "whoever looks again puts it into the queue again";
         }
+        "pub(crate) fn hand_over(" {
+            called_before_bound, os_thread::one_p:
+                "to.bound.set(Some(g));
+            to.call(m.p.take());" => "to.call(m.p.take()); to.bound.set(Some(g));", "the M wakes before it is told for whom";
+        }
         "pub(crate) fn resume(" {
             resume_relaxed, preempt::suspend: "Ordering::Release" => "Ordering::Relaxed",
                 "it does not see what was done with the P";
             resume_without_wake, preempt::suspend: "futex::wake(word, 1);" => "", "it sleeps on";
+        }
+    }
+
+    "sched/os_thread.rs" {
+        "pub(crate) fn wait(" {
+            kept_without_passing_on, os_thread::one_p: "⟦pass_on(m);⟧
+    let asleep" => "", "two Ps, or none for the others";
+        }
+        "fn pass_on(" {
+            kept_without_poller, os_thread::timer: "⟦rt.idle.has_poller()⟧ {
+            rt.give_up(p);" => "true", "nobody is left to poll";
+            passed_on_as_idle, os_thread::next_slot: "!rt.is_ready_work(p, now)" => "true",
+                "nobody looks into the slot of an idle P";
+            passed_on_to_nobody, os_thread::yields: "rt.give_away(p) || rt.start_m(Some(p), false)" => "true",
+                "the P is lost";
+            passed_on_with_slot, os_thread::next_slot: "if let Some(g) = p.queue.steal_next() {
+        rt.inject_quietly(g);
+    }" => "", "nobody looks into the slot of an idle P";
         }
     }
 
@@ -391,6 +414,12 @@ mutations! {
             no_p_not_undone, idle::no_idle_p:
                 "idle.searching.fetch_sub(1, Ordering::AcqRel);
             return;" => "return;", "counts as a searcher for ever";
+        }
+        "pub(crate) fn give_up(" {
+            given_up_without_look, os_thread::one_p: "self.has_work()" => "false", "T3: nobody comes for the G";
+            given_up_fence, os_thread::one_p: "asymmetric::heavy();" => "", "T2: neither sees the other";
+        }
+        "pub(crate) fn return_p(" {
             no_thread_without_sleepers, idle::no_thread: "!lists.ms.is_empty()" => "false",
                 "who submitted meanwhile has relied on us";
             no_thread_without_look, idle::no_thread: "self.has_work()" => "false",
@@ -462,6 +491,11 @@ mutations! {
     }
 
     "sched/find.rs" {
+        "pub(crate) fn find_or_sleep(" {
+            bound_before_call, os_thread::two_ps: "⟦m.is_set_aside()⟧ {
+            // Before" => "m.is_set_aside() && { if let Some(g) = m.bound.take() { return Some(g); } true }",
+                "the call is answered another time, and its P with it";
+        }
         "pub(crate) fn glance(" {
             glance_without_notify, idle::two_timers_found: "rt.notify();" => "", "nobody comes for the second";
         }

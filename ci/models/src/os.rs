@@ -1,13 +1,24 @@
 //! The kernel, as far as the protocols know it.
 
 pub(crate) mod clock {
-    //! A clock that stands still at 1000.
+    //! A clock that stands still at 1000, until a poller sleeps to a later time.
+
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     pub(crate) type Nanos = u64;
     pub(crate) const NEVER: Nanos = u64::MAX;
 
+    static NOW: AtomicU64 = AtomicU64::new(0);
+
+    /// A new world.
+    pub(crate) fn reset() {
+        NOW.store(1_000, Ordering::Relaxed);
+    }
+    pub(crate) fn pass_to(time: Nanos) {
+        NOW.fetch_max(time, Ordering::Relaxed);
+    }
     pub(crate) fn now() -> Nanos {
-        1_000
+        NOW.load(Ordering::Relaxed)
     }
     pub(crate) fn after(after: std::time::Duration) -> Nanos {
         after.as_nanos() as u64

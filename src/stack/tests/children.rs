@@ -2,7 +2,7 @@
 //!
 //! The child is this test program again, told by a variable which part to play.
 
-use super::super::{Cache, Class, Guard, Pool, Stack, overflow};
+use super::super::{Cache, Class, Guard, Pool, Stack, limits, overflow};
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;
@@ -42,6 +42,7 @@ fn child() {
         "sent ignored" => sent(libc::SIG_IGN),
         "address space" => run_out(libc::RLIMIT_AS),
         "data" => run_out(libc::RLIMIT_DATA),
+        "heap" => run_out_of_heap(),
         "map count" => run_out_of_mappings(),
         "alternate stack" => alternate_stack_is_restored(),
         other => panic!("no part called {other}"),
@@ -107,6 +108,7 @@ fn errors_name_the_limit() {
     for (part, texts) in [
         ("address space", ["RLIMIT_AS, the limit on address space, is", "ulimit -v"]),
         ("data", ["RLIMIT_DATA, the limit on private memory, is", "ulimit -d"]),
+        ("heap", ["gort: no memory for a block: RLIMIT_AS, the limit on address space, is", "ulimit -v"]),
         ("map count", ["vm.max_map_count is", "sysctl -w vm.max_map_count="]),
     ] {
         let output = play(part);
@@ -290,6 +292,25 @@ fn run_out(resource: libc::__rlimit_resource_t) {
     again.into_iter().for_each(|stack| cache.put(&pool, stack));
     cache.drain(&pool);
     assert_eq!(pool.metrics().taken, 0);
+}
+
+fn run_out_of_heap() {
+    let limit = libc::rlimit { rlim_cur: 2 << 30, rlim_max: 2 << 30 };
+    // SAFETY: a valid rlimit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    let mut blocks: Vec<Vec<u8>> = Vec::with_capacity(1 << 16);
+    for size in [16 << 20, 64 << 10] {
+        loop {
+            let mut block = Vec::new();
+            if block.try_reserve_exact(size).is_err() {
+                break;
+            }
+            blocks.push(block);
+        }
+    }
+    let error = limits::out_of_memory("a block", 64 << 10);
+    assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
+    eprintln!("{error}");
 }
 
 fn run_out_of_mappings() {

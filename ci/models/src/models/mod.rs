@@ -8,6 +8,7 @@ mod home_word;
 mod idle;
 mod join;
 mod mutex;
+mod os_thread;
 mod poll_word;
 mod preempt;
 mod procs;
@@ -78,6 +79,12 @@ pub(crate) const MODELS: &[Model] = &[
     ("procs::shrink_and_wake", Some(3), procs::shrink_and_wake),
     ("procs::two_numbers", Some(5), procs::two_numbers),
     ("procs::retire_with_timer", Some(3), procs::retire_with_timer),
+    ("os_thread::one_p", Some(3), os_thread::one_p),
+    ("os_thread::two_ps", Some(2), os_thread::two_ps),
+    ("os_thread::yields", Some(3), os_thread::yields),
+    ("os_thread::next_slot", Some(3), os_thread::next_slot),
+    ("os_thread::sharers", Some(2), os_thread::sharers),
+    ("os_thread::timer", Some(3), os_thread::timer),
     ("poll_word::edge", Some(2), poll_word::edge),
     ("poll_word::two_readers", Some(2), poll_word::two_readers),
     ("poll_word::drained", Some(3), poll_word::drained),
@@ -134,6 +141,7 @@ unsafe impl<T> Send for World<T> {}
 
 impl<T: 'static> World<T> {
     pub(crate) fn new(value: T) -> World<T> {
+        crate::os::clock::reset();
         World(std::sync::Arc::new(value))
     }
 

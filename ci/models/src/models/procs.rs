@@ -9,7 +9,7 @@ use crate::sched::g::{G, GRef};
 use crate::sched::idle;
 use crate::sched::m::M;
 use crate::sched::p::{HeldP, P};
-use crate::sched::ps::Service;
+use crate::sched::ps::{By, Service};
 use crate::sched::runtime::Shared;
 use crate::sched::timers;
 use crate::sched::wait::{Waiter, Wake};
@@ -143,7 +143,7 @@ pub(super) fn retire_and_steal() {
     state.rt.idle.pretend_poller();
     let thief = world.spawn(|state| state.work(0, 2));
     let holder = world.spawn(move |state| state.gives_up(p));
-    state.rt.resize(1, true);
+    state.rt.resize(1, By::Hand);
     thief.join().unwrap();
     holder.join().unwrap();
     state.check(1);
@@ -155,7 +155,7 @@ pub(super) fn grow_and_submit() {
     let state = world.get();
     state.rt.idle.pretend_poller();
     let worker = world.spawn(|state| state.work(1, 1));
-    let grower = world.spawn(|state| state.rt.resize(2, true));
+    let grower = world.spawn(|state| state.rt.resize(2, By::Hand));
     state.rt.inject(state.g(0));
     state.gs[0].stay_away();
     worker.join().unwrap();
@@ -172,7 +172,7 @@ pub(super) fn shrink_and_wake() {
     let m = state.m(0);
     m.enter();
     state.rt.inject(state.g(0));
-    state.rt.resize(1, true);
+    state.rt.resize(1, By::Hand);
     if let Some(g) = find::find(m) {
         g.let_go();
     }
@@ -180,7 +180,7 @@ pub(super) fn shrink_and_wake() {
     state.stop();
     worker.join().unwrap();
     // One that was held to the end of the runtime was listed then.
-    state.rt.resize(1, true);
+    state.rt.resize(1, By::Hand);
     state.check(1);
 }
 
@@ -189,8 +189,8 @@ pub(super) fn two_numbers() {
     let world = state(2, 2, 2, 0);
     let state = world.get();
     let p = state.m(1).p.take().expect("held");
-    let fewer = world.spawn(|state| state.rt.resize(1, true));
-    let more = world.spawn(|state| state.rt.resize(2, true));
+    let fewer = world.spawn(|state| state.rt.resize(1, By::Hand));
+    let more = world.spawn(|state| state.rt.resize(2, By::Hand));
     state.gives_up(p);
     fewer.join().unwrap();
     more.join().unwrap();
@@ -206,7 +206,7 @@ pub(super) fn retire_with_timer() {
     let ticket = state.gs[0].word.arm();
     // SAFETY: armed just above.
     timers::arm(500, unsafe { Waiter::of(state.g(0), ticket) });
-    state.rt.resize(1, true);
+    state.rt.resize(1, By::Hand);
     let worker = world.spawn(|state| state.work(0, 1));
     state.gives_up(m.p.take().expect("held"));
     assert!(!state.rt.ps.get(1).timers.is_armed(), "a timer is left behind");

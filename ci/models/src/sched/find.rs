@@ -2,7 +2,7 @@
 
 use super::g::GRef;
 use super::m::M;
-use super::{idle, park, preempt};
+use super::{idle, os_thread, park, preempt};
 use crate::os::clock;
 
 real!("find");

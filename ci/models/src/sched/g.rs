@@ -44,6 +44,7 @@ pub(crate) struct G {
     pub(crate) name: std::cell::Cell<Option<()>>,
     pub(crate) runtime: std::cell::Cell<*const Shared>,
     pub(crate) fresh: bool,
+    next: Cell<*mut G>,
     /// The outcome, a number.
     payload: Cell<u64>,
     /// How often the outcome was taken or dropped, and the record recycled.
@@ -55,6 +56,15 @@ pub(crate) struct G {
 }
 
 real!("g_references");
+
+impl super::home_word::Linked for G {
+    fn next(&self) -> *mut G {
+        self.next.get()
+    }
+    fn set_next(&self, next: *mut G) {
+        self.next.set(next);
+    }
+}
 
 impl G {
     pub(crate) fn new() -> G {
@@ -73,6 +83,7 @@ impl G {
             name: std::cell::Cell::new(None),
             runtime: std::cell::Cell::new(ptr::null()),
             fresh: false,
+            next: Cell::new(ptr::null_mut()),
             payload: Cell::new(0),
             taken: Cell::new(0),
             recycled: Cell::new(0),

@@ -1,13 +1,9 @@
 //! A home: its word, and what belongs to its wearer.
 
 use super::g::G;
+use super::home_word::HomeWord;
 use super::m::M;
-
-pub(crate) struct Home {
-    pub(crate) word: Word,
-    pub(crate) shutting: std::cell::Cell<bool>,
-    pub(crate) fixed_to: *const M,
-}
+use std::ptr;
 
 /// No home is given up.
 #[derive(Default)]
@@ -23,24 +19,30 @@ impl Chain {
 }
 
 /// The idle models have no fixed homes; `home_word` has models of its own.
-pub(crate) struct Word;
-
-impl Word {
-    pub(crate) fn try_wear(&self) -> bool {
-        unreachable!()
-    }
-    pub(crate) fn take_off(&self, _: impl FnMut(*mut G)) {
-        unreachable!()
-    }
-    pub(crate) fn shut(&self, _: impl FnMut(*mut G)) {
-        unreachable!()
-    }
-    pub(crate) unsafe fn wear_or_list(&self, _: *mut G, _: bool, _: impl FnMut(*mut G)) -> super::home_word::Wear {
-        unreachable!()
-    }
+pub(crate) struct Home {
+    pub(crate) word: HomeWord<G>,
+    pub(crate) shutting: std::cell::Cell<bool>,
+    bound_to: std::cell::Cell<*const M>,
 }
 
 impl Home {
+    /// Worn by its maker.
+    pub(crate) fn new() -> Home {
+        Home {
+            word: HomeWord::new_worn(),
+            shutting: std::cell::Cell::new(false),
+            bound_to: std::cell::Cell::new(ptr::null()),
+        }
+    }
+
+    pub(crate) fn bind(&self, m: *const M) {
+        self.bound_to.set(m);
+    }
+
+    pub(crate) fn bound_to(&self) -> *const M {
+        self.bound_to.get()
+    }
+
     pub(crate) fn live(&self) -> u32 {
         unreachable!()
     }

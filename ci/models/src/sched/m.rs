@@ -21,6 +21,11 @@ pub(crate) struct M {
     given: Cell<Option<HeldP>>,
     pub(crate) bound: Cell<Option<GRef>>,
     pub(crate) hand_over: Cell<Option<HandOver>>,
+    pub(crate) restricted: Cell<bool>,
+    pub(crate) dedicated: Cell<Option<&'static Home>>,
+    pub(crate) spent: Cell<bool>,
+    pub(crate) fixed: Option<Box<Home>>,
+    pub(crate) worn: Cell<Option<&'static Home>>,
     pub(crate) is_sent_by_sysmon: Cell<bool>,
     pub(crate) run: AtomicU32,
     pub(crate) announced: AtomicBool,
@@ -48,6 +53,11 @@ impl M {
             given: Cell::new(None),
             bound: Cell::new(None),
             hand_over: Cell::new(None),
+            restricted: Cell::new(false),
+            dedicated: Cell::new(None),
+            spent: Cell::new(false),
+            fixed: None,
+            worn: Cell::new(None),
             is_sent_by_sysmon: Cell::new(false),
             run: AtomicU32::new(super::preempt::RUNNING),
             announced: AtomicBool::new(false),
@@ -81,6 +91,14 @@ impl M {
 
     pub(crate) fn pin(&self) {}
 
+    pub(crate) fn is_set_aside(&self) -> bool {
+        self.dedicated.get().is_some()
+    }
+
+    pub(crate) fn restrict(&self) {
+        self.restricted.set(false);
+    }
+
     pub(crate) fn pinned(&self) -> Pin {
         Pin
     }
@@ -109,4 +127,9 @@ impl M {
     pub(crate) fn leave_coroutine_for(&self, _: GRef, _: GRef) {
         unreachable!()
     }
+}
+
+pub(crate) fn requeue_raw(g: *mut G) {
+    // SAFETY: what waited in the list is ours now.
+    unsafe { super::park::requeue(GRef::new(g)) }
 }

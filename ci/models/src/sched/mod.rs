@@ -33,6 +33,11 @@ pub(crate) mod idle {
         pub(crate) fn pretend_poller(&self) {
             self.polling.store(true, Ordering::Relaxed);
         }
+
+        /// He has something else to do now.
+        pub(crate) fn pretend_no_poller(&self) {
+            self.stop_polling();
+        }
     }
 }
 pub(crate) mod join {
@@ -41,6 +46,13 @@ pub(crate) mod join {
 pub(crate) mod lock;
 pub(crate) mod ps {
     real!("sched_ps");
+}
+pub(crate) mod os_thread {
+    use super::g::GRef;
+    use super::m::{self, M};
+    use crate::os::clock::{self, NEVER};
+    use crate::shim::atomic::Ordering;
+    real!("os_thread");
 }
 pub(crate) mod real_lock {
     real!("sched_lock");

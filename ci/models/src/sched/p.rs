@@ -85,7 +85,7 @@ impl P {
 
     pub(crate) fn count(_: &()) {}
 
-    pub(crate) fn count_pick(&self) {}
+    pub(crate) fn count_resumption(&self) {}
 }
 
 real!("p_take");

@@ -4,8 +4,10 @@
 use super::g::GRef;
 use super::m::M;
 use super::p::HeldP;
-use super::sysmon;
-use crate::os::clock::NEVER;
+use super::p::P;
+use super::runtime::Shared;
+use super::{idle, sysmon};
+use crate::os::clock::{NEVER, Nanos};
 use crate::os::futex;
 use crate::shim::atomic::{AtomicUsize, Ordering};
 use loom::sync::Mutex;
@@ -35,6 +37,9 @@ pub(crate) fn is_calm() -> bool {
     true
 }
 
+real!("hand_over");
+real!("ready_work");
+
 /// The Ms that wait for a P.
 pub(crate) struct Queue {
     ms: Mutex<VecDeque<&'static M>>,
@@ -61,6 +66,13 @@ impl Queue {
         let first = ms.pop_front();
         self.length.store(ms.len(), Ordering::Relaxed);
         first
+    }
+}
+
+impl Queue {
+    /// Time stands still: nobody has waited for long.
+    pub(crate) fn pop_older(&self, _: Nanos) -> Option<&'static M> {
+        None
     }
 }
 

@@ -5,9 +5,9 @@ use super::home::Home;
 use super::idle::Idle;
 use super::m::M;
 use super::p::HeldP;
-use super::ps::Ps;
+use super::ps::{By, Ps};
 use super::wait::Waiter;
-use crate::os::clock::{NEVER, Nanos};
+use crate::os::clock::{self, NEVER, Nanos};
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -21,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) poller: Poller,
     pub(crate) homes: Homes,
     pub(crate) stopping: AtomicBool,
+    pub(crate) slice_ns: Nanos,
     pub(crate) waiting: super::preempt::Queue,
     /// Ms that a model lets be started, with what they were given.
     pub(crate) startable: std::sync::Mutex<usize>,
@@ -40,11 +41,12 @@ impl Shared {
             poller: Poller::default(),
             homes: Homes,
             stopping: AtomicBool::new(false),
+            slice_ns: 100,
             waiting: super::preempt::Queue::new(),
             startable: std::sync::Mutex::new(0),
             started: std::sync::Mutex::new(Vec::new()),
         };
-        shared.resize(procs, false);
+        shared.resize(procs, By::Sysmon);
         shared
     }
 
@@ -79,7 +81,7 @@ impl Shared {
     pub(crate) fn note_poll(&self) {}
 
     pub(crate) fn start_m(&self, p: Option<HeldP>, searching: bool) -> bool {
-        assert!(searching, "a spare one");
+        let _ = searching;
         let mut startable = self.startable.lock().expect("no panics inside");
         if *startable == 0 {
             return false;
@@ -95,6 +97,14 @@ pub(crate) struct Homes;
 
 impl Homes {
     pub(crate) fn set_procs(&self, _: usize) {}
+
+    pub(crate) fn calls_homeless(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn take_homeless(&self, _: impl FnMut(GRef)) {
+        unreachable!()
+    }
 
     pub(crate) fn push_empty(&self, _: &'static Home) {
         unreachable!()
@@ -154,6 +164,9 @@ impl Poller {
         let mut woken = self.woken.lock().expect("no panics inside");
         while until == NEVER && !*woken {
             woken = self.changed.wait(woken).expect("no panics inside");
+        }
+        if !*woken {
+            clock::pass_to(until);
         }
         *woken = false;
         0

@@ -1,0 +1,358 @@
+//! Calls that block the thread: in place, or on a spare thread.
+//!
+//! A coroutine that blocks takes along its M and its home. The M is no loss, since its P goes to another (`preempt.rs`).
+//! The home matters to those who live in it: they wait. So `blocking` runs its closure in place where nobody else
+//! lives in the home, and otherwise on a *spare* thread while the coroutine parks, in which time the others have the home.
+//!
+//! # Why another thread is sound
+//!
+//! The closure is `Send` and so is what it returns: that is what [`std::thread::scope`] asks for, and it is used the same way.
+//! It may borrow from the coroutine, since that does not go on, by value or by unwinding, before the closure has
+//! ended: the wait has no deadline and is shielded from `cancel`. A home is a thread's identity, and the closure runs
+//! under another one meanwhile; nothing of it stays there but what it leaves in thread-locals, as on any thread.
+//!
+//! # Spare threads
+//!
+//! A job lies on the coroutine's stack and is passed by pointer, to the spare thread that became idle last, or else to a
+//! new one; there is no queue. With a queue a job could wait for one that is behind it. So if
+//! there is no thread to be had, because there are as many as there may be or the kernel has no more, the closure runs
+//! in place after all.
+//!
+//! An idle one sleeps on its own word, in a list under the pool's lock. Whoever takes it out of the list, under the lock,
+//! writes its job and wakes it; after ten idle seconds it takes itself out and ends. To the deadlock report a thread
+//! that has a job is somebody who may wake others, an idle one is not.
+
+use super::cancel;
+use super::deadlock;
+use super::m::M;
+use super::os_thread;
+use super::preempt;
+use super::runtime::Shared;
+use super::wait::{self, WaitReason, Waiter, Wake};
+use crate::os::clock::{self, NEVER, Nanos};
+use crate::os::futex;
+use std::cell::{Cell, UnsafeCell};
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::thread::{self, JoinHandle, ThreadId};
+
+/// A spare thread that had nothing to do for this long ends.
+const IDLE_NS: Nanos = 10_000_000_000;
+
+/// Runs `f`, which may block the thread, and lets other coroutines run meanwhile.
+///
+/// A call that blocks without this is noticed after a time slice (10 ms) at the latest, or after a millisecond if somebody
+/// has become ready, and coroutines that live in the caller's home wait for it. Announced like this it delays nobody.
+///
+/// *Where `f` runs.* If nobody else lives in the caller's home, in place, as any other code of the caller. If somebody
+/// does (a [local](crate::go_local) coroutine; anybody, if more live than there are [homes](crate::RuntimeBuilder::homes), or if
+/// coroutines do not [move](crate::Runtime::coroutines_move)), on a spare thread, for which the caller waits. If none is to be
+/// had ([`blocking_threads`](crate::RuntimeBuilder::blocking_threads)), and while the caller keeps its thread by
+/// [`lock_os_thread`](crate::lock_os_thread), in place again.
+///
+/// So `f` must be content with any thread, as its bound says, and with what it finds there:
+/// - Thread-locals may be another thread's: what `f` leaves in one the caller may not see, and the other way round. So with
+///   `ThreadId`, the thread's name and whatever the kernel ties to a thread.
+/// - On a spare thread `f` is not in a coroutine. There [`go!`](crate::go) panics, and what waits (a channel, a socket, a sleep)
+///   blocks the spare thread, which is all right.
+///
+/// `f` may borrow from the caller. Inside another `blocking` it is called at once.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// gort::run(|| {
+///     let mut text = String::from("not");
+///     gort::blocking(|| {
+///         std::thread::sleep(Duration::from_millis(1));
+///         text.push_str(" long");
+///     });
+///     assert_eq!(text, "not long");
+/// });
+/// ```
+///
+/// # Panics
+/// If `f` panics, with its payload.
+///
+/// # Scheduling
+/// Parks the coroutine, or blocks its thread for as long as `f` does; other threads take over what else there is to run. It
+/// cannot be [cancelled](crate::JoinHandle::cancel) meanwhile. When `f` has returned in place, the next call into the runtime
+/// waits for a place. On a plain thread it calls `f` and nothing else.
+pub fn blocking<F, R>(f: F) -> R
+where
+    F: FnOnce() -> R + Send,
+    R: Send,
+{
+    let Some(g) = M::current_coroutine() else { return f() };
+    let rt = {
+        let m = M::current().expect("coroutines run on Ms");
+        let _pin = m.pinned();
+        (m.home().live() > 1 && !os_thread::keeps(g)).then_some(m.rt)
+    };
+    let Some(rt) = rt else { return preempt::in_place(f) };
+    on_spare_thread(rt, f).unwrap_or_else(|f| preempt::in_place(f))
+}
+
+/// A closure for a spare thread, on the stack of the coroutine that waits for it.
+#[repr(C)]
+struct Job<F, R> {
+    // Must be first: what is passed on is a pointer to it.
+    head: Head,
+    work: UnsafeCell<Work<F, R>>,
+}
+
+struct Head {
+    /// Does the work and wakes the waiter, after which the job is gone.
+    run: unsafe fn(*const Head),
+    waiter: Waiter,
+}
+
+enum Work<F, R> {
+    ToDo(F),
+    Begun,
+    Done(thread::Result<R>),
+}
+
+/// A job on its way to a thread.
+#[derive(Clone, Copy)]
+struct JobRef(*const Head);
+
+// SAFETY: made in `on_spare_thread` only, of a closure and a result that are `Send`. The coroutine waits until the one who has
+// it has run it, and does not touch it meanwhile.
+unsafe impl Send for JobRef {}
+
+/// Runs `f` on a spare thread and returns its value; or gives `f` back, if there is none.
+fn on_spare_thread<F, R>(rt: &'static Shared, f: F) -> Result<R, F>
+where
+    F: FnOnce() -> R + Send,
+    R: Send,
+{
+    let outcome = cancel::shield(|| {
+        // Nobody but the spare thread ends this wait.
+        let wait = wait::begin();
+        let job = Job { head: Head { run: run::<F, R>, waiter: wait.waiter() }, work: UnsafeCell::new(Work::ToDo(f)) };
+        if rt.spares.give(rt, JobRef(&raw const job.head)) {
+            wait.park(WaitReason::Blocking, NEVER);
+        } else {
+            wait.abandon();
+        }
+        job.work.into_inner()
+    });
+    match outcome {
+        Work::ToDo(f) => Err(f),
+        Work::Done(Ok(value)) => Ok(value),
+        Work::Done(Err(payload)) => resume_unwind(payload),
+        Work::Begun => unreachable!("the spare thread has ended the wait"),
+    }
+}
+
+/// # Safety
+/// `head` is that of a `Job<F, R>` that nobody has run, and whose coroutine waits.
+unsafe fn run<F, R>(head: *const Head)
+where
+    F: FnOnce() -> R,
+{
+    // SAFETY: the caller's promise; the head comes first.
+    let job = unsafe { &*head.cast::<Job<F, R>>() };
+    let waiter = job.head.waiter;
+    // SAFETY: the coroutine does not touch it before it is woken.
+    let work = unsafe { &mut *job.work.get() };
+    let Work::ToDo(f) = mem::replace(work, Work::Begun) else { unreachable!("it is run once") };
+    // The coroutine goes on with the panic, so nobody sees what it has broken but who would anyway.
+    *work = Work::Done(catch_unwind(AssertUnwindSafe(f)));
+    let woken = waiter.wake(Wake::Ready);
+    debug_assert!(woken, "a shielded wait without a deadline");
+}
+
+/// The spare threads of a runtime.
+pub(crate) struct Spares {
+    /// How many there may be.
+    most: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The idle ones, that which has been for the shortest time first; linked.
+    idle: *const Spare,
+    /// How many there are, or are about to be.
+    count: usize,
+    /// Who they are.
+    ids: Vec<ThreadId>,
+    /// Those that have not been joined.
+    threads: Vec<JoinHandle<()>>,
+    ending: bool,
+}
+
+// SAFETY: `idle` points to what idle threads have on their stacks, where it stays until it is taken out of the list
+// under the lock.
+unsafe impl Send for State {}
+
+/// A spare thread's own part, on its stack.
+struct Spare {
+    /// `IDLE`, `CALLED`: its job is written; `DISMISSED`: it is to end. The last two are written under the lock, by whoever has
+    /// taken it out of the list.
+    word: AtomicU32,
+    job: Cell<Option<JobRef>>,
+    next: Cell<*const Spare>,
+}
+
+const IDLE: u32 = 0;
+const CALLED: u32 = 1;
+const DISMISSED: u32 = 2;
+
+impl Spares {
+    pub(crate) fn new(most: usize) -> Spares {
+        let state = State { idle: ptr::null(), count: 0, ids: Vec::new(), threads: Vec::new(), ending: false };
+        Spares { most, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Gives `job` to a thread. False if there is none to be had.
+    fn give(&self, rt: &'static Shared, job: JobRef) -> bool {
+        // A coroutine that is suspended must not hold the lock.
+        let _pin = preempt::Pin::new();
+        let mut state = self.lock();
+        // SAFETY: what is in the list stays until it is taken out under the lock, which we hold.
+        if let Some(spare) = unsafe { state.idle.as_ref() } {
+            state.idle = spare.next.get();
+            spare.job.set(Some(job));
+            spare.call(CALLED, state);
+            return true;
+        }
+        // A thread inherits from the one that starts it, and that may be a special one.
+        if state.count >= self.most || M::current().is_some_and(M::is_set_aside) {
+            return false;
+        }
+        state.count += 1;
+        state.threads.retain(|thread| !thread.is_finished());
+        drop(state);
+        let name = format!("{}-blocking", rt.name);
+        let started = thread::Builder::new().name(name).spawn(move || main(rt, job));
+        let mut state = self.lock();
+        match started {
+            Ok(thread) => {
+                state.threads.push(thread);
+                true
+            }
+            Err(_) => {
+                state.count -= 1;
+                false
+            }
+        }
+    }
+
+    /// Whether the calling thread is one of them.
+    pub(crate) fn is_one(&self) -> bool {
+        let _pin = preempt::Pin::new();
+        self.lock().ids.contains(&thread::current().id())
+    }
+
+    /// Ends them. No coroutine is left, so none has a job, but one may be on its way to being idle.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.ending = true;
+        let threads = mem::take(&mut state.threads);
+        let mut next = mem::replace(&mut state.idle, ptr::null());
+        // SAFETY: as in `give`; who is called stays in `Spare::sleep` until it gets the lock.
+        while let Some(spare) = unsafe { next.as_ref() } {
+            next = spare.next.get();
+            // Release: as in `call`.
+            spare.word.store(DISMISSED, Ordering::Release);
+            futex::wake(&spare.word, 1);
+        }
+        drop(state);
+        for thread in threads {
+            // Panics of jobs are caught. One of a thread-local's destructor has printed its message.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Spare {
+    /// Wakes it. The caller has taken it out of the list.
+    fn call(&self, word: u32, state: MutexGuard<'_, State>) {
+        let address = &raw const self.word;
+        // Release: publishes the job.
+        self.word.store(word, Ordering::Release);
+        // It may be gone from here on.
+        drop(state);
+        futex::wake(address, 1);
+    }
+
+    /// Sleeps until there is a job. None if the thread is to end.
+    fn sleep(&self, spares: &Spares) -> Option<JobRef> {
+        let deadline = clock::now() + IDLE_NS;
+        loop {
+            // Acquire: pairs with the Release in `call`.
+            match self.word.load(Ordering::Acquire) {
+                IDLE => {}
+                CALLED => return self.job.take(),
+                _ => return None,
+            }
+            if !futex::wait(&self.word, IDLE, deadline) && self.leave(spares) {
+                return None;
+            }
+        }
+    }
+
+    /// Takes itself out of the list. False if somebody else has.
+    fn leave(&self, spares: &Spares) -> bool {
+        let mut state = spares.lock();
+        // Relaxed: written under the lock.
+        if self.word.load(Ordering::Relaxed) != IDLE {
+            return false;
+        }
+        if ptr::eq(state.idle, self) {
+            state.idle = self.next.get();
+            return true;
+        }
+        let mut before = state.idle;
+        // SAFETY: as in `Spares::give`.
+        while let Some(spare) = unsafe { before.as_ref() } {
+            if ptr::eq(spare.next.get(), self) {
+                spare.next.set(self.next.get());
+                return true;
+            }
+            before = spare.next.get();
+        }
+        unreachable!("an idle one is in the list")
+    }
+}
+
+/// The life of a spare thread.
+fn main(rt: &'static Shared, first: JobRef) {
+    rt.mask.install();
+    rt.confine();
+    let spares = &rt.spares;
+    let id = thread::current().id();
+    spares.lock().ids.push(id);
+    let spare = Spare { word: AtomicU32::new(IDLE), job: Cell::new(None), next: Cell::new(ptr::null()) };
+    let mut next = Some(first);
+    while let Some(JobRef(job)) = next {
+        // SAFETY: a job is given to one thread, once, and its coroutine waits; the head is there until it is woken.
+        unsafe { ((*job).run)(job) };
+        {
+            let mut state = spares.lock();
+            if state.ending {
+                break;
+            }
+            // Relaxed: the list's lock publishes it.
+            spare.word.store(IDLE, Ordering::Relaxed);
+            spare.next.set(state.idle);
+            state.idle = &raw const spare;
+        }
+        deadlock::thread_began();
+        next = spare.sleep(spares);
+        deadlock::thread_ended();
+    }
+    let mut state = spares.lock();
+    state.count -= 1;
+    state.ids.retain(|other| *other != id);
+}

@@ -1,0 +1,160 @@
+//! Who waits for a home, and that nobody waits for one who does not come back.
+
+mod common;
+
+use common::{Hogs, builder, cannot_hold, compute, wait_until};
+use gort::channel::bounded;
+use gort::{Builder, go, go_local, lock_os_thread};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_wait_is_counted_and_timed() {
+    // Goal: a coroutine is ready while its neighbour blocks the home; from outside that can be seen.
+    let runtime = builder(2).build().unwrap();
+    let release = Arc::new(AtomicBool::new(false));
+    let theirs = release.clone();
+    let handle = runtime.spawn(move || {
+        let (tx, rx) = bounded(0);
+        let neighbour = go_local!(move || rx.recv().unwrap());
+        gort::yield_now();
+        // The neighbour is ready from here on, and its home is not free.
+        go!(move || tx.send(3).unwrap()).join().unwrap();
+        while !theirs.load(SeqCst) {
+            thread::sleep(MS);
+        }
+        neighbour.join().unwrap()
+    });
+    wait_until("one waits", || runtime.home_waits().waiting == 1);
+    wait_until("it has waited for long", || runtime.home_waits().longest > 20 * MS);
+    assert_eq!(runtime.home_waits().waiting, 1);
+    release.store(true, SeqCst);
+    assert_eq!(handle.join().unwrap(), 3);
+    let waits = runtime.home_waits();
+    assert!(waits.waiting == 0 && waits.waited > 0 && waits.longest > 20 * MS, "{waits:?}");
+}
+
+#[test]
+fn where_nobody_shares_nobody_waits_for_long() {
+    let runtime = builder(2).build().unwrap();
+    runtime.run(|| {
+        let handles: Vec<_> = (0..50).map(|_| go!(|| (0..50).for_each(|_| gort::yield_now()))).collect();
+        handles.into_iter().for_each(|handle| handle.join().unwrap());
+    });
+    assert_eq!(runtime.home_waits().waiting, 0);
+}
+
+#[test]
+fn a_new_home_where_hogs_have_them_all() {
+    // Goal: coroutines begin and end while more hogs than homes compute without end, on fewer Ps, as many, and more.
+    if cannot_hold("hogs keep their thread, and who began there waits") {
+        return;
+    }
+    for (procs, homes, hogs) in [(1, 1, 1), (2, 1, 1), (2, 2, 2), (2, 2, 6), (4, 3, 3)] {
+        eprintln!("{procs} procs, {homes} homes, {hogs} hogs");
+        let runtime = builder(procs).homes(homes).build().unwrap();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let count = hogs;
+        let hogs = Hogs::start(&runtime, hogs, |_| {
+            let begun = begun.clone();
+            move |i| _ = begun.fetch_add(usize::from(black_box(i) == 0), SeqCst)
+        });
+        // One that began later might share a home with who sleeps below, who would wait for ever.
+        wait_until("all hogs compute", || begun.load(SeqCst) == count);
+        for number in 0..20 {
+            assert_eq!(runtime.spawn(move || number).join().unwrap(), number);
+        }
+        runtime.run(|| {
+            for _ in 0..5 {
+                gort::time::sleep(MS);
+                go!(gort::yield_now).join().unwrap();
+            }
+        });
+        hogs.stop();
+        let made = runtime.homes();
+        assert!(made > homes && made <= homes + 40, "{made}");
+        assert_eq!(runtime.home_waits().waiting, 0);
+    }
+}
+
+#[test]
+fn a_new_home_where_all_are_blocked() {
+    if cannot_hold("who blocks keeps the thread, and who began there waits") {
+        return;
+    }
+    let runtime = builder(2).homes(2).build().unwrap();
+    let release = Arc::new(AtomicBool::new(false));
+    let blocked: Vec<_> = (0..4)
+        .map(|_| {
+            let release = release.clone();
+            runtime.spawn(move || {
+                while !release.load(SeqCst) {
+                    thread::sleep(MS);
+                }
+            })
+        })
+        .collect();
+    for number in 0..20 {
+        assert_eq!(runtime.spawn(move || number).join().unwrap(), number);
+    }
+    release.store(true, SeqCst);
+    blocked.into_iter().for_each(|handle| handle.join().unwrap());
+}
+
+#[test]
+fn one_that_waits_for_a_home_can_be_cancelled_and_ends_with_the_runtime() {
+    // Goal: coroutines that found no home are not forgotten, whether they still want to run or not.
+    let runtime = builder(2).homes(1).preemption(false).time_slice(common::PATIENCE).build().unwrap();
+    if !runtime.coroutines_move() {
+        return;
+    }
+    let (begun, release) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let ran = Arc::new(AtomicUsize::new(0));
+    let hog = runtime.spawn({
+        let (begun, release) = (begun.clone(), release.clone());
+        move || {
+            begun.store(true, SeqCst);
+            while !release.load(SeqCst) {
+                compute(MS);
+            }
+        }
+    });
+    wait_until("the only home is taken", || begun.load(SeqCst));
+    let others: Vec<_> = (0..10)
+        .map(|number| {
+            let ran = ran.clone();
+            let other = runtime.spawn(move || ran.fetch_add(1, SeqCst));
+            if number % 2 == 0 {
+                other.cancel();
+            }
+            other
+        })
+        .collect();
+    wait_until("they wait", || runtime.home_waits().waiting >= 1);
+    assert_eq!((ran.load(SeqCst), runtime.homes()), (0, 1));
+    release.store(true, SeqCst);
+    let ended: usize = others.into_iter().map(|other| usize::from(other.join().is_ok())).sum();
+    assert_eq!((ended, ran.load(SeqCst)), (5, 5));
+    hog.join().unwrap();
+    assert_eq!(runtime.home_waits().waiting, 0);
+}
+
+#[test]
+fn homes_that_are_bound_to_a_thread_do_not_count() {
+    let runtime = builder(2).homes(1).build().unwrap();
+    runtime.run(|| {
+        let _guard = lock_os_thread();
+        let id = thread::current().id();
+        let others: Vec<_> = (0..20).map(|_| go!(|| thread::current().id())).collect();
+        for other in others {
+            assert_ne!(other.join().unwrap(), id);
+        }
+        let own = Builder::new().own_home().spawn(|| thread::current().id()).unwrap();
+        assert_ne!(own.join().unwrap(), id);
+    });
+}
