@@ -3,8 +3,9 @@
 #
 #   ci/stress.sh messages    a hundred million messages through channels whose ends come and go
 #                            (GORT_STRESS_MESSAGES), from a seed (GORT_TEST_SEED)
+#   ci/stress.sh mix         ten minutes of hogs of all kinds beside those who must get on (GORT_STRESS_SECONDS)
 #   ci/stress.sh suite [N]   the tests N times (10) in each of several modes
-#   ci/stress.sh             both
+#   ci/stress.sh             all of it
 #
 # Stops at the first failure and says where the log is.
 set -eu
@@ -18,19 +19,27 @@ mkdir -p "$logs"
 burner=
 trap '[ -z "$burner" ] || kill "$burner"' EXIT
 
-messages() {
-    log=$logs/messages.log
-    echo "stress.sh: messages; the log is $log"
-    cargo test --release --test channel_random --no-run
-    # The test prints a line every two seconds, and its seed.
+# long NAME PROGRAM TEST: a test that says every few seconds how far it is, and its seed.
+long() {
+    log=$logs/$1.log
+    echo "stress.sh: $1; the log is $log"
+    cargo test --release --test "$2" --no-run
     status=0
     {
-        cargo test --quiet --release --test channel_random -- --ignored --exact long_stress --nocapture 2>&1 || echo FAILED
-    } | tee "$log" | grep -E --line-buffered 'SEED|messages|panicked|FAILED' || status=1
+        cargo test --quiet --release --test "$2" -- --ignored --exact "$3" --nocapture 2>&1 || echo FAILED
+    } | tee "$log" | grep -E --line-buffered 'SEED| s: |panicked|FAILED' || status=1
     if [ "$status" != 0 ] || grep -q '^FAILED' "$log"; then
-        echo "stress.sh: messages: FAILED, see $log" >&2
+        echo "stress.sh: $1: FAILED, see $log" >&2
         exit 1
     fi
+}
+
+messages() {
+    long messages channel_random long_stress
+}
+
+mix() {
+    long mix preempt long_mix
 }
 
 # The programs of the last build, one a line, by the flags in $@.
@@ -84,13 +93,15 @@ suite() {
 
 case ${1-} in
 messages) messages ;;
+mix) mix ;;
 suite) suite "${2:-10}" ;;
 '')
     messages
+    mix
     suite 10
     ;;
 *)
-    echo "stress.sh: messages or suite, not $1" >&2
+    echo "stress.sh: messages, mix or suite, not $1" >&2
     exit 2
     ;;
 esac

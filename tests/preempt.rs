@@ -143,6 +143,124 @@ fn a_ticker_beside_hogs_goes_on() {
     }
 }
 
+/// The value of an environment variable, if it is set.
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn long_mix() {
+    // Goal: nobody is starved and no message lost, for as long as one likes (`GORT_STRESS_SECONDS`), beside hogs of every kind
+    // at once, coroutines that block their threads, and hogs that hold a lock which others want. Method: every
+    // ten seconds each of those who are not hogs must have got on.
+    const HOGS: usize = 8;
+    let seconds = variable("GORT_STRESS_SECONDS").unwrap_or(600);
+    let runtime = runtime(2);
+    let lock = Arc::new(Mutex::new(0u64));
+    let hogs = Hogs::start(&runtime, HOGS, |me| {
+        let lock = lock.clone();
+        move |i| match Hog::ALL.get(me) {
+            Some(kind) => kind.step(i),
+            None => {
+                let mut held = lock.lock().unwrap();
+                (0..1_000).for_each(|k| *held = black_box(held.wrapping_add(k)));
+            }
+        }
+    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let lateness = Arc::new(Mutex::new(Vec::new()));
+    let mut names = Vec::new();
+    let mut counts: Vec<Arc<AtomicU64>> = Vec::new();
+    let mut others = Vec::new();
+    let mut start = |name: &'static str, mut step: Box<dyn FnMut(u64) + Send>| {
+        let (count, stop) = (Arc::new(AtomicU64::new(0)), stop.clone());
+        names.push(name);
+        counts.push(count.clone());
+        others.push(runtime.spawn(move || {
+            while !stop.load(Relaxed) {
+                step(count.load(Relaxed));
+                count.fetch_add(1, Relaxed);
+            }
+        }));
+    };
+    for _ in 0..2 {
+        let lateness = lateness.clone();
+        start(
+            "ticks",
+            Box::new(move |_| {
+                let due = Instant::now() + Duration::from_millis(1);
+                gort::time::sleep(Duration::from_millis(1));
+                let late = due.elapsed();
+                lateness.lock().unwrap().push(late);
+            }),
+        );
+        let lock = lock.clone();
+        start(
+            "locks",
+            Box::new(move |_| {
+                *lock.lock().unwrap() += 1;
+                gort::time::sleep(Duration::from_micros(300));
+            }),
+        );
+        start("blocks", Box::new(|i| std::thread::sleep(Duration::from_micros(i * 7919 % 3_000))));
+        start(
+            "announced",
+            Box::new(|i| gort::blocking(|| std::thread::sleep(Duration::from_micros(i * 7919 % 3_000)))),
+        );
+        start("spawns", Box::new(|i| assert_eq!(go!(move || i).join().unwrap(), i)));
+    }
+    let mut ends = Vec::new();
+    for capacity in [0, 0, 1, 16] {
+        let (tx, rx) = bounded(capacity);
+        // Of these the receiver ends when the sender has, and has seen every message then.
+        start("sends", Box::new(move |i| tx.send(i).unwrap()));
+        ends.push(
+            runtime.spawn(move || rx.iter().zip(0..).map(|(got, wanted)| assert_eq!(got, wanted)).count() as u64),
+        );
+    }
+    let (tx, rx) = bounded(4);
+    let theirs = stop.clone();
+    let thread = std::thread::spawn(move || {
+        (0..).take_while(|_| !theirs.load(Relaxed)).inspect(|i: &u64| tx.send(*i).unwrap()).count() as u64
+    });
+    let from_thread =
+        runtime.spawn(move || rx.iter().zip(0..).map(|(got, wanted)| assert_eq!(got, wanted)).count() as u64);
+    let begin = Instant::now();
+    let mut before = vec![0; counts.len()];
+    while begin.elapsed().as_secs() < seconds {
+        std::thread::sleep(Duration::from_secs(10.min(seconds)));
+        let now: Vec<u64> = counts.iter().map(|count| count.load(Relaxed)).collect();
+        let mut late = std::mem::take(&mut *lateness.lock().unwrap());
+        late.sort();
+        let of = |share: usize| late.get(late.len() * share / 100).copied().unwrap_or_default();
+        eprintln!(
+            "{:5.0} s: lateness p50 {:?}, p99 {:?}, most {:?};{}",
+            begin.elapsed().as_secs_f64(),
+            of(50),
+            of(99),
+            late.last().copied().unwrap_or_default(),
+            names
+                .iter()
+                .zip(&now)
+                .zip(&before)
+                .fold(String::new(), |text, ((name, now), then)| format!("{text} {} {name}", now - then))
+        );
+        for ((name, now), then) in names.iter().zip(&now).zip(&before) {
+            assert!(now > then, "{name}: starved for ten seconds");
+        }
+        before = now;
+    }
+    stop.store(true, Relaxed);
+    let _watchdog = soon("the end of the mix");
+    others.into_iter().for_each(|other| other.join().unwrap());
+    assert_eq!(from_thread.join().unwrap(), thread.join().unwrap(), "messages of the thread");
+    let sent = names.iter().zip(&counts).filter(|(name, _)| **name == "sends").map(|(_, count)| count.load(Relaxed));
+    let received: Vec<u64> = ends.into_iter().map(|end| end.join().unwrap()).collect();
+    assert_eq!(sent.collect::<Vec<_>>(), received);
+    assert!(hogs.stop().iter().all(|steps| *steps > 0));
+}
+
 #[test]
 fn without_preemption_a_hog_is_waited_for() {
     // Goal: the switch works.
@@ -810,6 +928,59 @@ fn an_earlier_handler_gets_the_details() {
         install(handler as usize, libc::SA_SIGINFO);
         preempts_and_chains();
     }
+}
+
+#[test]
+fn another_signal_can_be_chosen() {
+    // Goal: with another signal than SIGURG hogs are preempted just the same, that one is left alone, and all runtimes of
+    // the process agree on it.
+    if !is_child("another_signal_can_be_chosen") {
+        return;
+    }
+    let _watchdog = soon("another signal");
+    let disposition = || {
+        // SAFETY: only reads what is done about the signal.
+        unsafe {
+            let mut now: libc::sigaction = std::mem::zeroed();
+            assert_eq!(libc::sigaction(libc::SIGURG, std::ptr::null(), &mut now), 0);
+            now.sa_sigaction
+        }
+    };
+    for signal in [0, -1, 9, libc::SIGSEGV, libc::SIGTSTP, 32, 33, 65, 1_000] {
+        let error = common::builder(1).preemption_signal(signal).build().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+    }
+    let runtime = common::builder(1).preemption_signal(libc::SIGUSR2).build().unwrap();
+    let others =
+        [common::builder(1).build().unwrap(), common::builder(1).preemption_signal(libc::SIGUSR2).build().unwrap()];
+    let error = common::builder(1).preemption_signal(libc::SIGUSR1).build().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy, "{error}");
+    for runtime in others.iter().chain([&runtime]) {
+        let hogs = common::Hogs::start(runtime, 2, |_| |i| _ = black_box(i));
+        assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
+        hogs.stop();
+    }
+    assert_eq!(disposition(), libc::SIG_DFL);
+}
+
+#[test]
+fn a_signal_of_anothers_still_ends_the_process() {
+    // Goal: where the signal ended the process before, it does so when somebody else sends it.
+    const VARIABLE: &str = "GORT_TEST_END";
+    if std::env::var_os(VARIABLE).is_some() {
+        let runtime = common::builder(1).preemption_signal(libc::SIGUSR1).build().unwrap();
+        assert_eq!(runtime.run(|| 5), 5);
+        // SAFETY: the signal has a handler.
+        unsafe { libc::raise(libc::SIGUSR1) };
+        unreachable!("it has ended");
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_signal_of_anothers_still_ends_the_process"])
+        .env(VARIABLE, "1")
+        .output()
+        .unwrap();
+    let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+    assert_eq!(signal, Some(libc::SIGUSR1), "{output:?}");
 }
 
 #[test]

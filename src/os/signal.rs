@@ -198,6 +198,33 @@ pub(crate) fn send_to_thread(thread: libc::pid_t, signal: libc::c_int) {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
 }
 
+/// Whether a library may make `signal` its own: it can be handled, is not raised by what the interrupted code did, does not
+/// stop the process or make it go on, and the C library does not use it for itself (signal(7)).
+pub(crate) fn can_be_taken(signal: libc::c_int) -> bool {
+    const OTHERS: [libc::c_int; 13] = [
+        libc::SIGKILL,
+        libc::SIGSTOP,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGCONT,
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+        libc::SIGABRT,
+    ];
+    let is_a_signal = (1..32).contains(&signal) || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal);
+    is_a_signal && !OTHERS.contains(&signal)
+}
+
+/// Whether the kernel does nothing about `signal` if the process has not said otherwise. Async-signal-safe.
+pub(crate) fn is_ignored_by_default(signal: libc::c_int) -> bool {
+    matches!(signal, libc::SIGURG | libc::SIGWINCH | libc::SIGCHLD | libc::SIGCONT)
+}
+
 /// Sends `signal` to the calling thread. Async-signal-safe.
 pub(crate) fn raise(signal: libc::c_int) {
     send_to_thread(thread_id(), signal);

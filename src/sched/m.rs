@@ -195,7 +195,7 @@ impl M {
     /// been idle for long.
     pub(crate) fn run(rt: &'static Shared, first: Option<HeldP>, searching: bool) {
         let _stack = AltStack::new();
-        rt.mask.without(libc::SIGURG).install();
+        preempt::signal().map_or(rt.mask, |signal| rt.mask.without(signal)).install();
         let mut m = M::new(rt);
         m.take_place();
         if rt.homes.worn {

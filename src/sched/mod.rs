@@ -4,6 +4,7 @@ mod adapt;
 mod affinity;
 mod biased;
 mod blocking;
+mod builder;
 pub(crate) mod cancel;
 #[cfg(gort_chaos)]
 mod chaos;
@@ -38,13 +39,14 @@ mod wait_word;
 mod watchers;
 
 pub use blocking::blocking;
+pub use builder::RuntimeBuilder;
 pub use cancel::shield;
 pub use home_waits::HomeWaits;
 pub use join::{Coroutine, Id, JoinError, JoinHandle, current, park, park_timeout, try_current};
 pub use os_thread::{OsThreadGuard, lock_os_thread};
 pub use park::yield_now;
 pub use procs::{procs, set_procs};
-pub use runtime::{Runtime, RuntimeBuilder, run};
+pub use runtime::{Runtime, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, spawn, spawn_local};
 

@@ -130,7 +130,7 @@ pub struct OsThreadGuard {
 /// Does not park. While it is in force, each wait blocks the thread and passes the right to run on to another one, and the
 /// end of the wait passes it back: some tens of microseconds each time, and two threads for one coroutine. These threads
 /// do not count for [`RuntimeBuilder::threads`](crate::RuntimeBuilder::threads). A coroutine that computes for long is preempted on its
-/// thread, unless that blocks SIGURG, and goes on there.
+/// thread, unless that blocks the [signal](crate::RuntimeBuilder::preemption_signal), and goes on there.
 pub fn lock_os_thread() -> OsThreadGuard {
     let panicking = std::thread::panicking();
     let keeper = M::current_coroutine().map(|g| {

@@ -373,7 +373,7 @@ fn lend(m: &'static M) {
         m.hold(p);
     }
     m.lend(p);
-    sysmon::watch();
+    sysmon::watch_lent();
 }
 
 /// How many Ms of the process are suspended in the user's code. While there are any, sysmon must
@@ -562,14 +562,29 @@ static EARLIER: OnceLock<Disposition> = OnceLock::new();
 /// Where the code of libc and of the dynamic linker is.
 static LIBC: OnceLock<[std::ops::Range<usize>; 2]> = OnceLock::new();
 
-/// Installs the handler, once in a process.
-pub(crate) fn install() -> io::Result<()> {
-    static INSTALLED: Mutex<bool> = Mutex::new(false);
-    let mut installed = INSTALLED.lock().unwrap_or_else(|e| e.into_inner());
-    if *installed || cfg!(miri) {
+/// The signal in use, if there is one.
+pub(crate) fn signal() -> Option<libc::c_int> {
+    // Relaxed: written before any M of a runtime that is preemptive was started.
+    Some(SIGNAL.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
+}
+
+/// Installs the handler, once in a process: for `wanted`, or for SIGURG.
+pub(crate) fn install(wanted: Option<libc::c_int>) -> io::Result<()> {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _installing = INSTALLING.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(wanted) = wanted.filter(|wanted| !signal::can_be_taken(*wanted)) {
+        let text = format!("gort: preemption_signal({wanted}): not a signal that can be used for it");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    if let Some(signal) = signal() {
+        let Some(wanted) = wanted.filter(|wanted| *wanted != signal) else { return Ok(()) };
+        let text = format!("gort: preemption_signal({wanted}): runtimes of this process use {signal} already");
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+    }
+    if cfg!(miri) {
         return Ok(());
     }
-    let signal = libc::SIGURG;
+    let signal = wanted.unwrap_or(libc::SIGURG);
     let earlier = Disposition::of(signal)?;
     let ours = Disposition::handler(on_signal, &earlier);
     let _ = EARLIER.set(earlier);
@@ -578,7 +593,6 @@ pub(crate) fn install() -> io::Result<()> {
     unsafe { ours.install(signal)? };
     // Relaxed: see `M::ask`.
     SIGNAL.store(signal, Ordering::Relaxed);
-    *installed = true;
     Ok(())
 }
 
@@ -615,8 +629,14 @@ fn chain(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_
     match EARLIER.get().map(Disposition::action) {
         Some(Action::Plain(handler)) => handler(number),
         Some(Action::Info(handler)) => handler(number, info, context),
-        // SIGURG is ignored by default.
-        _ => {}
+        Some(Action::Ignore) | None => {}
+        Some(Action::Default) if signal::is_ignored_by_default(number) => {}
+        Some(Action::Default) => {
+            // The process ends as it would have: the signal is blocked until this handler returns.
+            // SAFETY: no handler.
+            let _ = unsafe { Disposition::default_action().install(number) };
+            signal::raise(number);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::adapt::Adapt;
 use super::affinity::Affinity;
 use super::blocking::Spares;
+use super::builder::RuntimeBuilder;
 use super::g::{self, GRef};
 use super::home::Homes;
 use super::idle::Idle;
@@ -13,29 +14,21 @@ use super::preempt::{self, Pin};
 use super::ps::{By, Ps};
 use super::spawn::Builder;
 use super::starter::Starter;
-use super::{cancel, deadlock, probe, sysmon};
+use super::{cancel, deadlock, sysmon};
+use crate::os;
 use crate::os::clock::{self, Nanos};
-use crate::os::cpus::CpuSet;
 use crate::os::signal::SignalMask;
-use crate::os::{self, debug};
 use crate::poll::Poller;
-use crate::stack::{self, Class, Guard, Pool};
+use crate::stack::{Class, Pool};
 use crossbeam_deque::{Injector, Steal};
 use std::fmt;
 use std::io;
-use std::ops::RangeInclusive;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Homes that a runtime makes at most, unless told otherwise.
-const HOMES: usize = 256;
-/// As many threads as Linux can number (`PID_MAX_LIMIT`, pid_max in proc_sys_kernel(5)).
-const MOST_THREADS: usize = 1 << 22;
-/// Threads that a runtime makes at most to run coroutines.
-const THREADS: usize = 512;
 /// How long the drop of a runtime waits while no coroutine ends.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -97,6 +90,22 @@ struct Ms {
     set_aside: usize,
     /// Those that were ever started and have not been joined.
     threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// What the builder makes a runtime of.
+pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) ps: Ps,
+    pub(super) idle: Idle,
+    pub(super) homes: Homes,
+    pub(super) stacks: Pool,
+    pub(super) stack_class: Class,
+    pub(super) slice_ns: Nanos,
+    pub(super) thread_cap: usize,
+    pub(super) adapt: Option<Adapt>,
+    pub(super) preemptive: bool,
+    pub(super) affinity: Option<Affinity>,
+    pub(super) spares: Spares,
 }
 
 impl Shared {
@@ -220,9 +229,9 @@ impl Shared {
     /// does not stay there.
     #[inline(always)]
     pub(crate) fn watch(&self) {
-        // A hint: sysmon comes by every millisecond in any case.
+        // A hint: sysmon comes by in any case.
         if self.idle.idle_ps() != 0 {
-            sysmon::watch();
+            sysmon::watch_slots();
         }
     }
 
@@ -370,6 +379,45 @@ impl std::panic::UnwindSafe for Runtime {}
 impl std::panic::RefUnwindSafe for Runtime {}
 
 impl Runtime {
+    /// A runtime of these parts with `procs` Ps.
+    pub(super) fn start(parts: Parts, procs: usize, by: By) -> io::Result<Runtime> {
+        let shared = Box::into_raw(Box::new(Shared {
+            name: parts.name,
+            ps: parts.ps,
+            injector: Injector::new(),
+            idle: parts.idle,
+            homes: parts.homes,
+            stacks: parts.stacks,
+            stack_class: parts.stack_class,
+            poller: Arc::new(Poller::new()?),
+            slice_ns: parts.slice_ns,
+            thread_cap: parts.thread_cap,
+            polls: AtomicU64::new(0),
+            adapt: parts.adapt,
+            waiting: preempt::Queue::default(),
+            preemptive: parts.preemptive,
+            mask: SignalMask::of_thread(),
+            affinity: parts.affinity,
+            spawned_outside: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            starving: Mutex::new(Starving::default()),
+            ms: Mutex::new(Ms::default()),
+            roll: Mutex::new(None),
+            ms_changed: Condvar::new(),
+            starter: Starter::default(),
+            spares: parts.spares,
+            visitors: AtomicUsize::new(0),
+            ends: AtomicU32::new(0),
+        }));
+        let runtime = Runtime { shared };
+        runtime.shared().resize(procs, by);
+        runtime.shared().homes.make_first()?;
+        sysmon::register(runtime.shared())?;
+        Ok(runtime)
+    }
+
     /// A runtime with the defaults.
     ///
     /// # Examples
@@ -394,19 +442,7 @@ impl Runtime {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder {
-            procs: None,
-            adapt: None,
-            homes: HOMES,
-            stack_size: Class::DEFAULT.bytes(),
-            time_slice: Duration::from_millis(10),
-            threads: THREADS,
-            blocking_threads: THREADS,
-            preemption: true,
-            cpus: None,
-            pin_cpus: false,
-            name: None,
-        }
+        RuntimeBuilder::new()
     }
 
     #[inline(always)]
@@ -670,352 +706,6 @@ fn end(address: Address) {
     unsafe { shared.homes.end() };
     // SAFETY: made by `Box::into_raw` in `build`; nobody uses it any more.
     drop(unsafe { Box::from_raw(address.0.cast_mut()) });
-}
-
-/// Settings of a [`Runtime`].
-///
-/// # Examples
-/// ```
-/// let rt = gort::Runtime::builder().procs(2).homes(16).stack_size(1 << 20).build()?;
-/// assert_eq!(rt.run(|| 1), 1);
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct RuntimeBuilder {
-    procs: Option<usize>,
-    adapt: Option<RangeInclusive<usize>>,
-    homes: usize,
-    stack_size: usize,
-    time_slice: Duration,
-    threads: usize,
-    blocking_threads: usize,
-    preemption: bool,
-    cpus: Option<CpuSet>,
-    pin_cpus: bool,
-    name: Option<String>,
-}
-
-impl RuntimeBuilder {
-    /// How many coroutines run at a time. Default: `GORT_PROCS` from the environment, else how many
-    /// CPUs the calling thread may run on (its affinity mask), or fewer if the CPU quota of a control group that the
-    /// process is in allows less. A part of a CPU counts as a whole one.
-    ///
-    /// A coroutine that computes without calling the runtime, or blocks its thread, counts as one that
-    /// runs until it is [preempted](Self::preemption).
-    ///
-    /// [`Runtime::set_procs`] changes the number later. If nobody ever says one (here, by `GORT_PROCS` or by
-    /// `set_procs`), the mask and the quotas are read again every three seconds while anything runs, and the number
-    /// follows. A runtime with [`cpus`](Self::cpus) of its own, or built on a thread that may run on fewer CPUs than others, does
-    /// not get more than it began with.
-    ///
-    /// # Examples
-    /// ```
-    /// let rt = gort::Runtime::builder().procs(1).build()?;
-    /// assert_eq!(rt.procs(), 1);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn procs(mut self, procs: usize) -> RuntimeBuilder {
-        self.procs = Some(procs);
-        self
-    }
-
-    /// Lets the number of coroutines that run at a time follow the load, within `range`; off by default.
-    ///
-    /// Every three seconds it is compared how many were [busy](Runtime::busy_times) on average: if that is more than
-    /// nine tenths of all there will be one more, and if for fifteen seconds it is less than half of what one
-    /// fewer could bear, one fewer. A call of [`Runtime::set_procs`] puts an end to it.
-    ///
-    /// The number at the beginning is what it would be otherwise, or the end of the range that is nearer.
-    ///
-    /// # Examples
-    /// ```
-    /// let rt = gort::Runtime::builder().procs(2).adapt_procs(1..=8).build()?;
-    /// assert_eq!(rt.procs(), 2);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn adapt_procs(mut self, range: RangeInclusive<usize>) -> RuntimeBuilder {
-        self.adapt = Some(range);
-        self
-    }
-
-    /// How many homes (thread identities) are made at most; default 256. More coroutines than
-    /// that share.
-    ///
-    /// Those of one home take turns, so one that computes for long or blocks its thread delays
-    /// the others of its home. (One that has not begun is not made to wait: homes that are held by somebody who is suspended
-    /// or blocked, or who keeps his thread by [`lock_os_thread`](crate::lock_os_thread), do not count if there is no other, so there
-    /// may be more.) While one of them unwinds the others wait, so with few homes a
-    /// destructor that waits for another coroutine (see [`JoinHandle::join`]) may wait for its own
-    /// home, which lasts for ever. A home is a sleeping thread; where coroutines do not
-    /// [move](Runtime::coroutines_move) there are none.
-    ///
-    /// # Examples
-    /// ```
-    /// let rt = gort::Runtime::builder().homes(1).preemption(false).build()?;
-    /// let ids = rt.run(|| [(); 2].map(|()| gort::go!(|| std::thread::current().id()).join().unwrap()));
-    /// if rt.coroutines_move() {
-    ///     assert_eq!(ids[0], ids[1]);
-    /// }
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn homes(mut self, homes: usize) -> RuntimeBuilder {
-        self.homes = homes;
-        self
-    }
-
-    /// Address space reserved for each stack that does not ask otherwise; default 256 KiB.
-    ///
-    /// It is rounded up as [`Builder::stack_size`] says.
-    ///
-    /// # Examples
-    /// ```
-    /// let rt = gort::Runtime::builder().stack_size(16 << 20).build()?;
-    /// assert_eq!(rt.run(|| std::hint::black_box([1_u8; 2 << 20]).len()), 2 << 20);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn stack_size(mut self, bytes: usize) -> RuntimeBuilder {
-        self.stack_size = bytes;
-        self
-    }
-
-    /// After how long a coroutine should let others run; default 10 ms.
-    ///
-    /// It does so at its next call into the runtime. The runtime looks about once a millisecond, so
-    /// shorter slices make little difference.
-    ///
-    /// # Examples
-    /// ```
-    /// use std::time::Duration;
-    /// let rt = gort::Runtime::builder().time_slice(Duration::from_millis(2)).build()?;
-    /// assert_eq!(rt.run(|| 1), 1);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn time_slice(mut self, slice: Duration) -> RuntimeBuilder {
-        self.time_slice = slice;
-        self
-    }
-
-    /// How many threads may be started to run coroutines; default 512.
-    ///
-    /// If that is less than [`procs`](Self::procs), only so many coroutines run at a time. The sleeping threads
-    /// behind [`homes`](Self::homes) do not count, nor do threads that [`lock_os_thread`](crate::lock_os_thread) keeps.
-    ///
-    /// # Examples
-    /// ```
-    /// let rt = gort::Runtime::builder().procs(4).threads(2).build()?;
-    /// assert_eq!(rt.run(|| 1), 1);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn threads(mut self, threads: usize) -> RuntimeBuilder {
-        self.threads = threads;
-        self
-    }
-
-    /// How many threads may be started to run what is given to [`blocking`](crate::blocking); default 512.
-    ///
-    /// There are none until they are needed, and each ends when it had nothing to do for ten seconds. If all are busy, what
-    /// comes then runs in place, where it delays those of its home. 0 is allowed.
-    ///
-    /// # Examples
-    /// ```
-    /// let rt = gort::Runtime::builder().blocking_threads(4).build()?;
-    /// assert_eq!(rt.run(|| gort::blocking(|| 1)), 1);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn blocking_threads(mut self, threads: usize) -> RuntimeBuilder {
-        self.blocking_threads = threads;
-        self
-    }
-
-    /// Whether a coroutine that neither parks nor ends is made to let others run; the default.
-    ///
-    /// It is suspended with its thread, by a signal (SIGURG), when it has run for a
-    /// [time slice](Self::time_slice) while others wait, or for a millisecond while somebody has just become ready.
-    /// A handler that was installed for that signal before gets what was not sent by this crate.
-    ///
-    /// # Examples
-    /// ```
-    /// let rt = gort::Runtime::builder().preemption(false).build()?;
-    /// assert_eq!(rt.run(|| 1), 1);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn preemption(mut self, on: bool) -> RuntimeBuilder {
-        self.preemption = on;
-        self
-    }
-
-    /// The CPUs that its coroutines run on; default: those of the thread that builds it.
-    ///
-    /// As many as that is also the default of [`procs`](Self::procs), unless a control group's quota or `GORT_PROCS`
-    /// says less. CPUs that are not there are passed over.
-    ///
-    /// # Examples
-    /// ```
-    /// let first = gort::CpuSet::of_thread()?.iter().take(1).collect::<gort::CpuSet>();
-    /// let rt = gort::Runtime::builder().cpus(first.clone()).build()?;
-    /// assert_eq!(rt.procs(), 1);
-    /// assert_eq!(rt.run(|| gort::CpuSet::of_thread())?, first);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn cpus(mut self, set: CpuSet) -> RuntimeBuilder {
-        self.cpus = Some(set);
-        self
-    }
-
-    /// Whether each P keeps to one CPU of its own; default no: the kernel places the threads.
-    ///
-    /// The Ps take the [CPUs](Self::cpus) in turn. It keeps caches warm where nothing else runs on the machine; where
-    /// something does, a coroutine waits for its CPU while another one idles.
-    ///
-    /// # Examples
-    /// ```
-    /// let rt = gort::Runtime::builder().pin_cpus(true).build()?;
-    /// assert_eq!(rt.run(|| gort::CpuSet::of_thread())?.len(), 1);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn pin_cpus(mut self, on: bool) -> RuntimeBuilder {
-        self.pin_cpus = on;
-        self
-    }
-
-    /// Its name, for reports and thread names; default "gort".
-    ///
-    /// The threads that run coroutines have `-m` behind it. What a coroutine sees as its thread is its
-    /// home, and that is called `gort-home` in every runtime; panic messages have that name.
-    ///
-    /// # Examples
-    /// ```
-    /// let rt = gort::Runtime::builder().name("jobs").build()?;
-    /// assert_eq!(rt.name(), "jobs");
-    /// let thread = rt.run(|| std::thread::current().name().map(String::from));
-    /// let expected = if rt.coroutines_move() { "gort-home" } else { "jobs-m" };
-    /// assert_eq!(thread.as_deref(), Some(expected));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn name(mut self, name: impl Into<String>) -> RuntimeBuilder {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Makes the runtime. Threads are started when there is work for them.
-    ///
-    /// # Examples
-    /// ```
-    /// use std::io::ErrorKind;
-    /// let rt = gort::Runtime::builder().build()?;
-    /// assert_eq!(rt.run(|| 1), 1);
-    /// let none = gort::Runtime::builder().procs(0).build().unwrap_err();
-    /// assert_eq!(none.kind(), ErrorKind::InvalidInput);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): `procs`, `homes` or `threads` is 0, `procs` or
-    ///   `homes` more than the 4,194,304 threads that Linux can have, or
-    ///   the stack size is over 1 GiB, or `GORT_PROCS` is not a number from 1 up; the range of `adapt_procs` is empty, or
-    ///   begins with 0, or ends above that number of threads, or does not have `procs` in it.
-    /// - [`WouldBlock`](io::ErrorKind::WouldBlock): no thread can be started for the first home or
-    ///   for the monitor.
-    /// - What the kernel says when the netpoller or the signal stack cannot be made.
-    ///
-    /// # Scheduling
-    /// Does not park. It starts a thread or two, which takes a moment.
-    pub fn build(self) -> io::Result<Runtime> {
-        let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
-        let affinity = Affinity::new(self.cpus, self.pin_cpus)?;
-        let mut by = By::Hand;
-        let mut procs = match self.procs {
-            Some(procs) => procs,
-            None => match std::env::var("GORT_PROCS") {
-                Ok(text) => text
-                    .trim()
-                    .parse()
-                    .ok()
-                    .filter(|&procs| procs > 0)
-                    .ok_or_else(|| invalid(format!("gort: GORT_PROCS is \"{text}\", not a number from 1 up")))?,
-                Err(_) => {
-                    by = By::Sysmon;
-                    os::cpus::usable().min(affinity.as_ref().map_or(usize::MAX, Affinity::cpus))
-                }
-            },
-        };
-        if procs == 0 || self.homes == 0 || self.threads == 0 {
-            return Err(invalid("gort: procs, homes and threads must be at least 1".into()));
-        }
-        let threads = self.threads.min(MOST_THREADS);
-        if procs > MOST_THREADS || self.homes > MOST_THREADS {
-            return Err(invalid(format!("gort: Linux has {MOST_THREADS} threads at most, so no more procs or homes")));
-        }
-        let mut most = procs;
-        if let Some(range) = &self.adapt {
-            let (from, to) = (*range.start(), *range.end());
-            if from == 0 || from > to || to > MOST_THREADS {
-                return Err(invalid(format!("gort: adapt_procs({from}..={to}): a range within 1..={MOST_THREADS}")));
-            }
-            if self.procs.is_some() && !range.contains(&procs) {
-                return Err(invalid(format!("gort: procs({procs}) is not within adapt_procs({from}..={to})")));
-            }
-            by = By::Sysmon;
-            procs = procs.clamp(from, to);
-            most = to;
-        }
-        let stack_class = Class::of(self.stack_size).ok_or_else(|| {
-            invalid(format!("gort: a stack of {} bytes was asked for; the most is 1 GiB", self.stack_size))
-        })?;
-        os::membarrier::init(!debug::is_off("membarrier"));
-        if debug::is_off("pwait2") {
-            os::epoll::set_coarse(true);
-        }
-        stack::overflow::install()?;
-        // On the thread back end a coroutine is not on its M's thread.
-        let preemptive = self.preemption && !debug::is_off("preempt") && !cfg!(gort_context = "thread");
-        if preemptive {
-            preempt::install()?;
-        }
-        deadlock::describe_overflows();
-        let guard = match debug::value("guard").as_deref() {
-            Some("mprotect") => Guard::Mprotect,
-            _ => Guard::detect(),
-        };
-        let ps = Ps::new(most);
-        let idle = Idle::new(ps.room(), threads);
-        let shared = Box::into_raw(Box::new(Shared {
-            name: self.name.unwrap_or_else(|| "gort".into()),
-            ps,
-            injector: Injector::new(),
-            idle,
-            homes: Homes::new(probe::can_wear_homes(), self.homes, threads),
-            stacks: Pool::new(guard),
-            stack_class,
-            poller: Arc::new(Poller::new()?),
-            slice_ns: u64::try_from(self.time_slice.as_nanos()).unwrap_or(u64::MAX),
-            thread_cap: threads,
-            polls: AtomicU64::new(0),
-            adapt: self.adapt.map(Adapt::new),
-            waiting: preempt::Queue::default(),
-            preemptive,
-            mask: SignalMask::of_thread(),
-            affinity,
-            spawned_outside: AtomicU64::new(0),
-            closing: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
-            starved: AtomicBool::new(false),
-            starving: Mutex::new(Starving::default()),
-            ms: Mutex::new(Ms::default()),
-            roll: Mutex::new(None),
-            ms_changed: Condvar::new(),
-            starter: Starter::default(),
-            spares: Spares::new(self.blocking_threads),
-            visitors: AtomicUsize::new(0),
-            ends: AtomicU32::new(0),
-        }));
-        let runtime = Runtime { shared };
-        runtime.shared().resize(procs, by);
-        runtime.shared().homes.make_first()?;
-        sysmon::register(runtime.shared())?;
-        Ok(runtime)
-    }
 }
 
 /// Starts a runtime with the defaults, runs `f` as its first coroutine and returns its value.
