@@ -13,6 +13,7 @@ mod poll;
 mod sched;
 mod shim;
 mod stack;
+pub mod sync;
 pub mod time;
 
 pub use macros::__private;

@@ -16,44 +16,13 @@
 
 mod common;
 
-use common::{Random, builder, factor};
+use common::{Random, RoundWatchdog, builder, factor, variable};
 use gort::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
-
-/// Ends the process with the seed if a round takes far too long: it hangs.
-struct Watchdog(Arc<AtomicU64>);
-
-impl Watchdog {
-    fn new() -> Watchdog {
-        let round = Arc::new(AtomicU64::new(0));
-        let weak = Arc::downgrade(&round);
-        std::thread::spawn(move || {
-            let mut last = (0, Instant::now());
-            while let Some(now) = weak.upgrade().map(|round| round.load(SeqCst)) {
-                if now != last.0 {
-                    last = (now, Instant::now());
-                } else if last.1.elapsed() > common::PATIENCE {
-                    eprintln!("GORT_TEST_SEED={now} hangs");
-                    std::process::abort();
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        });
-        Watchdog(round)
-    }
-
-    fn begins(&self, seed: u64) {
-        self.0.store(seed, SeqCst);
-    }
-}
 
 /// A message: who sent it as the how-manieth; and a count of those alive.
 struct Message {
@@ -315,7 +284,7 @@ fn round(seed: u64) {
 fn random_programs_lose_nothing() {
     let first = variable("GORT_TEST_SEED").unwrap_or_else(common::seed);
     let rounds = variable("GORT_TEST_ROUNDS");
-    let watchdog = Watchdog::new();
+    let watchdog = RoundWatchdog::new();
     let start = Instant::now();
     let mut done = 0;
     while rounds.map_or(start.elapsed() < Duration::from_secs(8) * factor() as u32, |rounds| done < rounds) {
@@ -460,7 +429,7 @@ fn long_stress() {
     let first = variable("GORT_TEST_SEED").unwrap_or_else(common::seed);
     eprintln!("GORT_TEST_SEED={first}");
     let messages = variable("GORT_STRESS_MESSAGES").unwrap_or(100_000_000);
-    let watchdog = Watchdog::new();
+    let watchdog = RoundWatchdog::new();
     let (start, mut said) = (Instant::now(), Instant::now());
     let (mut done, mut seed) = (0, first);
     while done < messages {

@@ -40,6 +40,7 @@ fn main() {
         "switch" | "switch_home" => tasks::switch(workload),
         "spawn" => tasks::spawn(),
         "skynet" => tasks::skynet(),
+        "mutex" => tasks::mutex(),
         "parfib" => tasks::parfib(workload, 30, 832_040),
         "parfib36" => tasks::parfib(workload, 36, 14_930_352),
         "pingpong0" => channels::pingpong(),

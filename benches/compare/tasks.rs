@@ -3,6 +3,8 @@
 use crate::{check, emit, ms, ns_each};
 use gort::channel::{self, Sender};
 use gort::go;
+use gort::sync::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -92,4 +94,28 @@ pub(crate) fn parfib(workload: &str, n: u64, want: u64) {
     let elapsed = start.elapsed();
     check(workload, result, want);
     emit(workload, ms(elapsed), "ms");
+}
+
+/// Coroutines that take turns at one lock.
+pub(crate) fn mutex() {
+    const TASKS: usize = 64;
+    const TURNS: usize = 100_000;
+    let counter = Arc::new(Mutex::new(0));
+    let start = Instant::now();
+    let handles: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let counter = counter.clone();
+            go!(move || {
+                for _ in 0..TURNS {
+                    *counter.lock() += 1;
+                }
+            })
+        })
+        .collect();
+    for handle in handles {
+        handle.join().unwrap();
+    }
+    let elapsed = start.elapsed();
+    check("mutex", *counter.lock(), TASKS * TURNS);
+    emit("mutex", ns_each(elapsed, TASKS * TURNS), "ns");
 }

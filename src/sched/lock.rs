@@ -22,8 +22,10 @@ unsafe impl<T: Send> Send for Spin<T> {}
 unsafe impl<T: Send> Sync for Spin<T> {}
 
 impl<T> Spin<T> {
-    pub(crate) fn new(value: T) -> Spin<T> {
-        Spin { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    crate::shim::const_fn! {
+        pub(crate) fn new(value: T) -> Spin<T> {
+            Spin { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        }
     }
 
     /// Takes the lock.

@@ -50,8 +50,9 @@ pub use runtime::{Runtime, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, spawn, spawn_local};
 
-pub(crate) use park::checkpoint;
+pub(crate) use park::{checkpoint, make_way_for_sharers};
 pub(crate) use runtime::current_poller;
+pub(crate) use spawn::task_number;
 
 /// The next number of a xorshift sequence (Marsaglia, "Xorshift RNGs", 2003).
 #[inline(always)]

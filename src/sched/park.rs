@@ -77,6 +77,26 @@ pub(crate) unsafe fn ready(g: GRef) {
     }
 }
 
+/// [`ready`], but `g` goes to the tail of the queue.
+///
+/// # Safety
+/// As [`ready`].
+pub(crate) unsafe fn ready_in_turn(g: GRef) {
+    let rt = g.runtime.get();
+    if let Some(m) = M::current()
+        && ptr::eq(m.rt, rt)
+        && let _pin = m.pinned()
+        && let Some(p) = m.p.get()
+    {
+        // SAFETY: this M holds the P, and `g` is ours to queue.
+        unsafe { p.queue.push_ready(g) };
+        m.rt.notify();
+    } else {
+        // SAFETY: a runtime outlives its coroutines.
+        unsafe { &*rt }.inject_from_outside(g);
+    }
+}
+
 /// Queues `g` at the tail: it had been taken from a queue already but could not run.
 ///
 /// # Safety
@@ -200,6 +220,16 @@ pub(crate) fn checkpoint() {
         {
             checkpoint_slow(m, p);
         }
+    }
+}
+
+/// What a coroutine does before it goes past others that have been let go on: yields if some wait for its home.
+///
+/// They cannot go on elsewhere, and where homes are shared or fixed nothing else makes way for them: sysmon does not look into
+/// the lists of homes, and who is preempted goes on wearing its own.
+pub(crate) fn make_way_for_sharers() {
+    if M::current_coroutine().is_some() && M::current().is_some_and(|m| m.home().word.has_list()) {
+        yield_now();
     }
 }
 

@@ -6,8 +6,10 @@ use super::join::JoinHandle;
 use super::m::M;
 use super::preempt::Pin;
 use super::runtime::Shared;
+use crate::context;
 use crate::stack::{Class, limits};
 use std::io;
+use std::num::NonZeroUsize;
 use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +22,17 @@ pub(crate) fn draw_ids(count: u64) -> std::ops::Range<u64> {
     // Relaxed: only uniqueness matters.
     let first = IDS.fetch_add(count, Ordering::Relaxed);
     first..first + count
+}
+
+/// A number that no other living task of the process has: odd for a coroutine, even for a plain thread.
+pub(crate) fn task_number() -> NonZeroUsize {
+    let number = match M::current_coroutine() {
+        // Numbers are counted up from 1 and not used again: half of them do not run out.
+        Some(g) => (g.id.get() as usize) << 1 | 1,
+        // A word of the thread's own: aligned, so even.
+        None => context::m_slot().addr(),
+    };
+    NonZeroUsize::new(number).expect("odd, or an address")
 }
 
 /// How a coroutine is to be made; the parts of a [`Builder`] as the scheduler wants them.

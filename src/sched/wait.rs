@@ -43,6 +43,26 @@ pub(crate) enum WaitReason {
     Write,
     /// The first of several things.
     Select,
+    /// A `sync::Mutex`.
+    Mutex,
+    /// A `sync::RwLock`, to read.
+    ReadLock,
+    /// A `sync::RwLock`, to write.
+    WriteLock,
+    /// A `sync::Condvar`.
+    Condvar,
+    /// Permits of a `sync::Semaphore`.
+    Semaphore,
+    /// Another's initialisation: `sync::Once` and what is made of it.
+    Once,
+    /// The others at a `sync::Barrier`.
+    Barrier,
+    /// The others of a `sync::WaitGroup`.
+    WaitGroup,
+    /// A `sync::Notify`.
+    Notify,
+    /// A change of a `sync::Watch`.
+    Watch,
     /// What runs on a spare thread.
     Blocking,
 }
@@ -50,7 +70,7 @@ pub(crate) enum WaitReason {
 impl WaitReason {
     /// For a line in a report.
     pub(crate) fn describe(code: u8) -> &'static str {
-        const ALL: [(WaitReason, &str); 11] = [
+        const ALL: [(WaitReason, &str); 21] = [
             (WaitReason::None, "running"),
             (WaitReason::Park, "park"),
             (WaitReason::Sleep, "sleep"),
@@ -61,6 +81,16 @@ impl WaitReason {
             (WaitReason::Read, "descriptor readable"),
             (WaitReason::Write, "descriptor writable"),
             (WaitReason::Select, "select"),
+            (WaitReason::Mutex, "mutex"),
+            (WaitReason::ReadLock, "lock to read"),
+            (WaitReason::WriteLock, "lock to write"),
+            (WaitReason::Condvar, "condition variable"),
+            (WaitReason::Semaphore, "semaphore"),
+            (WaitReason::Once, "initialisation"),
+            (WaitReason::Barrier, "barrier"),
+            (WaitReason::WaitGroup, "wait group"),
+            (WaitReason::Notify, "notification"),
+            (WaitReason::Watch, "change of a value"),
             (WaitReason::Blocking, "blocking call"),
         ];
         ALL.iter().find(|(reason, _)| *reason as u8 == code).map_or("unknown", |(_, text)| text)
@@ -154,6 +184,20 @@ impl Waiter {
         } else {
             // SAFETY: the claim made the coroutine the caller's to ready.
             unsafe { super::park::ready(self.task.as_coroutine()) };
+        }
+    }
+
+    /// [`Self::ready`] for one of several who are to go on in the order of these calls, where `ready` would
+    /// let the last one go first.
+    ///
+    /// # Safety
+    /// As [`Self::ready`].
+    pub(crate) unsafe fn ready_in_turn(self) {
+        if self.task.is_thread() {
+            self.task.as_thread().ready();
+        } else {
+            // SAFETY: the claim made the coroutine the caller's to ready.
+            unsafe { super::park::ready_in_turn(self.task.as_coroutine()) };
         }
     }
 

@@ -11,7 +11,7 @@
 use gort::{JoinHandle, Runtime, RuntimeBuilder};
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,39 @@ pub fn watchdog(limit: Duration, what: impl Into<String>) -> Watchdog {
     };
     std::thread::Builder::new().name("watchdog".into()).spawn(watch).unwrap();
     Watchdog(alive)
+}
+
+/// The number that an environment variable says.
+pub fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+/// Ends the process with the seed if a round takes far too long: it hangs.
+#[derive(Debug)]
+pub struct RoundWatchdog(Arc<AtomicU64>);
+
+impl RoundWatchdog {
+    pub fn new() -> RoundWatchdog {
+        let round = Arc::new(AtomicU64::new(0));
+        let weak = Arc::downgrade(&round);
+        std::thread::spawn(move || {
+            let mut last = (0, Instant::now());
+            while let Some(now) = weak.upgrade().map(|round| round.load(Relaxed)) {
+                if now != last.0 {
+                    last = (now, Instant::now());
+                } else if last.1.elapsed() > PATIENCE {
+                    eprintln!("GORT_TEST_SEED={now} hangs");
+                    std::process::abort();
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        RoundWatchdog(round)
+    }
+
+    pub fn begins(&self, seed: u64) {
+        self.0.store(seed, Relaxed);
+    }
 }
 
 /// Whether this process was started to run this one test alone. If not, starts one and checks that the test

@@ -38,6 +38,7 @@ mod poll;
 mod sched;
 #[path = "../../../src/shim/mod.rs"]
 mod shim;
+mod sync;
 
 use models::MODELS;
 use mutations::{MUTATIONS, Mutation};

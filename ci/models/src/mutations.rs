@@ -713,4 +713,131 @@ mutations! {
             messages_left_behind, channel::discard: "chan.discard();" => "", "messages are not dropped";
         }
     }
+
+    "sync/waitq.rs" {
+        "unsafe fn take(" {
+            grant_without_claim, mutex::timeout: "if !task.claim(Wake::Ready) {⟦\n            return false;⟧" =>
+                "", "it is given to one who has left";
+        }
+        "pub(crate) fn wait<R>(" {
+            leaves_without_word, semaphore::cancel: "left(&locked, &mut ready);" => "",
+                "who stood behind it is not given what is there";
+        }
+    }
+
+    "sync/raw_mutex.rs" {
+        "pub(crate) fn take_free(" {
+            mutex_take_relaxed, mutex::two: "LOCKED, ⟦Ordering::Acquire⟧" => "Ordering::Relaxed",
+                "the holder does not see what the last one did";
+        }
+        "pub(crate) fn release(" {
+            mutex_release_relaxed, mutex::two: "Ordering::Release" => "Ordering::Relaxed",
+                "the next one does not see what this one did";
+        }
+        "fn settle(" {
+            mutex_waits_unseen, mutex::two: "state | WAITING" => "state", "nobody wakes it";
+            mutex_stays_woken, mutex::two: "& ⟦!gone⟧" => "!0", "nobody wakes it again";
+        }
+        "pub(crate) fn lock_slow(" {
+            mutex_last_for_all, mutex::timeout: "if ⟦locked.is_empty()⟧" => "true", "nobody wakes the others";
+        }
+        "pub(crate) fn unlock_slow(" {
+            mutex_wakes_nobody, mutex::two: "ready.go();" => "std::mem::forget(ready);", "it was granted and sleeps on";
+            mutex_forgets_others, mutex::three: "granted | woken | ⟦waiting⟧" => "0", "nobody wakes the others";
+            mutex_hands_over_free, mutex::hand_over: "Some((_, Grant::Given)) => ⟦LOCKED⟧" => "0",
+                "another takes it as well";
+        }
+    }
+
+    "sync/raw_rwlock.rs" {
+        "pub(crate) fn take_shared(" {
+            rwlock_read_relaxed, rwlock::two: "Ordering::Acquire" => "Ordering::Relaxed",
+                "the reader does not see what the last writer did";
+        }
+        "pub(crate) fn take_free(" {
+            rwlock_write_relaxed, rwlock::two: "WRITER, ⟦Ordering::Acquire⟧" => "Ordering::Relaxed",
+                "the writer may be too early for the last reader";
+        }
+        "fn with_writer(" {
+            rwlock_writes_beside_readers, rwlock::two: "state & WRITER == 0 && state < READER" => "state & WRITER == 0",
+                "a reader reads what is being written";
+            rwlock_stays_woken, rwlock::three: "(state | WRITER) & ⟦!gone⟧" => "!0", "nobody is woken again";
+        }
+        "fn settle(" {
+            rwlock_waits_unseen, rwlock::two: "state | WAITING" => "state", "nobody wakes it";
+        }
+        "fn left(" {
+            rwlock_keeps_readers_out, rwlock::cancel: "self.admit(locked, ready);" => "",
+                "the readers behind it wait for a reader";
+            rwlock_last_for_all, rwlock::timeout: "if ⟦locked.is_empty()⟧" => "true", "nobody wakes the others";
+        }
+        "fn admit(" {
+            rwlock_admits_beside_writer, rwlock::timeout:
+                "state & (WRITER | WOKEN) != 0 || state < READER" => "false", "a reader reads what is being written";
+            rwlock_admits_uncounted, rwlock::cancel: "self.state().fetch_add(READER, Ordering::Acquire);" => "",
+                "it leaves in the place of another";
+        }
+        "pub(crate) fn unlock_shared(" {
+            rwlock_unread_relaxed, rwlock::two: "Ordering::Release" => "Ordering::Relaxed",
+                "the next writer may be too early for it";
+            rwlock_last_reader_leaves, rwlock::two: "while ⟦state & (WAITING | WOKEN) != WAITING⟧" => "true",
+                "nobody wakes the writer";
+        }
+        "fn unlock_shared_slow(" {
+            rwlock_for_itself_only, rwlock::readers: "Ordering::AcqRel" => "Ordering::Relaxed",
+                "the next writer may be too early for the other readers";
+        }
+        "pub(crate) fn release(" {
+            rwlock_unwrite_relaxed, rwlock::two: "Ordering::Release" => "Ordering::Relaxed",
+                "the next one does not see what this one did";
+        }
+        "fn hand_on(" {
+            rwlock_wakes_nobody, rwlock::two: "ready.go();" => "std::mem::forget(ready);",
+                "it was granted and sleeps on";
+            rwlock_forgets_others, rwlock::three: "woken | ⟦waiting⟧" => "0", "nobody wakes the others";
+            rwlock_counts_one, rwlock::readers: "readers += READER;" => "", "the others leave in the place of the first";
+            rwlock_hands_over_free, rwlock::hand_over: "Some((_, Grant::Given)) => ⟦WRITER⟧" => "0",
+                "another takes it as well";
+            rwlock_hands_on_relaxed, rwlock::three: "Ordering::Release" => "Ordering::Relaxed",
+                "who takes it does not see what was done";
+        }
+        "pub(crate) fn downgrade(" {
+            rwlock_downgrade_relaxed, rwlock::downgrade: "Ordering::Release" => "Ordering::Relaxed",
+                "a reader does not see what was written";
+            rwlock_downgrade_alone, rwlock::downgrade: "self.admit_more();" => "",
+                "readers that wait go on waiting for a reader";
+        }
+    }
+
+    "sync/raw_condvar.rs" {
+        "pub(crate) fn wait<R>(" {
+            condvar_waits_unseen, condvar::timeout: "self.waiters.state.store(WAITING, Ordering::Relaxed);" => "",
+                "nobody notifies it";
+            condvar_last_for_all, condvar::timeout: "if ⟦locked.is_empty()⟧" => "true", "nobody notifies the other";
+        }
+        "fn drop(" {
+            condvar_keeps_notification, condvar::cancel: "self.0.notify_one();" => "",
+                "it is lost with the one who was cancelled";
+        }
+        "fn notify_all_slow(" {
+            condvar_notifies_one, condvar::notify_all: "locked.wake_all(Grant::Given);" =>
+                "{ let mut ready = Ready::new(); locked.grant(&mut ready, |_| Some(Grant::Given)); drop(locked); ready.go(); }",
+                "the other is not notified";
+        }
+    }
+
+    "sync/raw_semaphore.rs" {
+        "fn settle(" {
+            semaphore_waits_unseen, semaphore::timeout: "state | ⟦WAITING⟧" => "0", "nobody gives it any";
+        }
+        "fn distribute(" {
+            semaphore_gives_twice, semaphore::timeout:
+                "self.state().fetch_sub(count as usize * PERMIT, Ordering::Relaxed);" => "", "more are out than there are";
+            semaphore_out_of_turn, semaphore::timeout: "(count <= there as u64)" => "true", "fewer than none are left";
+        }
+        "pub(crate) fn close(" {
+            semaphore_closes_silently, semaphore::close: "locked.wake_all(Grant::Refused);" => "drop(locked);",
+                "who waits sleeps on";
+        }
+    }
 }

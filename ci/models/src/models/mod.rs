@@ -3,14 +3,18 @@
 
 mod biased;
 mod channel;
+mod condvar;
 mod home_word;
 mod idle;
 mod join;
+mod mutex;
 mod os_thread;
 mod poll_word;
 mod preempt;
 mod procs;
+mod rwlock;
 mod select;
+mod semaphore;
 mod tasks;
 mod wait;
 mod wait_word;
@@ -106,6 +110,27 @@ pub(crate) const MODELS: &[Model] = &[
     ("select::given_up", Some(4), select::given_up),
     ("select::ready", Some(4), select::ready),
     ("select::ready_close", None, select::ready_close),
+    ("mutex::two", Some(4), mutex::two),
+    ("mutex::three", Some(2), mutex::three),
+    ("mutex::hand_over", Some(2), mutex::hand_over),
+    ("mutex::timeout", Some(3), mutex::timeout),
+    ("mutex::cancel", Some(2), mutex::cancel),
+    ("rwlock::two", Some(3), rwlock::two),
+    ("rwlock::three", Some(2), rwlock::three),
+    ("rwlock::hand_over", Some(2), rwlock::hand_over),
+    ("rwlock::readers", Some(3), rwlock::readers),
+    ("rwlock::timeout", Some(2), rwlock::timeout),
+    ("rwlock::cancel", Some(3), rwlock::cancel),
+    ("rwlock::cancel_or_not", Some(2), rwlock::cancel_or_not),
+    ("rwlock::downgrade", Some(2), rwlock::downgrade),
+    ("rwlock::downgrade_among_others", Some(2), rwlock::downgrade_among_others),
+    ("rwlock::recursive", Some(4), rwlock::recursive),
+    ("condvar::timeout", Some(2), condvar::timeout),
+    ("condvar::cancel", Some(2), condvar::cancel),
+    ("condvar::notify_all", Some(2), condvar::notify_all),
+    ("semaphore::timeout", Some(2), semaphore::timeout),
+    ("semaphore::cancel", Some(2), semaphore::cancel),
+    ("semaphore::close", Some(2), semaphore::close),
 ];
 
 /// What several threads of a model share and nobody outlives.

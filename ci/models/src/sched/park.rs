@@ -26,6 +26,12 @@ pub(crate) unsafe fn ready(g: GRef) {
     }
 }
 
+/// Whose turn it is, the checker decides.
+pub(crate) unsafe fn ready_in_turn(g: GRef) {
+    // SAFETY: the caller's promise.
+    unsafe { ready(g) }
+}
+
 pub(crate) use queues::{ready_claimed, requeue};
 
 mod queues {
