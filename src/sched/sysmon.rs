@@ -2,7 +2,7 @@
 //!
 //! - A coroutine in a `next` slot whose P goes on computing while another P is idle: taken
 //!   out after 50 µs and queued for everybody. (Whoever readies into the slot asks for this by
-//!   [`watch`], one flag, so that waking nobody for a hand-over stays the rule.)
+//!   [`watch_slots`], one flag, so that waking nobody for a hand-over stays the rule.)
 //! - A P that has been on one coroutine for a time slice while others wait for it, or for a
 //!   millisecond while something has become ready: its coroutine is asked to yield at its next call
 //!   into the runtime, and if that does not help its thread is suspended (`preempt.rs`).

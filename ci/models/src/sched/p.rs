@@ -58,6 +58,13 @@ impl P {
         }
     }
 
+    /// Models have no sysmon that reads it.
+    pub(crate) fn count_pick(&self) -> u32 {
+        let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
+        self.tick.store(tick, Ordering::Relaxed);
+        tick
+    }
+
     pub(crate) fn set_holder(&self, m: *const super::m::M) {
         self.was_held.store(!m.is_null(), std::sync::atomic::Ordering::Relaxed);
     }
