@@ -9,8 +9,9 @@ mod common;
 
 use common::{Meant, PATIENCE, Random, builder, factor, panic_meant, quiet_panics, wait_until};
 use gort::sync::{
-    AcquireError, AcquireTimeoutError, Barrier, Condvar, LazyLock, Mutex, MutexGuard, Notify, Once, OnceLock,
-    ReentrantMutex, RwLock, RwLockWriteGuard, Semaphore, TryAcquireError, WaitGroup, Watch, WatchClosed,
+    AcquireError, AcquireTimeoutError, Barrier, Condvar, LazyLock, Mutex, MutexGuard, Notify, ObjectPool,
+    ObjectPoolError, Once, OnceLock, Pool, ReentrantMutex, RwLock, RwLockWriteGuard, Semaphore, TryAcquireError,
+    WaitGroup, Watch, WatchClosed,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -1165,6 +1166,135 @@ fn watch(w: World) {
     assert!(idle.wait_for(|value| *value == count).is_ok());
 }
 
+/// Every value is used by one at a time, is reset, and dropped once; what is not needed goes.
+fn pool(w: World) {
+    let (made, alive) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let pool = {
+        let (made, alive) = (made.clone(), alive.clone());
+        Pool::builder(move || {
+            made.fetch_add(1, SeqCst);
+            (Counted::new(&alive), Inside::default(), Vec::<usize>::new())
+        })
+        .reset(|(_, _, list)| {
+            list.clear();
+            true
+        })
+        .capacity(3)
+        .max_age(Duration::ZERO)
+        .build()
+    };
+    let pool = Arc::new(pool);
+    let count = w.many();
+    let tasks = w.tasks(8, |number| {
+        let pool = pool.clone();
+        Box::new(move || {
+            for i in 0..count / 5 {
+                let mut value = pool.get();
+                assert!(value.2.is_empty());
+                value.2.push(number);
+                let inside = value.1.enter(1);
+                if i % 50 == 0 {
+                    gort::yield_now();
+                }
+                drop(inside);
+                assert_eq!(value.2, [number]);
+            }
+        })
+    });
+    join_all(tasks);
+    assert_eq!(pool.len(), alive.load(SeqCst), "none is out");
+    assert!(made.load(SeqCst) > 0);
+    pool.trim();
+    pool.trim();
+    assert_eq!((pool.len(), alive.load(SeqCst)), (0, 0));
+    let kept: Vec<_> = (0..10).map(|_| pool.get()).collect();
+    drop(kept);
+    assert!(pool.len() <= 3 && pool.len() == alive.load(SeqCst), "no room for all: {}", pool.len());
+    // One that was in use by who panicked does not come back.
+    pool.trim();
+    pool.trim();
+    quiet_panics();
+    let other = pool.clone();
+    let failed = w.task(0, move || {
+        let _value = other.get();
+        panic_meant(1);
+    });
+    assert!(failed.outcome().is_none());
+    assert_eq!((pool.len(), alive.load(SeqCst)), (0, 0));
+    let detached = pool.get().detach();
+    assert_eq!((pool.len(), alive.load(SeqCst)), (0, 1));
+    pool.put(detached);
+    assert_eq!(pool.len(), 1);
+    drop(Arc::into_inner(pool).expect("all tasks have ended"));
+    assert_eq!(alive.load(SeqCst), 0);
+}
+
+/// So many objects at most, also if some cannot be made, are broken, or their users panic or give up.
+fn object_pool(w: World) {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let pool = {
+        let (alive, calls) = (alive.clone(), AtomicUsize::new(0));
+        ObjectPool::builder(3, move || {
+            assert!(alive.load(SeqCst) < 3, "more than were asked for");
+            if calls.fetch_add(1, SeqCst) % 4 == 3 { Err("not now") } else { Ok((Counted::new(&alive), false)) }
+        })
+        .check(|(_, broken)| !*broken)
+        .build()
+    };
+    let inside = Arc::new(Inside::default());
+    let count = w.many() / 10;
+    let tasks = w.tasks(8, |number| {
+        let (pool, inside) = (pool.clone(), inside.clone());
+        Box::new(move || {
+            let mut random = Random::new(number as u64 + 1);
+            for _ in 0..count {
+                let object = match random.below(3) {
+                    0 => pool.acquire(),
+                    1 => pool.acquire_timeout(Duration::from_micros(50)),
+                    _ => pool.try_acquire(),
+                };
+                let mut object = match object {
+                    Ok(object) => object,
+                    Err(error) => {
+                        assert!(matches!(error, ObjectPoolError::Timeout | ObjectPoolError::Make("not now")));
+                        continue;
+                    }
+                };
+                let _inside = inside.enter(3);
+                match random.below(8) {
+                    0 => object.discard(),
+                    1 => object.1 = true,
+                    2 => gort::yield_now(),
+                    _ => {}
+                }
+            }
+        })
+    });
+    join_all(tasks);
+    let status = pool.status();
+    assert_eq!((status.in_use, status.idle), (0, alive.load(SeqCst)));
+    quiet_panics();
+    let theirs = pool.clone();
+    let failed = w.task(0, move || {
+        let _object = (0..).find_map(|_| theirs.acquire().ok());
+        panic_meant(1);
+    });
+    assert!(failed.outcome().is_none());
+    assert_eq!(pool.status().in_use, 0);
+    // Who waits is told of the end.
+    let all: Vec<_> = (0..).filter_map(|_| pool.acquire().ok()).take(3).collect();
+    let theirs = pool.clone();
+    let waiting = w.task(1, move || matches!(theirs.acquire(), Err(ObjectPoolError::Closed)));
+    if let Task::Coroutine(_) = waiting {
+        gort::time::sleep(SHORT);
+    }
+    pool.close();
+    assert!(waiting.join() && pool.is_closed());
+    assert_eq!(alive.load(SeqCst), 3);
+    drop(all);
+    assert_eq!((alive.load(SeqCst), pool.status().idle), (0, 0));
+}
+
 macro_rules! worlds {
     ($($check:ident)*) => {
         worlds! { @ one_proc ONE_PROC $($check)* }
@@ -1196,6 +1326,7 @@ worlds! {
     barrier_rounds barrier_cancelled
     semaphore_smoke semaphore_limits semaphore_keeps_the_order semaphore_close_wakes semaphore_cancelled
     wait_group notify watch
+    pool object_pool
 }
 
 /// A coroutine that lives in the home of one that locks again and again can go on only when that one parks: it gets the
@@ -1317,7 +1448,7 @@ fn wake_many(count: usize, wait: fn(&Many, MutexGuard<'_, Vec<usize>>)) -> Durat
 /// Guards and handles may go where std's may.
 #[test]
 fn auto_traits() {
-    use gort::sync::{OwnedSemaphorePermit, RwLockReadGuard, SemaphorePermit, Watcher};
+    use gort::sync::{OwnedSemaphorePermit, Pooled, PooledObject, RwLockReadGuard, SemaphorePermit, Watcher};
     use std::panic::{RefUnwindSafe, UnwindSafe};
     // `$yes` has the trait; `$no` would make the call ambiguous if it had.
     macro_rules! has {
@@ -1343,6 +1474,10 @@ fn auto_traits() {
     has!(Sync: Mutex<u8>, Mutex<Cell<u8>>, MutexGuard<'static, u8>, RwLock<u8>, RwLockReadGuard<'static, u8>,
         RwLockWriteGuard<'static, u8>, ReentrantMutex<Cell<u8>>, Condvar, Once, OnceLock<u8>, Barrier, Semaphore,
         WaitGroup, Notify, Watch<u8>, Watcher<u8>, LazyLock<u8>);
+    has!(Send: Pool<Cell<u8>>, Pooled<'static, u8>, ObjectPool<Cell<u8>, u8>, PooledObject<Cell<u8>, u8>);
+    has!(Sync: Pool<Cell<u8>>, Pooled<'static, u8>, ObjectPool<Cell<u8>, u8>, PooledObject<u8, u8>);
+    has_not!(Send: Pooled<'static, std::rc::Rc<u8>>, PooledObject<std::rc::Rc<u8>, u8>);
+    has_not!(Sync: Pooled<'static, Cell<u8>>, PooledObject<Cell<u8>, u8>);
     has_not!(Send: MutexGuard<'static, u8>, RwLockReadGuard<'static, u8>, RwLockWriteGuard<'static, u8>,
         Mutex<std::rc::Rc<u8>>, OnceLock<std::rc::Rc<u8>>);
     has_not!(Sync: MutexGuard<'static, Cell<u8>>, RwLock<Cell<u8>>, OnceLock<Cell<u8>>, Watch<Cell<u8>>);

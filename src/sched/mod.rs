@@ -63,6 +63,17 @@ pub(crate) fn random(state: &mut u64) -> u64 {
     *state
 }
 
+/// A number that is the same on one P, or one thread, and likely another elsewhere: for whoever keeps things apart by it.
+pub(crate) fn place() -> usize {
+    // The coroutine may be on another P when it is used: a hint.
+    if let Some(p) = m::M::current().and_then(|m| m.p.get()) {
+        return p.index;
+    }
+    let here = 0u8;
+    // Stacks lie far apart.
+    (&raw const here).addr() >> 20
+}
+
 /// A random number, of no great quality, from anywhere.
 #[inline]
 pub(crate) fn any_random() -> u64 {

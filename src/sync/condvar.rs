@@ -60,7 +60,7 @@ impl Condvar {
     /// use gort::sync::{Condvar, Mutex};
     /// let (done, changed) = (Mutex::new(false), Condvar::new());
     /// gort::run(|| gort::scope(|s| {
-    ///     s.spawn(|| {
+    ///     s.go(|| {
     ///         *done.lock() = true;
     ///         changed.notify_all();
     ///     });

@@ -13,6 +13,7 @@
 //! | waiting for all of a group | [`WaitGroup`] to finish, [`Barrier`] to come |
 //! | telling that something has happened | [`Notify`] |
 //! | a value of which the latest counts | [`Watch`] |
+//! | values that are used over and over | [`Pool`]; [`ObjectPool`], so many of them at most |
 //!
 //! # Guards across waits
 //!
@@ -39,8 +40,10 @@ mod deadline;
 mod lazy_lock;
 mod mutex;
 mod notify;
+mod object_pool;
 mod once;
 mod once_lock;
+mod pool;
 mod raw_condvar;
 mod raw_mutex;
 mod raw_once;
@@ -58,8 +61,10 @@ pub use condvar::{Condvar, WaitTimeoutResult};
 pub use lazy_lock::LazyLock;
 pub use mutex::{MappedMutexGuard, Mutex, MutexGuard};
 pub use notify::Notify;
+pub use object_pool::{ObjectPool, ObjectPoolBuilder, ObjectPoolError, ObjectPoolStatus, PooledObject};
 pub use once::Once;
 pub use once_lock::OnceLock;
+pub use pool::{Pool, PoolBuilder, Pooled};
 pub use raw_mutex::RawMutex;
 pub use raw_rwlock::RawRwLock;
 pub use reentrant_mutex::{MappedReentrantMutexGuard, ReentrantMutex, ReentrantMutexGuard, TaskId};

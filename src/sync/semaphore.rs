@@ -360,7 +360,7 @@ impl Semaphore {
     /// gort::run(|| {
     ///     let none = Semaphore::new(0);
     ///     gort::scope(|s| {
-    ///         let waits = s.spawn(|| none.acquire().is_err());
+    ///         let waits = s.go(|| none.acquire().is_err());
     ///         none.close();
     ///         assert!(waits.join().unwrap() && none.is_closed());
     ///     });
