@@ -9,6 +9,7 @@ pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod membarrier;
 pub(crate) mod mmap;
+pub(crate) mod priority;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod trap;

@@ -299,7 +299,7 @@ fn pass_on(m: &'static M) {
         }
     }
     let now = clock::now();
-    if let Some(other) = rt.waiting.pop_older(now.saturating_sub(rt.slice_ns)) {
+    if let Some(other) = rt.waiting.pop_older(rt.overdue_since(now)) {
         return other.resume(Some(p));
     }
     if !rt.is_ready_work(p, now) && !rt.has_errand() {

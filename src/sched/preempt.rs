@@ -79,7 +79,7 @@ pub(crate) const WAITING: u32 = 4;
 pub(crate) const STATE: u32 = 7;
 
 /// How often a coroutine that is found inside libc is let go on.
-const LIBC_MOST: u32 = 8;
+pub(crate) const LIBC_MOST: u32 = 8;
 
 /// The Ms that wait for a P, the one that waits longest first. Linked through the Ms: sysmon must
 /// not allocate, since who is suspended may hold a lock of `malloc`.
@@ -417,6 +417,13 @@ impl Shared {
         self.is_ready_work(p, now) || !self.waiting.is_empty() || self.is_retiring(p)
     }
 
+    /// Since when an M that waits for a P has waited too long. With N of them for P places the last one's turn comes after N / P
+    /// slices: before that they have no right to go ahead of what is ready.
+    pub(crate) fn overdue_since(&self, now: Nanos) -> Nanos {
+        let turns = (self.waiting.len() / self.procs()) as Nanos + 1;
+        now.saturating_sub(turns * self.slice_ns)
+    }
+
     /// Finds an M for a P that its holder has lost: one to run what is queued; or the one that waits longest. One that is
     /// to retire is given up.
     fn dispatch(&self, p: HeldP, now: Nanos) {
@@ -430,8 +437,7 @@ impl Shared {
             asymmetric::heavy();
             return self.find_m();
         }
-        let overdue = now.saturating_sub(self.slice_ns);
-        if let Some(m) = self.waiting.pop_older(overdue) {
+        if let Some(m) = self.waiting.pop_older(self.overdue_since(now)) {
             return m.resume(Some(p));
         }
         if self.is_ready_work(p, now) && self.give_away(p) {
@@ -489,9 +495,7 @@ impl Shared {
                 _ => {}
             }
         });
-        // With N waiting for P places everybody's turn comes after N / P slices.
-        let turns = (self.waiting.len() / self.procs()) as Nanos + 2;
-        let late = now.saturating_sub(turns * self.slice_ns);
+        let late = self.overdue_since(now).saturating_sub(self.slice_ns);
         // Not who waits in a call of ours: it needs the P. Those behind it may hold what all others wait for.
         if let Some(m) = self.waiting.pop_if(usize::MAX, |m| m.in_handler.get() && m.waits_since.get() < late) {
             m.asked_at.set(now);
@@ -712,7 +716,7 @@ pub(crate) fn is_due(rt: &Shared, p: &P) -> bool {
         m.hand_over.set(Some(HandOver::Retire));
         return true;
     }
-    let to = rt.waiting.pop_older(clock::now().saturating_sub(rt.slice_ns));
+    let to = rt.waiting.pop_older(rt.overdue_since(clock::now()));
     m.hand_over.set(to.map(HandOver::Waiting));
     to.is_some()
 }

@@ -45,6 +45,10 @@ const BUSY_NS: Nanos = 1_000_000;
 const IDLE_LOOKS: u32 = 16;
 /// After this long without a look at the netpoller sysmon looks itself.
 const POLL_NS: Nanos = 10_000_000;
+/// So often an M is asked in quick succession.
+const QUICK_ASKS: u32 = 2 * preempt::LIBC_MOST;
+/// Of the CPU, at a time.
+const SLICE_NS: Nanos = 100_000;
 /// How often memory of stacks that nobody has needed for long is given back.
 const SCAVENGE_NS: Nanos = 1_000_000_000;
 /// A timer that is this late has nobody who looks after it.
@@ -171,6 +175,8 @@ struct Seen {
     had_next: bool,
     /// Its coroutine has been asked to yield.
     flagged: bool,
+    /// How often its M has been asked to suspend itself since.
+    asks: u32,
     /// So has who holds it, since it is to go out of service.
     retiring: bool,
 }
@@ -206,6 +212,8 @@ struct Soon {
 }
 
 fn main() {
+    // It has little to do, but that matters most when all CPUs are busy.
+    crate::os::priority::set_slice(SLICE_NS);
     let mut machine = Machine::new();
     // How long it sleeps between looks, if it watches; whether it has just watched slots.
     let (mut watch, mut rests) = (0, false);
@@ -322,7 +330,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         let tick = p.tick.load(Ordering::Relaxed);
         let next = p.queue.has_next();
         if tick != seen.tick {
-            *seen = Seen { tick, since: now, had_next: next, flagged: false, retiring: seen.retiring };
+            *seen = Seen { tick, since: now, had_next: next, flagged: false, asks: 0, retiring: seen.retiring };
         } else if next && seen.had_next && idle > 0 && preempt::is_calm() {
             // It has been there since the last look, and the P has been on one coroutine.
             if let Some(g) = p.queue.steal_next() {
@@ -372,6 +380,9 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
                 soon.once = true;
             } else if rt.preemptive {
                 preempt::preempt(rt, p, seen.tick, ready);
+                // It may have been let go on for a moment.
+                seen.asks = seen.asks.saturating_add(1);
+                soon.once |= seen.asks <= QUICK_ASKS;
             }
         }
     }
