@@ -94,7 +94,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 /// Homes beyond the limit at most.
@@ -223,7 +223,7 @@ impl Home {
     }
 
     /// The home of an M that wears no other.
-    pub(crate) fn fixed(m: *const M) -> Home {
+    fn fixed(m: *const M) -> Home {
         Home {
             word: HomeWord::new_worn(),
             thread_pointer: 0,
@@ -268,9 +268,22 @@ pub(crate) struct Homes {
     bound: AtomicUsize,
     pub(crate) waits: Waits,
     sleepers: Mutex<Sleepers>,
+    fixed: Mutex<Fixed>,
     /// Making a home has failed; share what there is.
     exhausted: AtomicBool,
 }
+
+/// Fixed homes. They outlive their Ms: one that has left a coroutine in the list of another's home looks at that home once
+/// more (L3 in `home_word.rs`), when the coroutine may have run and ended, and the other M as well.
+#[derive(Default)]
+struct Fixed {
+    all: Vec<*mut Home>,
+    /// Those whose Ms have ended.
+    free: Vec<&'static Home>,
+}
+
+// SAFETY: the pointers are only carried to `end`.
+unsafe impl Send for Fixed {}
 
 /// The thread behind a home.
 struct Sleeper {
@@ -401,6 +414,7 @@ impl Homes {
             bound: AtomicUsize::new(0),
             waits: Waits::default(),
             sleepers: Mutex::default(),
+            fixed: Mutex::default(),
             exhausted: AtomicBool::new(false),
         }
     }
@@ -587,6 +601,34 @@ impl Homes {
         home.word.take_off(super::m::requeue_raw);
     }
 
+    fn fixed(&self) -> MutexGuard<'_, Fixed> {
+        self.fixed.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// A home for `m`, which begins, if homes are fixed. `m` wears it.
+    pub(crate) fn take_fixed(&self, m: *const M) -> Option<&'static Home> {
+        if self.worn {
+            return None;
+        }
+        let mut fixed = self.fixed();
+        if let Some(home) = fixed.free.pop() {
+            home.bind(m);
+            return Some(home);
+        }
+        let home = Box::into_raw(Box::new(Home::fixed(m)));
+        fixed.all.push(home);
+        // SAFETY: just made; freed in `end` only.
+        Some(unsafe { &*home })
+    }
+
+    /// The M of `home`, in which nobody lives, ends.
+    pub(crate) fn give_fixed(&self, home: &'static Home) {
+        debug_assert!(home.live() == 0 && !home.word.has_list());
+        home.word.reset();
+        let mut fixed = self.fixed();
+        fixed.free.push(home);
+    }
+
     fn pop_empty(&self) -> Option<&'static Home> {
         // Relaxed: a hint that saves the lock.
         if self.empties.load(Ordering::Relaxed) == 0 {
@@ -687,6 +729,11 @@ impl Homes {
     /// # Safety
     /// No coroutine lives in any of them and no M wears any.
     pub(crate) unsafe fn end(&self) {
+        let fixed = std::mem::take(&mut *self.fixed());
+        for home in fixed.all {
+            // SAFETY: made by `Box::into_raw`, and nobody refers to it by the caller's promise.
+            drop(unsafe { Box::from_raw(home) });
+        }
         let mut sleepers = std::mem::take(&mut *self.sleepers.lock().unwrap_or_else(|e| e.into_inner()));
         while let Some((post, thread)) = sleepers.await_one() {
             post.end();

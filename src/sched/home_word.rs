@@ -94,6 +94,13 @@ impl<T: Linked> HomeWord<T> {
         HomeWord { word: AtomicU8::new(WORN), busy: AtomicBool::new(false), list: AtomicPtr::new(ptr::null_mut()) }
     }
 
+    /// As new. Nobody lives there.
+    pub(crate) fn reset(&self) {
+        // Relaxed: published by whatever gives the home to the next.
+        self.busy.store(false, Ordering::Relaxed);
+        self.word.store(WORN, Ordering::Relaxed);
+    }
+
     /// Wears the home if it is free.
     #[inline(always)]
     pub(crate) fn try_wear(&self) -> bool {

@@ -270,7 +270,7 @@ impl Shared {
     fn pop_m(&self, lists: &mut Lists) -> Option<&'static M> {
         for at in (0..lists.ms.len()).rev() {
             let m = lists.ms[at].0;
-            if m.fixed_home().is_none_or(|home| home.word.try_wear()) {
+            if m.fixed.is_none_or(|home| home.word.try_wear()) {
                 lists.ms.remove(at);
                 return Some(m);
             }
@@ -466,7 +466,7 @@ pub(crate) fn sleep(m: &'static M) -> bool {
             Some(p) => rt.give_up_p(p),
             None => idle.lists.lock(),
         };
-        left = m.fixed_home().map(give_up_home);
+        left = m.fixed.map(give_up_home);
         lists.ms.push(MRef(m));
     }
     if let Some(left) = left {
@@ -503,7 +503,7 @@ pub(crate) fn sleep(m: &'static M) -> bool {
             }
             continue;
         }
-        let alone = m.fixed_home().is_none_or(|home| home.live() == 0);
+        let alone = m.fixed.is_none_or(|home| home.live() == 0);
         let deadline = if alone { clock::now() + RETIRE_NS } else { NEVER };
         if m.sleep(deadline) {
             return called(m);
@@ -511,7 +511,7 @@ pub(crate) fn sleep(m: &'static M) -> bool {
         // Long idle. Nobody may call it any more once it is out of the list.
         let mut lists = idle.lists.lock();
         let in_list = lists.ms.iter().position(|other| ptr::eq(other.0, m));
-        let free = m.fixed_home().is_none_or(|home| home.live() == 0 && home.word.try_wear());
+        let free = m.fixed.is_none_or(|home| home.live() == 0 && home.word.try_wear());
         match in_list {
             Some(at) if free => {
                 lists.ms.remove(at);
@@ -565,7 +565,7 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
         lists.ms.remove(at);
         return Some(false);
     }
-    if m.fixed_home().is_some_and(|home| !home.word.try_wear()) {
+    if m.fixed.is_some_and(|home| !home.word.try_wear()) {
         // Shut: only its own coroutine brings it back. If there is work another M must do it.
         drop(lists);
         rt.notify();
@@ -585,7 +585,7 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
             Some(true)
         }
         None => {
-            let left = m.fixed_home().map(give_up_home);
+            let left = m.fixed.map(give_up_home);
             drop(lists);
             if let Some(left) = left {
                 left.queue(rt);

@@ -45,7 +45,7 @@ pub(crate) struct M {
     /// The thread pointer of g0.
     native: usize,
     /// The home of an M that wears no other.
-    pub(crate) fixed: Option<Box<Home>>,
+    pub(crate) fixed: Option<&'static Home>,
     /// It counts as searching (see `idle.rs`).
     pub(crate) searching: Cell<bool>,
     /// The coroutine that was just left has looked at timers and descriptors already.
@@ -203,11 +203,9 @@ impl M {
             m.native = unsafe { context::thread_pointer() };
         }
         let m = Box::leak(Box::new(m));
-        if !rt.homes.worn {
-            m.fixed = Some(Box::new(Home::fixed(m)));
-        }
+        m.fixed = rt.homes.take_fixed(m);
         let m: &'static M = m;
-        m.worn.set(m.fixed.as_deref());
+        m.worn.set(m.fixed);
         m.restrict();
         m.random.set(ptr::from_ref(m).addr() as u64 | 1);
         if let Some(p) = first {
@@ -218,6 +216,9 @@ impl M {
         rt.add_m(m);
         m.schedule();
         context::set_current_m(ptr::null_mut());
+        if let Some(home) = m.fixed {
+            rt.homes.give_fixed(home);
+        }
         rt.remove_m(m);
         preempt::end(m);
         // SAFETY: leaked above; `remove_m` took the last other reference out of the runtime.
@@ -428,7 +429,7 @@ impl M {
                 super::home_word::Wear::Listed => Chosen::GivenAway,
             };
         }
-        let home = if let Some(fixed) = self.fixed_home() {
+        let home = if let Some(fixed) = self.fixed {
             fixed
         } else {
             // SAFETY: this M holds the P.
@@ -463,13 +464,6 @@ impl M {
         home.move_in();
         g.home.set(home);
         Chosen::Worn(home)
-    }
-
-    /// This M's own home, if homes are fixed.
-    #[inline(always)]
-    pub(crate) fn fixed_home(&self) -> Option<&'static Home> {
-        // SAFETY: the M, and its box, outlive every coroutine that lives there.
-        self.fixed.as_deref().map(|home| unsafe { &*ptr::from_ref(home) })
     }
 
     /// Leaves `g`, which waits or is queued already, for whatever is to run next; returns when

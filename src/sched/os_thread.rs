@@ -251,7 +251,7 @@ impl M {
 /// For an M that is set aside, on g0: passes the P on, and waits for another that comes with a coroutine for this M.
 /// None if the thread is to end.
 pub(crate) fn wait(m: &'static M) -> Option<GRef> {
-    if let Some(home) = m.fixed_home() {
+    if let Some(home) = m.fixed {
         if m.spent.get() && home.live() == 0 {
             pass_on(m);
             return None;

@@ -24,7 +24,7 @@ pub(crate) struct M {
     pub(crate) restricted: Cell<bool>,
     pub(crate) dedicated: Cell<Option<&'static Home>>,
     pub(crate) spent: Cell<bool>,
-    pub(crate) fixed: Option<Box<Home>>,
+    pub(crate) fixed: Option<&'static Home>,
     pub(crate) worn: Cell<Option<&'static Home>>,
     pub(crate) is_sent_by_sysmon: Cell<bool>,
     pub(crate) run: AtomicU32,
@@ -114,10 +114,6 @@ impl M {
 
     pub(crate) fn p(&self) -> HeldP {
         self.p.get().expect("it holds one")
-    }
-
-    pub(crate) fn fixed_home(&self) -> Option<&'static Home> {
-        None
     }
 
     pub(crate) fn leave_coroutine(&self, g: GRef) {
