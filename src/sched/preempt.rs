@@ -38,8 +38,9 @@
 //!
 //! The first M in the queue gets the P of the next M that finds nothing else to run
 //! (`find::find_more`), or that sysmon takes from a coroutine that has been on for a time slice. A
-//! coroutine that becomes ready comes before them, and displaces one that has been on for a
-//! millisecond: so a ticker beside hogs is a millisecond or two late, not a time slice. Among themselves hogs have
+//! coroutine that becomes ready comes before them, unless their turn is past (N that wait for P places have theirs after N / P
+//! slices; with one slice for all, eight hogs that allocate kept a ticker waiting for a quarter of a second), and displaces one
+//! that has been on for a millisecond: so a ticker beside hogs is a millisecond or two late, not a time slice. Among themselves hogs have
 //! slices of CPU time: who was kept from the CPU by other processes is let go on.
 //!
 //! # When lock holders are suspended

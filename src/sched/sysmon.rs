@@ -22,6 +22,10 @@
 //!   and its 99th percentile of latency a third worse.)
 //! - After 50 µs, 100 µs and so on, when it is asked to watch; and not again, if that is for slots that were not stuck, before
 //!   its ordinary time has come: who readies into the slot over and over is not watched all the time.
+//! - After 50 µs, some times, when it has asked a coroutine to yield or to be suspended.
+//!
+//! It asks the kernel for short slices of the CPU (`os/priority.rs`): else, where all CPUs are busy, it comes up to three
+//! milliseconds too late.
 
 use super::adapt::{Course, Machine, Share};
 use super::deadlock;
