@@ -6,8 +6,8 @@ use super::join::JoinHandle;
 use super::m::M;
 use super::preempt::Pin;
 use super::runtime::Shared;
-use crate::context;
 use crate::stack::{Class, limits};
+use crate::switch;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::Location;
@@ -30,7 +30,7 @@ pub(crate) fn task_number() -> NonZeroUsize {
         // Numbers are counted up from 1 and not used again: half of them do not run out.
         Some(g) => (g.id.get() as usize) << 1 | 1,
         // A word of the thread's own: aligned, so even.
-        None => context::m_slot().addr(),
+        None => switch::m_slot().addr(),
     };
     NonZeroUsize::new(number).expect("odd, or an address")
 }

@@ -120,8 +120,8 @@
 //! # Back ends
 //!
 //! All export the same names; `build.rs` chooses one and the ladder below is the only place that
-//! knows. `asm`: this essay. `corosensei`: other CPUs, `switch/corosensei.rs`. `thread`: Miri and
-//! models, `switch/thread.rs`. `--cfg gort_force_context="corosensei"` in RUSTFLAGS forces one.
+//! knows. `asm`: this essay. `corosensei`: other CPUs, `imp/corosensei.rs`. `thread`: Miri and
+//! models, `imp/thread.rs`. `--cfg gort_force_context="corosensei"` in RUSTFLAGS forces one.
 //! Each is tested by `tests`, the asm one also against corosensei as oracle, and on aarch64 under
 //! emulation (`ci/aarch64.sh`).
 //!
@@ -131,17 +131,17 @@
 
 // The one ladder: which file switches, and which file knows the current M.
 #[cfg(all(gort_context = "asm", target_arch = "x86_64"))]
-#[path = "switch/x86_64.rs"]
-mod switch;
+#[path = "imp/x86_64.rs"]
+mod imp;
 #[cfg(all(gort_context = "asm", target_arch = "aarch64"))]
-#[path = "switch/aarch64.rs"]
-mod switch;
+#[path = "imp/aarch64.rs"]
+mod imp;
 #[cfg(gort_context = "corosensei")]
-#[path = "switch/corosensei.rs"]
-mod switch;
+#[path = "imp/corosensei.rs"]
+mod imp;
 #[cfg(gort_context = "thread")]
-#[path = "switch/thread.rs"]
-mod switch;
+#[path = "imp/thread.rs"]
+mod imp;
 
 #[cfg(all(not(gort_context = "thread"), target_arch = "x86_64"))]
 #[path = "word/x86_64.rs"]
@@ -161,7 +161,7 @@ pub(crate) type Entry = unsafe extern "C" fn() -> !;
 #[cfg(gort_context = "thread")]
 pub(crate) type Entry = unsafe extern "C-unwind" fn() -> !;
 
-pub(crate) use switch::{Context, init, restart, switch, switch_away};
+pub(crate) use imp::{Context, init, restart, switch, switch_away};
 pub(crate) use word::{can_set_thread_pointer, current_m, m_slot, set_current_m, thread_pointer};
 
 #[cfg(test)]
