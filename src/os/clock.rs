@@ -40,6 +40,22 @@ pub(crate) fn at(instant: Instant) -> Nanos {
     after(instant.saturating_duration_since(Instant::now()))
 }
 
+/// The same moment for std, or one that is a little later: never earlier. None if it never comes, or is beyond what std can
+/// count.
+pub(crate) fn instant(time: Nanos) -> Option<Instant> {
+    if time == NEVER {
+        return None;
+    }
+    // Our clock is read first: what passes between the two makes the result later.
+    let now = now();
+    let std = Instant::now();
+    if time >= now {
+        std.checked_add(Duration::from_nanos(time - now))
+    } else {
+        std.checked_sub(Duration::from_nanos(now - time))
+    }
+}
+
 /// The kernel's form of a time or a span.
 pub(crate) fn timespec(ns: Nanos) -> libc::timespec {
     libc::timespec { tv_sec: (ns / 1_000_000_000) as libc::time_t, tv_nsec: (ns % 1_000_000_000) as libc::c_long }
