@@ -73,6 +73,9 @@ impl Frame<'_> {
 /// What a bound unwinds with: the number of its frame.
 struct Over(u64);
 
+/// See [`look_again`].
+const SLICE_NS: Nanos = 5_000_000;
+
 /// Numbers of frames.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
@@ -356,6 +359,20 @@ pub(super) fn block(waiter: Waiter, deadline: Nanos, block: impl Fn(Nanos) -> bo
         block(NEVER);
     }
     true
+}
+
+/// For a plain thread that is about to sleep in the kernel, by other means than a wait: unwinds if a bound is over, or
+/// says when to call this again. No end of a bound but its deadline can reach it there: so it looks every [`SLICE_NS`].
+pub(crate) fn look_again() -> Nanos {
+    let owner = Owner::Thread;
+    if !has_threads() || thread::panicking() {
+        return NEVER;
+    }
+    if owner.is_over() {
+        cancel::unwind();
+    }
+    let slice = owner.chain().any(|frame| frame.end.is_some()).then(|| clock::now() + SLICE_NS);
+    owner.chain().next().map_or(NEVER, |frame| frame.deadline).min(slice.unwrap_or(NEVER))
 }
 
 /// Whether any plain thread has frames.
