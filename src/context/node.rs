@@ -141,7 +141,7 @@ impl Node {
     /// How it has ended. The first to ask after the deadline ends it.
     pub(super) fn end(&self) -> Option<&Ended> {
         let ended = self.end.get();
-        if ended.is_some() || self.nanos == NEVER || self.nanos > clock::now() {
+        if ended.is_some() || self.nanos == NEVER || !clock::has_passed(self.nanos) {
             return ended;
         }
         self.pass();

@@ -39,7 +39,7 @@ pub(crate) fn park(g: GRef, ticket: Ticket, reason: WaitReason) {
 
 /// The rest of [`park`].
 #[inline(always)]
-pub(super) fn leave(g: GRef) {
+pub(crate) fn leave(g: GRef) {
     let m = M::current().expect("coroutines run on Ms");
     let _pin = m.pinned();
     // Relaxed: our own.

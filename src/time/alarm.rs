@@ -43,7 +43,7 @@ impl<T: When> Alarm<T> {
 
     pub(super) fn is_due(&self) -> bool {
         let when = self.lock().0.when();
-        when != NEVER && when <= clock::now()
+        when != NEVER && clock::has_passed(when)
     }
 
     /// Enters `waiter`, to be woken when the moment is moved; false if it has come.

@@ -56,7 +56,7 @@ impl When for Moment {
 impl Moment {
     /// Whether it is still to come.
     fn is_pending(&self) -> bool {
-        self.0 != NEVER && self.0 > clock::now()
+        self.0 != NEVER && !clock::has_passed(self.0)
     }
 }
 
