@@ -504,13 +504,13 @@ fn a_random_tree_agrees_with_a_plain_model() {
                 5 => {
                     let Some(node) = &nodes[at] else { continue };
                     assert_eq!(node.end.cancel_cause(step.to_string()), node.cause.is_none(), "seed {seed}");
-                    for i in 0..nodes.len() {
+                    for (i, node) in nodes.iter_mut().enumerate() {
                         // Whether `at` is on the way out from it.
                         let mut out = Some(i);
                         while let Some(here) = out.filter(|&here| here != at) {
                             out = parents[here];
                         }
-                        if let Some(below) = nodes[i].as_mut().filter(|_| out.is_some()) {
+                        if let Some(below) = node.as_mut().filter(|_| out.is_some()) {
                             below.cause.get_or_insert(step);
                         }
                     }
