@@ -1,6 +1,6 @@
 //! Bounds: closures that end early, because their time is over or somebody wants them to end.
 //!
-//! Promise: a wait inside a bound ends when the bound is over, by the means that [`cancel`](super::cancel)
+//! Promise: a wait inside a bound ends when the bound is over, by the means that [`cancel`]
 //! uses: the call unwinds, what was left in lists is taken out, destructors run. The unwinding stops at the
 //! frame of that bound and nowhere else: it is not caught by bounds inside, and a cancel, or a panic,
 //! passes through.

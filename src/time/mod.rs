@@ -2,10 +2,10 @@
 //!
 //! | for | use |
 //! |---|---|
-//! | waiting | [`sleep`], [`sleep_until`] |
+//! | waiting | [`sleep()`], [`sleep_until`] |
 //! | something that may happen later, and can be put off | [`Timer`]; [`Timer::after_func`] runs a closure then |
 //! | something that happens again and again | [`Ticker`] |
-//! | a closure that must not take longer | [`timeout`], [`timeout_at`] |
+//! | a closure that must not take longer | [`timeout()`], [`timeout_at`] |
 //! | one moment for several calls | [`Deadline`] |
 //!
 //! Go's names are kept, and what it does. [`channel::after`](crate::channel::after) and
