@@ -6,6 +6,16 @@ use std::io;
 use std::sync::Arc;
 
 /// What was given as the cause of a context's end, shared by all that ended with it.
+///
+/// # Examples
+/// ```
+/// use gort::context::{Cause, Context};
+/// use std::io;
+/// let (ctx, handle) = Context::background().with_cancel();
+/// handle.cancel_cause(io::Error::from(io::ErrorKind::StorageFull));
+/// let cause: Cause = ctx.cause().unwrap();
+/// assert!(cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::StorageFull));
+/// ```
 pub type Cause = Arc<dyn Error + Send + Sync>;
 
 /// Why a context has ended.

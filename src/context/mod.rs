@@ -74,6 +74,7 @@ pub use after_func::AfterFunc;
 pub use done::Done;
 pub use error::{Cause, ContextError};
 
+use crate::os::clock::{self, NEVER, Nanos};
 use crate::sched::bound::{self, End};
 use crate::sched::wait::{Waiter, Wake};
 use crate::time::Deadline;
@@ -139,7 +140,7 @@ impl Context {
     /// # Examples
     /// See [`Context`].
     pub fn with_cancel(&self) -> (Context, CancelHandle) {
-        self.derive(Deadline::NEVER, None)
+        self.derive(Deadline::NEVER, NEVER, None)
     }
 
     /// [`with_cancel`](Self::with_cancel); any handle can give a [cause](CancelHandle::cancel_cause).
@@ -167,7 +168,7 @@ impl Context {
     /// assert_eq!(ctx.err(), Some(ContextError::DeadlineExceeded));
     /// ```
     pub fn with_timeout(&self, duration: Duration) -> (Context, CancelHandle) {
-        self.derive(Deadline::after(duration), None)
+        self.derive_after(duration, None)
     }
 
     /// [`with_timeout`](Self::with_timeout) with a [cause](Self::cause) for the case that the time is over.
@@ -184,7 +185,7 @@ impl Context {
         duration: Duration,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> (Context, CancelHandle) {
-        self.derive(Deadline::after(duration), Some(cause.into().into()))
+        self.derive_after(duration, Some(cause.into().into()))
     }
 
     /// A context that ends at `deadline`, when it is cancelled, or with this one.
@@ -199,7 +200,8 @@ impl Context {
     /// assert_eq!(ctx.deadline(), Some(deadline));
     /// ```
     pub fn with_deadline(&self, deadline: impl Into<Deadline>) -> (Context, CancelHandle) {
-        self.derive(deadline.into(), None)
+        let deadline = deadline.into();
+        self.derive(deadline, deadline.nanos(), None)
     }
 
     /// [`with_deadline`](Self::with_deadline) with a [cause](Self::cause) for the case that it passes.
@@ -216,11 +218,19 @@ impl Context {
         deadline: impl Into<Deadline>,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> (Context, CancelHandle) {
-        self.derive(deadline.into(), Some(cause.into().into()))
+        let deadline = deadline.into();
+        self.derive(deadline, deadline.nanos(), Some(cause.into().into()))
     }
 
-    fn derive(&self, deadline: Deadline, cause: Option<Cause>) -> (Context, CancelHandle) {
-        let node = Node::new(self.node.as_ref(), deadline, cause);
+    fn derive_after(&self, duration: Duration, cause: Option<Cause>) -> (Context, CancelHandle) {
+        // In this order: the second is not the earlier one, so who finds the context ended finds the deadline passed.
+        let deadline = Deadline::after(duration);
+        let nanos = if deadline == Deadline::NEVER { NEVER } else { clock::after(duration) };
+        self.derive(deadline, nanos, cause)
+    }
+
+    fn derive(&self, deadline: Deadline, nanos: Nanos, cause: Option<Cause>) -> (Context, CancelHandle) {
+        let node = Node::new(self.node.as_ref(), deadline, nanos, cause);
         (Context { node: Some(node.clone()), values: self.values.clone() }, CancelHandle { node })
     }
 

@@ -86,12 +86,12 @@ impl Children {
 }
 
 impl Node {
-    /// A child of `parent`. It has ended if that has.
-    pub(super) fn new(parent: Option<&Arc<Node>>, deadline: Deadline, cause: Option<Cause>) -> Arc<Node> {
+    /// A child of `parent`, with a deadline, which is also given as the wait's. It has ended if the parent has.
+    pub(super) fn new(parent: Option<&Arc<Node>>, deadline: Deadline, nanos: Nanos, cause: Option<Cause>) -> Arc<Node> {
         let (outer, outer_nanos) = parent.map_or((Deadline::NEVER, NEVER), |parent| (parent.deadline, parent.nanos));
         // The earlier one; the own if both are the same. By the instants, which are what the user compares.
         let own = deadline != Deadline::NEVER && outer.min(deadline) == deadline;
-        let (deadline, nanos) = if own { (deadline, deadline.nanos()) } else { (outer, outer_nanos) };
+        let (deadline, nanos) = if own { (deadline, nanos) } else { (outer, outer_nanos) };
         let node = Arc::new(Node {
             parent: parent.cloned(),
             place: AtomicUsize::new(NOWHERE),

@@ -331,13 +331,12 @@ pub(super) fn park(g: GRef, ticket: Ticket) {
     }
     super::park::leave(g);
     drop(watch);
-    if g.word.wake() != Some(Wake::Timeout) {
-        if deadline != NEVER {
-            super::timers::disarm(deadline);
-        }
-    } else if owner.is_over() {
+    if g.word.wake() == Some(Wake::Timeout) && owner.is_over() {
         // Not the wait's own deadline, or not only. The word is the coroutine's until its next wait.
         g.word.change(Wake::Cancel);
+    } else if deadline != NEVER {
+        // Also if the wait's own deadline was the earlier one.
+        super::timers::disarm(deadline);
     }
 }
 
