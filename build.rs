@@ -1,4 +1,4 @@
-//! Chooses the context-switch back end (see `src/context/mod.rs`).
+//! Chooses the context-switch back end (see `src/switch/mod.rs`).
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -20,7 +20,7 @@ fn main() {
 
     // Unwind directives in inline assembly are errors in a compilation without unwind tables.
     println!("cargo::rustc-check-cfg=cfg(gort_no_unwind_tables)");
-    // Set by ci/aarch64.sh, which compiles src/context alone.
+    // Set by ci/aarch64.sh, which compiles src/switch alone.
     println!("cargo::rustc-check-cfg=cfg(gort_bare)");
     let no_tables = |flag: &str| {
         flag.trim_start_matches("-C")

@@ -1,12 +1,12 @@
 // The hot half of the aarch64 switch: the body of the `asm!` block of `switch` in
-// src/context/switch/aarch64.rs. See asm/x86_64_switch.s, from which this differs in registers:
+// src/switch/imp/aarch64.rs. See asm/x86_64_switch.s, from which this differs in registers:
 //
 //   x0   *mut Context of the flow that is left
 //   x1   *const Context of the flow that goes on
 //   x2   the thread pointer to install, or 0
 //   x19, x29, sp  saved in the context; every other register is lost, d8 to d15 included
 //
-// Offsets in a Context, the same as in asm/aarch64.s and asserted in src/context/switch/aarch64.rs:
+// Offsets in a Context, the same as in asm/aarch64.s and asserted in src/switch/imp/aarch64.rs:
 //      0 SP   8 PC   16 X29   24 X19   32 FPCR
 
         .if {fp}

@@ -1,7 +1,7 @@
 # The context switch for x86-64 (System V ABI), and the word that holds the current M.
 #
-# The essay, with the pictures of the stack, is in src/context/mod.rs. The callers are inline
-# assembly in src/context/switch/x86_64.rs, which tells the compiler which registers are lost; the
+# The essay, with the pictures of the stack, is in src/switch/mod.rs. The callers are inline
+# assembly in src/switch/imp/x86_64.rs, which tells the compiler which registers are lost; the
 # switch itself is in asm/x86_64_switch.s. Intel syntax; Rust fills in the const operand fp.
 #
 # A Context is the flow's RSP; the rest lies in the red zone below it (asm/x86_64_switch.s):

@@ -1,6 +1,6 @@
 # The hot half of the x86-64 switch. It is the body of the `asm!` block of `switch` in
-# src/context/switch/x86_64.rs, so each place that switches has an indirect jump of its own, which
-# the branch predictor tells apart (see "Why inline" in src/context/mod.rs). Intel syntax; Rust
+# src/switch/imp/x86_64.rs, so each place that switches has an indirect jump of its own, which
+# the branch predictor tells apart (see "Why inline" in src/switch/mod.rs). Intel syntax; Rust
 # fills in the const operands: fp, the way the control words are kept, and cfi, whether the
 # compilation has unwind tables at all.
 #
@@ -12,7 +12,7 @@
 # A Context is the flow's RSP. The rest lies below it, in the red zone of the ABI, which nobody
 # else writes: the compiler keeps nothing there around an asm! block, and the kernel skips it when
 # it puts a signal frame on this stack. Offsets from that RSP, the same as in asm/x86_64.s and
-# `Saved` in src/context/switch/x86_64.rs:
+# `Saved` in src/switch/imp/x86_64.rs:
 #      -8 RIP   -16 RBP   -24 RBX   -28 x87 control word   -32 MXCSR
 
         .if {fp} == 1                   # Probed: find out whether both words are the default.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The aarch64 switch: compiles src/context and its tests alone for aarch64 and runs them under
+# The aarch64 switch: compiles src/switch and its tests alone for aarch64 and runs them under
 # user-mode emulation. Needs Debian and root, to install the cross tools; says so and ends well
 # where they are missing. GORT_CI_STRICT=1 makes that a failure.
 #
@@ -43,8 +43,8 @@ cat >"$work/bare.rs" <<END
 #![test_runner(run)]
 #![allow(dead_code, unused_imports)]
 extern crate test;
-#[path = "$PWD/src/context/mod.rs"]
-mod context;
+#[path = "$PWD/src/switch/mod.rs"]
+mod switch;
 fn run(tests: &[&test::TestDescAndFn]) {
     for test in tests {
         if let (false, test::StaticTestFn(function)) = (test.desc.ignore, &test.testfn) {

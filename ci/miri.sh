@@ -12,4 +12,4 @@ if ! cargo +nightly miri setup >/dev/null 2>&1; then
     exit 0
 fi
 MIRIFLAGS="${MIRIFLAGS--Zmiri-disable-isolation}" cargo +nightly miri test --lib \
-    --target-dir "${CARGO_TARGET_DIR:-target}/miri" -- context:: stack:: os::debug
+    --target-dir "${CARGO_TARGET_DIR:-target}/miri" -- switch:: stack:: os::debug

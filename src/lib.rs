@@ -4,7 +4,7 @@
 compile_error!("gort runs on Linux; see \"Platforms\" in ARCHITECTURE.md");
 
 pub mod channel;
-mod context;
+pub mod context;
 pub mod io;
 mod macros;
 pub mod net;
@@ -13,6 +13,7 @@ mod poll;
 mod sched;
 mod shim;
 mod stack;
+mod switch;
 pub mod sync;
 pub mod time;
 

@@ -7,6 +7,7 @@
 /// | `go!(f)` | [`spawn(f)`](crate::spawn) |
 /// | `go!("name", f)` | with a name |
 /// | `go!(builder, f)` | as a [`Builder`](crate::Builder) says |
+/// | `go!(ctx, f)` | with a [`Context`](crate::context::Context) as its current one, such as [`context::current()`](crate::context::current) |
 /// | `go!(in rt, f)` | on the [`Runtime`](crate::Runtime) `rt`, from anywhere |
 ///
 /// # Examples
@@ -75,50 +76,70 @@ macro_rules! go_local {
 #[doc(hidden)]
 #[allow(missing_docs, reason = "not for users")]
 pub mod __private {
+    use crate::context::Context;
     use crate::{Builder, JoinHandle};
+    use std::io;
 
     pub use crate::channel::macro_parts as select;
 
-    /// A name or a builder.
-    pub trait IntoBuilder {
-        fn into_builder(self) -> Builder;
+    /// A name, a builder, or a context to run in.
+    pub trait How: Sized {
+        fn into_parts(self) -> (Builder, Option<Context>);
     }
 
-    impl IntoBuilder for Builder {
-        fn into_builder(self) -> Builder {
-            self
+    impl How for Builder {
+        fn into_parts(self) -> (Builder, Option<Context>) {
+            (self, None)
         }
     }
-    impl IntoBuilder for &str {
-        fn into_builder(self) -> Builder {
-            Builder::new().name(self)
+    impl How for &str {
+        fn into_parts(self) -> (Builder, Option<Context>) {
+            (Builder::new().name(self), None)
         }
     }
-    impl IntoBuilder for String {
-        fn into_builder(self) -> Builder {
-            Builder::new().name(self)
+    impl How for String {
+        fn into_parts(self) -> (Builder, Option<Context>) {
+            (Builder::new().name(self), None)
+        }
+    }
+    impl How for Context {
+        fn into_parts(self) -> (Builder, Option<Context>) {
+            (Builder::new(), Some(self))
+        }
+    }
+    impl How for &Context {
+        fn into_parts(self) -> (Builder, Option<Context>) {
+            (Builder::new(), Some(self.clone()))
         }
     }
 
     #[track_caller]
-    pub fn go_with<F, T>(how: impl IntoBuilder, f: F) -> JoinHandle<T>
+    pub fn go_with<F, T>(how: impl How, f: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        match how.into_builder().spawn(f) {
-            Ok(handle) => handle,
-            Err(error) => panic!("{error}"),
-        }
+        checked(match how.into_parts() {
+            (builder, None) => builder.spawn(f),
+            (builder, Some(ctx)) => builder.spawn(move || ctx.run(f)),
+        })
     }
 
     #[track_caller]
-    pub fn go_local_with<F, T>(how: impl IntoBuilder, f: F) -> JoinHandle<T>
+    pub fn go_local_with<F, T>(how: impl How, f: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        match how.into_builder().spawn_local(f) {
+        checked(match how.into_parts() {
+            (builder, None) => builder.spawn_local(f),
+            (builder, Some(ctx)) => builder.spawn_local(move || ctx.run(f)),
+        })
+    }
+
+    #[track_caller]
+    fn checked<T>(spawned: io::Result<JoinHandle<T>>) -> JoinHandle<T> {
+        match spawned {
             Ok(handle) => handle,
             Err(error) => panic!("{error}"),
         }

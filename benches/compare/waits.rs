@@ -26,7 +26,7 @@ fn delays(count: usize) -> Vec<u64> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Coroutines that sleep. The callback timers of Go's version are left out.
+/// Coroutines that sleep; then timers that are made and stopped, plain ones and such that would run a closure.
 pub(crate) fn timers() {
     struct Shared {
         delays: Vec<u64>,
@@ -67,6 +67,15 @@ pub(crate) fn timers() {
     emit("timers.late_p50", p50, "us");
     emit("timers.late_p99", p99, "us");
     emit("timers.late_max", max, "us");
+    let hour = Duration::from_secs(3600);
+    let start = Instant::now();
+    let stopped = (0..count).filter(|_| time::Timer::new(hour).stop()).count();
+    emit("timers.arm_cancel", ns_each(start.elapsed(), count), "ns");
+    check("timers", stopped, count);
+    let start = Instant::now();
+    let stopped = (0..count).filter(|_| time::Timer::after_func(hour, || ()).stop()).count();
+    emit("timers.cb_arm_cancel", ns_each(start.elapsed(), count), "ns");
+    check("timers", stopped, count);
 }
 
 /// A line of `/proc/self/status`, in bytes.

@@ -5,11 +5,12 @@ use super::chan::Side;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use crate::JoinHandle;
-use crate::os::clock::NEVER;
+use crate::os::clock::{self, NEVER};
 use crate::sched::wait::{Waiter, Wake};
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr;
+use std::time::Instant;
 
 /// Something that happens and can be a case of [`select!`](crate::select): `wait(it) => ..`.
 ///
@@ -74,6 +75,41 @@ pub trait Waitable {
 
     /// Forgets `waker`, if it still has it: the select has ended. One that is kept longer does nothing.
     fn unwatch(&self, waker: SelectWaker);
+
+    /// When it becomes ready by itself, without waking anybody. The select asks after it has called
+    /// [`watch`](Self::watch), and looks again then. So what only waits for the clock needs nobody to wake it.
+    ///
+    /// None, as without a method of its own, if there is no such time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::channel::{SelectWaker, Waitable};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// struct Noon(Instant);
+    ///
+    /// impl Waitable for Noon {
+    ///     fn is_ready(&self) -> bool {
+    ///         self.0 <= Instant::now()
+    ///     }
+    ///     fn watch(&self, _: SelectWaker) -> bool {
+    ///         !self.is_ready()
+    ///     }
+    ///     fn unwatch(&self, _: SelectWaker) {}
+    ///     fn ready_at(&self) -> Option<Instant> {
+    ///         Some(self.0)
+    ///     }
+    /// }
+    ///
+    /// let noon = Noon(Instant::now() + Duration::from_millis(2));
+    /// gort::select! {
+    ///     wait(noon) => assert!(noon.0 <= Instant::now()),
+    /// }
+    /// ```
+    fn ready_at(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// Ends the wait of a select, from anywhere; made for [`Waitable::watch`].
@@ -87,6 +123,11 @@ pub trait Waitable {
 pub struct SelectWaker(Waiter);
 
 impl SelectWaker {
+    /// The wait that it ends.
+    pub(crate) fn waiter(self) -> Waiter {
+        self.0
+    }
+
     /// Ends the wait: the select looks at its cases again.
     ///
     /// # Examples
@@ -113,6 +154,9 @@ macro_rules! through {
             }
             fn unwatch(&self, waker: SelectWaker) {
                 (**self).unwatch(waker);
+            }
+            fn ready_at(&self) -> Option<Instant> {
+                (**self).ready_at()
             }
         }
     )*};
@@ -178,7 +222,8 @@ impl<W: Waitable> Waits<W> {
         join: |what, node| unsafe { &*what.cast::<W>() }.watch(SelectWaker(node.task())),
         // SAFETY: as above.
         leave: |what, node| unsafe { &*what.cast::<W>() }.unwatch(SelectWaker(node.task())),
-        next_time: |_| NEVER,
+        // SAFETY: as above.
+        next_time: |what| unsafe { &*what.cast::<W>() }.ready_at().map_or(NEVER, clock::at),
         // SAFETY: as above.
         is_ready: |what| unsafe { &*what.cast::<W>() }.is_ready(),
         // SAFETY: as above.

@@ -3,12 +3,14 @@
 //! A deadline that is moved must reach a thread that already sleeps, so each sleeper also
 //! listens to an eventfd (a *bell*), which it lists with the descriptor. Bells are pooled: there
 //! are as many as threads have ever slept at once. If none can be made (no descriptors left) the
-//! thread looks at its deadline every [`SLICE_NS`] instead.
+//! thread looks at its deadline every [`SLICE_NS`] instead. A thread that runs in a bound (`sched/bound.rs`) looks
+//! at that each time it goes to sleep, and wakes to do so.
 
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::epoll::EventFd;
 use crate::os::socket::{self, Interest};
 use crate::poll::desc::Direction;
+use crate::sched::bound;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -35,13 +37,15 @@ impl Sleepers {
             Direction::Read => Interest::Readable,
             Direction::Write => Interest::Writable,
         };
+        let look_again = bound::look_again();
         let place = Place::take(self);
         // Asked after the bell was listed: either we see a new deadline or its setter sees us.
         let (deadline, now) = (deadline(), clock::now());
         if now >= deadline {
             return Ok(false);
         }
-        let mut timeout_ns = if deadline == NEVER { NEVER } else { deadline - now };
+        let until = deadline.min(look_again);
+        let mut timeout_ns = if until == NEVER { NEVER } else { until.saturating_sub(now) };
         if place.bell.is_none() {
             timeout_ns = timeout_ns.min(SLICE_NS);
         }

@@ -17,6 +17,18 @@ pub(crate) fn now() -> Nanos {
     ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
 }
 
+/// Whether `time` has passed. Cheaper than [`now`] if it is more than a second ahead: the clock of the last tick tells
+/// that as well (`CLOCK_MONOTONIC_COARSE`, 5 ns), which is never ahead of the other.
+pub(crate) fn has_passed(time: Nanos) -> bool {
+    const FAR: Nanos = 1_000_000_000;
+    let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `ts` is a valid timespec that the call fills in.
+    let r = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut ts) };
+    let tick = ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64;
+    // More than a second, because the tick may be late where CPUs are lent out. Without such a clock: the other.
+    (r != 0 || time <= tick.saturating_add(FAR)) && time <= now()
+}
+
 /// What the calling thread has had of a CPU (`CLOCK_THREAD_CPUTIME_ID`, a system call: 200 ns). Async-signal-safe.
 pub(crate) fn thread_cpu() -> Nanos {
     let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -38,6 +50,22 @@ pub(crate) fn after(after: Duration) -> Nanos {
 pub(crate) fn at(instant: Instant) -> Nanos {
     // std's clock is read first, so that the deadline is never earlier than asked for.
     after(instant.saturating_duration_since(Instant::now()))
+}
+
+/// The same moment for std, or one that is a little later: never earlier. None if it never comes, or is beyond what std can
+/// count.
+pub(crate) fn instant(time: Nanos) -> Option<Instant> {
+    if time == NEVER {
+        return None;
+    }
+    // Our clock is read first: what passes between the two makes the result later.
+    let now = now();
+    let std = Instant::now();
+    if time >= now {
+        std.checked_add(Duration::from_nanos(time - now))
+    } else {
+        std.checked_sub(Duration::from_nanos(now - time))
+    }
 }
 
 /// The kernel's form of a time or a span.

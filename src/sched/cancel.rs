@@ -5,7 +5,8 @@
 //! the other (`park.rs` has the light one). A coroutine that is panicking, or inside
 //! [`shield`], is left alone until it is not.
 
-use super::g::GRef;
+use super::bound;
+use super::g::{BOUND, CANCEL, GRef};
 use super::m::M;
 use super::wait::Waiter;
 use super::wait_word::Wake;
@@ -25,7 +26,7 @@ pub(crate) fn cancel(g: GRef) {
 /// The first half of [`cancel`]: leaves the request. A heavy fence and [`poke`] are to follow.
 pub(crate) fn request(g: GRef) {
     // Relaxed: ordered by the fence.
-    g.cancel.store(true, Ordering::Relaxed);
+    g.asked.fetch_or(CANCEL, Ordering::Relaxed);
 }
 
 /// Ends the wait that `g` is in, if it is in one and may be cancelled.
@@ -50,17 +51,25 @@ pub(crate) fn is_open(g: GRef) -> bool {
 pub(crate) fn check() {
     if let Some(g) = M::current_coroutine()
         // Relaxed: a request that is missed now is seen at the next park.
-        && g.cancel.load(Ordering::Relaxed)
-        && g.shield.load(Ordering::Relaxed) == 0
+        && let asked = g.asked.load(Ordering::Relaxed)
+        && asked & (CANCEL | BOUND) != 0
         && !std::thread::panicking()
     {
-        unwind();
+        // Relaxed: only the coroutine writes it.
+        if asked & CANCEL != 0 && g.shield.load(Ordering::Relaxed) == 0 {
+            unwind();
+        }
+        if asked & BOUND != 0 {
+            bound::check();
+        }
     }
 }
 
-/// Unwinds the calling coroutine. The caller has removed what it left in waiting lists.
+/// Unwinds the calling coroutine, or what it runs in a bound that is over. The caller has removed what it left
+/// in waiting lists.
 #[cold]
 pub(crate) fn unwind() -> ! {
+    bound::unwind();
     std::panic::resume_unwind(Box::new(Cancelled))
 }
 
@@ -68,7 +77,8 @@ pub(crate) fn unwind() -> ! {
 /// meanwhile takes effect at the first parking call after it.
 ///
 /// Shields may be nested. One protects the coroutine that calls it, not those that `f` spawns. On a
-/// plain thread it just runs `f`.
+/// plain thread it just runs `f`. Nor is `f` ended by a [`timeout`](crate::time::timeout) or a
+/// [context](crate::context) that is around the call; one that is begun inside it has effect.
 ///
 /// # Examples
 /// ```
@@ -85,20 +95,16 @@ pub(crate) fn unwind() -> ! {
 /// # Scheduling
 /// Does not park by itself. What `f` calls parks as ever.
 pub fn shield<T>(f: impl FnOnce() -> T) -> T {
-    struct Unshield(Option<GRef>);
+    struct Unshield(GRef);
     impl Drop for Unshield {
         fn drop(&mut self) {
-            if let Some(g) = self.0 {
-                // Relaxed: only the coroutine writes it.
-                g.shield.fetch_sub(1, Ordering::Relaxed);
-            }
+            // Relaxed: only the coroutine writes it.
+            self.0.shield.fetch_sub(1, Ordering::Relaxed);
         }
     }
-    let g = M::current_coroutine();
-    if let Some(g) = g {
-        // Relaxed: only the coroutine writes it.
-        g.shield.fetch_add(1, Ordering::Relaxed);
-    }
+    let Some(g) = M::current_coroutine() else { return bound::shield_thread(f) };
+    // Relaxed: only the coroutine writes it.
+    g.shield.fetch_add(1, Ordering::Relaxed);
     let _unshield = Unshield(g);
     f()
 }

@@ -24,8 +24,8 @@ use super::home_word::Linked;
 use super::runtime::Shared;
 use super::wait::Waiter;
 use super::wait_word::WaitWord;
-use crate::context::Context;
 use crate::stack::{Class, Stack, limits};
+use crate::switch::Context;
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::{MaybeUninit, align_of, size_of};
@@ -48,6 +48,13 @@ pub(crate) const CANCELLED: u64 = 16;
 pub(crate) const WATCHED: u64 = 32;
 /// One reference to the record: the run itself, the `JoinHandle`, each `Coroutine` handle.
 pub(crate) const REF: u64 = 256;
+
+/// In `asked`: somebody asked for the end.
+pub(crate) const CANCEL: u8 = 1;
+/// In `asked`: it runs within a bound; see `bound.rs`.
+pub(crate) const BOUND: u8 = 2;
+/// In `asked`: there are frames (`bound.rs`), and the payload's first word points to them.
+pub(crate) const FRAMES: u8 = 4;
 
 /// Words of closure or result that fit in the record.
 const PAYLOAD_WORDS: usize = 6;
@@ -95,8 +102,8 @@ pub(crate) struct G {
     run: Cell<unsafe fn(*mut G, Op)>,
     /// The token of `park` and `unpark`.
     pub(crate) token: AtomicU64,
-    /// Somebody asked for the end.
-    pub(crate) cancel: AtomicBool,
+    /// What a wait has to look at: `CANCEL` and the like. Others set `CANCEL`; the rest is the coroutine's own.
+    pub(crate) asked: AtomicU8,
     /// What it waits for, a `WaitReason`; for reports.
     pub(crate) reason: AtomicU8,
     pub(crate) class: Cell<Class>,
@@ -240,6 +247,13 @@ impl G {
         self.run.set(operate::<F, T>);
         // SAFETY: the record is ours and empty.
         unsafe { self.write(f) };
+    }
+
+    /// A word that the coroutine may use while it runs: its closure has been taken out of the payload,
+    /// and the result is not there yet.
+    #[inline(always)]
+    pub(crate) fn scratch(&self) -> *mut *const () {
+        self.payload.get().cast()
     }
 
     /// Runs an operation of the erased type.
@@ -433,7 +447,7 @@ pub(crate) fn grow(mut each: impl FnMut(GRef)) -> std::io::Result<()> {
                 runtime: RuntimePtr(AtomicPtr::new(ptr::null_mut())),
                 run: Cell::new(never),
                 token: AtomicU64::new(0),
-                cancel: AtomicBool::new(false),
+                asked: AtomicU8::new(0),
                 reason: AtomicU8::new(0),
                 class: Cell::new(Class::DEFAULT),
                 claim: Cell::new(HomeClaim::Share),

@@ -34,7 +34,7 @@
 //! 4. A parking call made by a coroutine returns under the same home. So an address of a
 //!    thread-local that the compiler kept across the call is still right. Our own code that
 //!    runs *between* two homes keeps no such address: the thread pointer changes only inside
-//!    [`context::switch`](crate::context::switch), `switch_away` and `restart`, whose callers
+//!    [`switch::switch`](crate::switch::switch), `switch_away` and `restart`, whose callers
 //!    continue under the home they left from, or not at all.
 //! 5. What the closure takes in and gives out crosses threads in the usual way and is bound by
 //!    `Send`; [`spawn_local`](crate::spawn_local) waives it because the new coroutine lives in
@@ -155,7 +155,7 @@ impl Home {
     pub(crate) fn check_worn_by(&self, m: *const M) {
         let alone = if !self.m_slot.is_null() {
             // SAFETY: homes are worn only where the thread pointer can be read.
-            let here = unsafe { crate::context::thread_pointer() };
+            let here = unsafe { crate::switch::thread_pointer() };
             // Relaxed: the wearer wrote it, and that is to be us.
             ptr::eq(self.wearer.load(Ordering::Relaxed), m) && here == self.thread_pointer
         } else {
@@ -777,8 +777,8 @@ fn start_sleeper() -> std::io::Result<(Arc<Post>, JoinHandle<()>)> {
 /// The life of a home's thread: say where the block is, sleep without touching it, end.
 fn sleep(post: &Post) {
     // SAFETY: `Homes` wears homes only if the thread pointer can be read and written.
-    post.thread_pointer.store(unsafe { crate::context::thread_pointer() }, Ordering::Relaxed);
-    post.m_slot.store(crate::context::m_slot(), Ordering::Relaxed);
+    post.thread_pointer.store(unsafe { crate::switch::thread_pointer() }, Ordering::Relaxed);
+    post.m_slot.store(crate::switch::m_slot(), Ordering::Relaxed);
     // std sets up its handle of the current thread lazily; do it here, on the real thread, so
     // that what it asks the kernel for is this thread's.
     let _ = std::thread::current().id();
@@ -793,5 +793,5 @@ fn sleep(post: &Post) {
     }
     // The destructors of thread-locals run next, as on any thread: without an M. (The word still
     // names the last one that wore this home.)
-    crate::context::set_current_m(ptr::null_mut());
+    crate::switch::set_current_m(ptr::null_mut());
 }

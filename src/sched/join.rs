@@ -351,6 +351,11 @@ impl<T> JoinHandle<T> {
         wait_for(self.g, deadline, WaitReason::Join)
     }
 
+    /// The record.
+    pub(crate) fn record(&self) -> GRef {
+        self.g
+    }
+
     /// The same right without the type: all that is left to do with the result is to drop it.
     pub(crate) fn erase(self) -> JoinHandle<()> {
         let g = self.g;

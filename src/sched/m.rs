@@ -1,7 +1,7 @@
 //! An M: an operating-system thread that runs coroutines.
 //!
 //! Every thread finds its M through one word of thread-local storage that is defined in
-//! assembly ([`context::current_m`]); a home keeps the same word for whoever wears it. There is
+//! assembly ([`switch::current_m`]); a home keeps the same word for whoever wears it. There is
 //! no other thread-local in the runtime.
 
 use super::affinity::Place;
@@ -11,9 +11,9 @@ use super::p::HeldP;
 use super::preempt::{self, HandOver, Pins};
 use super::runtime::Shared;
 use super::spawn::complete;
-use crate::context::{self, Context};
 use crate::os::{self, clock::Nanos};
 use crate::stack::{Stack, overflow::AltStack};
+use crate::switch::{self, Context};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -150,7 +150,7 @@ impl M {
     /// The M of the calling thread, if it has one.
     #[inline(always)]
     pub(crate) fn current() -> Option<&'static M> {
-        let m = context::current_m().cast::<M>();
+        let m = switch::current_m().cast::<M>();
         // SAFETY: the word is null or points to the M that runs this; an M lives as long as its
         // thread runs coroutines.
         unsafe { m.as_ref() }
@@ -200,7 +200,7 @@ impl M {
         m.take_place();
         if rt.homes.worn {
             // SAFETY: homes are worn only where the thread pointer can be read.
-            m.native = unsafe { context::thread_pointer() };
+            m.native = unsafe { switch::thread_pointer() };
         }
         let m = Box::leak(Box::new(m));
         m.fixed = rt.homes.take_fixed(m);
@@ -212,10 +212,10 @@ impl M {
             m.hold(p);
         }
         m.searching.set(searching);
-        context::set_current_m(ptr::from_ref(m).cast_mut().cast());
+        switch::set_current_m(ptr::from_ref(m).cast_mut().cast());
         rt.add_m(m);
         m.schedule();
-        context::set_current_m(ptr::null_mut());
+        switch::set_current_m(ptr::null_mut());
         if let Some(home) = m.fixed {
             rt.homes.give_fixed(home);
         }
@@ -243,7 +243,7 @@ impl M {
                 // SAFETY:
                 // - g0's context is this M's own and this is g0;
                 // - `prepare` made this M the one that may be on `g`'s stack.
-                unsafe { context::switch(self.g0.get(), context, thread_pointer) };
+                unsafe { switch::switch(self.g0.get(), context, thread_pointer) };
                 // g0 stays on its thread, so `self` is still this M.
                 self.pins.set(1);
                 self.after_switch();
@@ -407,7 +407,7 @@ impl M {
         let (top, limit) = (stack.top().as_ptr(), stack.limit().as_ptr());
         g.stack.set(Some(stack));
         // SAFETY: the stack is `g`'s alone and fresh; `entry` takes the coroutine from the M.
-        unsafe { context::init(g.context.get(), top, limit, entry) };
+        unsafe { switch::init(g.context.get(), top, limit, entry) };
         self.current.set(g.as_ptr());
     }
 
@@ -522,7 +522,7 @@ impl M {
         // - `g` runs on this stack, so its context is free to be written;
         // - `prepare` made this M the one that may be on the target's stack;
         // - nobody else is on this stack before `after_switch` has taken the home off.
-        unsafe { context::switch(g.context.get(), target.0, target.1) };
+        unsafe { switch::switch(g.context.get(), target.0, target.1) };
         // Now perhaps on another M: ask again.
         let m = M::current().expect("coroutines run on Ms");
         m.pins.set(pins);
@@ -592,12 +592,12 @@ impl M {
             // SAFETY:
             // - the frames below (this one and `entry`'s) hold nothing that needs dropping;
             // - this M wears `next_home`, and the stack is `next`'s from here on.
-            unsafe { context::restart(next.context.get(), top, limit, entry, thread_pointer) }
+            unsafe { switch::restart(next.context.get(), top, limit, entry, thread_pointer) }
         };
         self.dead_stack.set(Some(stack));
         self.dead.set(Some(g));
         // SAFETY: as in `leave_coroutine`; `after_switch` recycles this stack once we are off.
-        unsafe { context::switch_away(g.context.get(), target.0, target.1) }
+        unsafe { switch::switch_away(g.context.get(), target.0, target.1) }
     }
 
     /// Sleeps until it is called, or until `deadline`. False if the deadline passed first.

@@ -4,6 +4,7 @@ mod adapt;
 mod affinity;
 mod biased;
 mod blocking;
+pub(crate) mod bound;
 mod builder;
 pub(crate) mod cancel;
 #[cfg(gort_chaos)]
@@ -36,6 +37,7 @@ mod thread_task;
 mod timers;
 pub(crate) mod wait;
 mod wait_word;
+pub(crate) mod watch_list;
 mod watchers;
 
 pub use blocking::blocking;
@@ -52,7 +54,7 @@ pub use spawn::{Builder, spawn, spawn_local};
 
 pub(crate) use park::{checkpoint, make_way_for_sharers};
 pub(crate) use runtime::current_poller;
-pub(crate) use spawn::task_number;
+pub(crate) use spawn::{Later, task_number};
 
 /// The next number of a xorshift sequence (Marsaglia, "Xorshift RNGs", 2003).
 #[inline(always)]

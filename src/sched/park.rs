@@ -6,7 +6,7 @@
 //! here; its home, which this M wears until `after_switch` takes it off, keeps everybody else
 //! from its stack meanwhile. If the M that takes it is this one, it simply goes on.
 
-use super::g::GRef;
+use super::g::{BOUND, CANCEL, GRef};
 use super::m::M;
 use super::p::P;
 use super::preempt::{self, Pin};
@@ -25,9 +25,21 @@ pub(crate) fn park(g: GRef, ticket: Ticket, reason: WaitReason) {
     // Pairs with the heavy fence in `cancel`: we see the request, or it sees the armed word.
     asymmetric::light();
     // Relaxed: ordered by the fence.
-    if g.cancel.load(Ordering::Relaxed) && super::cancel::is_open(g) && g.word.claim(ticket, Wake::Cancel) {
-        return;
+    let asked = g.asked.load(Ordering::Relaxed);
+    if asked & (CANCEL | BOUND) != 0 {
+        if asked & CANCEL != 0 && super::cancel::is_open(g) && g.word.claim(ticket, Wake::Cancel) {
+            return;
+        }
+        if asked & BOUND != 0 {
+            return super::bound::park(g, ticket);
+        }
     }
+    leave(g);
+}
+
+/// The rest of [`park`].
+#[inline(always)]
+pub(crate) fn leave(g: GRef) {
     let m = M::current().expect("coroutines run on Ms");
     let _pin = m.pinned();
     // Relaxed: our own.

@@ -132,6 +132,16 @@ impl Shared {
         self.visitors.fetch_sub(1, Ordering::Release);
     }
 
+    /// Keeps the runtime's memory for the length of `f`, in which what the caller has of it may end.
+    pub(crate) fn visit<R>(&self, f: impl FnOnce() -> R) -> R {
+        // Relaxed: as in `inject_from_outside`.
+        self.visitors.fetch_add(1, Ordering::Relaxed);
+        let result = f();
+        // Release: the last access; pairs with the Acquire in `end`.
+        self.visitors.fetch_sub(1, Ordering::Release);
+        result
+    }
+
     /// [`Self::inject`] without waking: for callers that give up a P or a home, and look at the queues
     /// afterwards.
     pub(crate) fn inject_quietly(&self, g: GRef) {

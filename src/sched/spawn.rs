@@ -6,8 +6,11 @@ use super::join::JoinHandle;
 use super::m::M;
 use super::preempt::Pin;
 use super::runtime::Shared;
-use crate::context;
+use super::timers;
+use super::wait::{WaitReason, Waiter, Wake};
+use crate::os::clock::{NEVER, Nanos};
 use crate::stack::{Class, limits};
+use crate::switch;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::Location;
@@ -30,7 +33,7 @@ pub(crate) fn task_number() -> NonZeroUsize {
         // Numbers are counted up from 1 and not used again: half of them do not run out.
         Some(g) => (g.id.get() as usize) << 1 | 1,
         // A word of the thread's own: aligned, so even.
-        None => context::m_slot().addr(),
+        None => switch::m_slot().addr(),
     };
     NonZeroUsize::new(number).expect("odd, or an address")
 }
@@ -79,28 +82,14 @@ where
         }
         None => gpool::get()?,
     };
+    let local = plan.local;
     // SAFETY: the record is ours; the caller vouches for lifetimes.
-    unsafe { g.fill::<F, T>(f) };
-    // Release: pairs with the Acquire in `try_retain`. What follows is published by the queue.
-    g.state.store((2 * g::REF) | g::HANDLE, Ordering::Release);
-    g.token.store(0, Ordering::Relaxed);
-    g.cancel.store(false, Ordering::Relaxed);
-    g.reason.store(0, Ordering::Relaxed);
-    g.shield.store(0, Ordering::Relaxed);
-    g.panicking.store(false, Ordering::Relaxed);
-    g.claim.set(if plan.own_home { HomeClaim::Alone } else { HomeClaim::Share });
-    g.class.set(plan.class.unwrap_or(rt.stack_class));
-    g.site.set(plan.site);
-    g.runtime.set(rt);
-    g.home.set(ptr::null());
-    if plan.name.is_some() {
-        g.set_name(plan.name);
-    }
+    unsafe { equip::<F, T>(g, rt, plan, f) };
     match here {
         Some((m, p)) => {
             // SAFETY: this M holds the P.
             g.id.set(unsafe { p.next_id() });
-            if plan.local {
+            if local {
                 // It lives where its maker lives, so what it takes along stays on one thread.
                 let home = m.home();
                 home.move_in();
@@ -116,7 +105,7 @@ where
             Ok(handle)
         }
         None => {
-            debug_assert!(!plan.local, "spawn_local needs a coroutine around it");
+            debug_assert!(!local, "spawn_local needs a coroutine around it");
             g.id.set(draw_ids(1).start);
             // Relaxed: a counter.
             rt.spawned_outside.fetch_add(1, Ordering::Relaxed);
@@ -129,12 +118,147 @@ where
     }
 }
 
+/// Makes a record that of a coroutine which has not run, with two references: its own and the handle's.
+///
+/// # Safety
+/// The record is the caller's, out of the pool. For `f` as [`spawn_raw`].
+#[inline(always)]
+unsafe fn equip<F, T>(g: GRef, rt: &'static Shared, plan: Plan, f: F)
+where
+    F: FnOnce() -> T,
+{
+    // SAFETY: the caller's promise.
+    unsafe { g.fill::<F, T>(f) };
+    // Release: pairs with the Acquire in `try_retain`. What follows is published by the queue.
+    g.state.store((2 * g::REF) | g::HANDLE, Ordering::Release);
+    g.token.store(0, Ordering::Relaxed);
+    g.asked.store(0, Ordering::Relaxed);
+    g.reason.store(0, Ordering::Relaxed);
+    g.shield.store(0, Ordering::Relaxed);
+    g.panicking.store(false, Ordering::Relaxed);
+    g.claim.set(if plan.own_home { HomeClaim::Alone } else { HomeClaim::Share });
+    g.class.set(plan.class.unwrap_or(rt.stack_class));
+    g.site.set(plan.site);
+    g.runtime.set(rt);
+    g.home.set(ptr::null());
+    if plan.name.is_some() {
+        g.set_name(plan.name);
+    }
+}
+
+/// A coroutine that begins at a time, or when its waiter is woken: until then it is a record, whose wait is in
+/// force though it has not run.
+///
+/// Whoever ends the wait owns the coroutine: who wakes it lets it begin, who [stops](Self::stop) it ends it
+/// unbegun. Like every other it is cancelled at the end of its runtime. Dropping this lets it be.
+#[derive(Debug)]
+pub(crate) struct Later {
+    /// The right to its result, which is nothing.
+    handle: JoinHandle<()>,
+    waiter: Waiter,
+    /// When the timer ends the wait; `NEVER` if there is none.
+    when: Nanos,
+}
+
+impl Later {
+    /// Makes a coroutine of `f` on the caller's runtime, to begin at `when`.
+    pub(crate) fn new<F>(when: Nanos, site: &'static Location<'static>, f: F) -> io::Result<Later>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let rt = runtime_here()?;
+        rt.admit()?;
+        let _pin = Pin::new();
+        // What is readied needs no room reserved: as with any other that was parked.
+        let p = M::current().expect("coroutines run on Ms").p();
+        // SAFETY: this M holds the P.
+        let g = unsafe { p.local() }.records.get()?;
+        let plan = Plan { name: None, class: None, own_home: false, local: false, site };
+        let f = move || {
+            if let Some(g) = M::current_coroutine() {
+                // Relaxed: for reports only.
+                g.reason.store(WaitReason::None as u8, Ordering::Relaxed);
+            }
+            f();
+        };
+        // SAFETY: the record is ours; `'static` and `Send` by the bounds.
+        unsafe { equip::<_, ()>(g, rt, plan, f) };
+        // Relaxed: for reports only.
+        g.reason.store(WaitReason::Sleep as u8, Ordering::Relaxed);
+        // SAFETY: this M holds the P.
+        g.id.set(unsafe { p.next_id() });
+        super::p::P::count(&p.spawned);
+        // SAFETY: the ticket is of this word, which is ours.
+        let waiter = unsafe { Waiter::of(g, g.word.arm()) };
+        // Release: as in `spawn_raw`. From here on the end of the runtime may end the wait.
+        g.alive.store(true, Ordering::Release);
+        timers::arm_other(rt, when, waiter, 0);
+        Ok(Later { handle: JoinHandle::new(g), waiter, when })
+    }
+
+    /// To be woken to let it begin.
+    pub(crate) fn waiter(&self) -> Waiter {
+        self.waiter
+    }
+
+    /// Whether it has not begun, nor been ended.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.waiter.is_armed()
+    }
+
+    /// Ends it unbegun, and drops its closure: true; or false, since that is too late.
+    pub(crate) fn stop(&self) -> bool {
+        if !self.waiter.claim(Wake::Ready) {
+            return false;
+        }
+        let g = self.handle.record();
+        // SAFETY: a runtime outlives its coroutines.
+        let rt: &'static Shared = unsafe { &*g.runtime.get() };
+        if self.when != NEVER {
+            timers::arm_other(rt, NEVER, self.waiter, 1);
+        }
+        // Relaxed: `complete`, if it comes to that, is ordered by the queue.
+        g.asked.fetch_or(g::CANCEL, Ordering::Relaxed);
+        if M::current_coroutine().is_some() && M::current().is_some_and(|m| ptr::eq(m.rt, rt)) {
+            // It has neither stack nor home: what it has of the runtime is its record.
+            complete(g);
+            // SAFETY: the coroutine's own reference.
+            unsafe { g.release(g::REF) };
+            M::current().expect("coroutines run on Ms").unpin();
+        } else {
+            // SAFETY: claimed above.
+            unsafe { self.waiter.ready() };
+        }
+        true
+    }
+
+    /// Lets it begin at `when` instead: true; or false, since that is too late.
+    pub(crate) fn reset(&mut self, when: Nanos) -> bool {
+        if !self.waiter.claim(Wake::Ready) {
+            return false;
+        }
+        let g = self.handle.record();
+        // SAFETY: a runtime outlives its coroutines, of which this is one until its wait is in force again; from then
+        // on its visitors keep it.
+        let rt: &'static Shared = unsafe { &*g.runtime.get() };
+        rt.visit(|| {
+            // SAFETY: the wait was claimed, so the coroutine is ours, and so is its word. The record stays while
+            // there is a handle.
+            self.waiter = unsafe { Waiter::of(g, g.word.arm()) };
+            let ended = usize::from(self.when != NEVER);
+            self.when = when;
+            timers::arm_other(rt, when, self.waiter, ended);
+        });
+        true
+    }
+}
+
 /// Runs the coroutine's closure and sees its outcome off to whoever wants it. Ends in a section that keeps the P:
 /// once the coroutine is counted as ended its runtime may end, and nobody would let a thread that is suspended
 /// then go on.
 pub(crate) fn complete(g: GRef) {
     // Relaxed: a request that comes later is seen at the first park.
-    if g.cancel.load(Ordering::Relaxed) {
+    if g.asked.load(Ordering::Relaxed) & g::CANCEL != 0 {
         // It never ran. Its closure's drop is user code like any other.
         // SAFETY: the payload holds the closure.
         let dropped = std::panic::catch_unwind(move || unsafe { g.operate(Op::DropClosure) });

@@ -9,11 +9,14 @@
 
 use super::lock::Spin;
 use super::m::M;
+use super::preempt::Pin;
+use super::runtime::Shared;
 use super::wait::{Waiter, Wake};
 use crate::os::clock::{NEVER, Nanos};
 use crate::shim::asymmetric;
 use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
+use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// See the module.
@@ -174,6 +177,24 @@ pub(crate) fn arm(when: Nanos, waiter: Waiter) {
     // for how long it means to sleep.
     asymmetric::light();
     m.rt.disturb_poller(when);
+}
+
+/// [`arm`] and [`disarm`] for a waiter that is not the caller's: a coroutine of `rt` that waits for its first run.
+/// From anywhere. `ended` says how many entries have become stale.
+pub(crate) fn arm_other(rt: &Shared, when: Nanos, waiter: Waiter, ended: usize) {
+    let _pin = Pin::new();
+    let here = M::current().filter(|m| ptr::eq(m.rt, rt)).and_then(|m| m.p.get());
+    // P 0 never retires.
+    let timers = &here.unwrap_or_else(|| rt.ps.get(0)).timers;
+    for _ in 0..ended {
+        timers.note_stale();
+    }
+    if when != NEVER {
+        timers.push(when, waiter);
+        // As in `arm`.
+        asymmetric::light();
+        rt.disturb_poller(when);
+    }
 }
 
 /// Notes that the wait that was armed for `_when` has ended otherwise.

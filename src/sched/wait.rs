@@ -8,6 +8,7 @@
 //!
 //! All of it works on plain threads too, which block. Nothing here allocates for a coroutine.
 
+use super::bound;
 use super::g::{G, GRef};
 use super::m::M;
 use super::thread_task::ThreadTask;
@@ -65,12 +66,14 @@ pub(crate) enum WaitReason {
     Watch,
     /// What runs on a spare thread.
     Blocking,
+    /// The end of a context.
+    Context,
 }
 
 impl WaitReason {
     /// For a line in a report.
     pub(crate) fn describe(code: u8) -> &'static str {
-        const ALL: [(WaitReason, &str); 21] = [
+        const ALL: [(WaitReason, &str); 22] = [
             (WaitReason::None, "running"),
             (WaitReason::Park, "park"),
             (WaitReason::Sleep, "sleep"),
@@ -92,6 +95,7 @@ impl WaitReason {
             (WaitReason::Notify, "notification"),
             (WaitReason::Watch, "change of a value"),
             (WaitReason::Blocking, "blocking call"),
+            (WaitReason::Context, "end of a context"),
         ];
         ALL.iter().find(|(reason, _)| *reason as u8 == code).map_or("unknown", |(_, text)| text)
     }
@@ -101,7 +105,7 @@ impl WaitReason {
 const THREAD: usize = 1;
 
 /// A pointer to a G or a [`ThreadTask`], both of which begin with their wait word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct TaskRef(NonNull<u8>);
 
 impl TaskRef {
@@ -142,7 +146,7 @@ impl TaskRef {
 
 /// One wait of one coroutine or thread, as those see it who may end it. Copies may be kept for
 /// ever: when the wait has ended they do nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Waiter {
     task: TaskRef,
     ticket: Ticket,
@@ -288,7 +292,8 @@ impl Wait {
     #[cold]
     fn block(self, deadline: Nanos) -> Wake {
         let task = self.waiter.task.as_thread();
-        if !task.block(deadline) && !self.waiter.claim(Wake::Timeout) {
+        let bounded = bound::has_threads() && bound::block(self.waiter, deadline, |until| task.block(until));
+        if !bounded && !task.block(deadline) && !self.waiter.claim(Wake::Timeout) {
             // Somebody claimed it at the last moment and is about to let us go.
             task.block(NEVER);
         }

@@ -24,7 +24,7 @@ const IDLE: u64 = 0;
 const ARMED: u64 = 1;
 
 /// Why a wait ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub(crate) enum Wake {
     /// What was waited for happened.
@@ -36,7 +36,7 @@ pub(crate) enum Wake {
 }
 
 /// One wait of one owner.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Ticket(u64);
 
 impl Ticket {
@@ -95,6 +95,14 @@ impl WaitWord {
     pub(crate) fn is_armed(&self, ticket: Ticket) -> bool {
         // Relaxed: a hint.
         self.0.load(Ordering::Relaxed) == ticket.0
+    }
+
+    /// Gives another reason for the end of the last wait, which has been claimed. For the owner.
+    pub(crate) fn change(&self, why: Wake) {
+        // Relaxed: nobody but the owner touches a word that is not armed.
+        let old = self.0.load(Ordering::Relaxed);
+        debug_assert_ne!(old & STATE_MASK, ARMED, "the wait has not ended");
+        self.0.store((old & !STATE_MASK) | why as u64, Ordering::Relaxed);
     }
 
     /// How the last wait ended; None while it has not. For the owner.

@@ -1,59 +1,30 @@
-//! Time: sleeping.
+//! Time: sleeping, timers, tickers, limits.
 //!
-//! A coroutine that sleeps costs its stack and a timer, no thread.
+//! | for | use |
+//! |---|---|
+//! | waiting | [`sleep()`], [`sleep_until`] |
+//! | something that may happen later, and can be put off | [`Timer`]; [`Timer::after_func`] runs a closure then |
+//! | something that happens again and again | [`Ticker`] |
+//! | a closure that must not take longer | [`timeout()`], [`timeout_at`] |
+//! | one moment for several calls | [`Deadline`] |
+//!
+//! Go's names are kept, and what it does. [`channel::after`](crate::channel::after) and
+//! [`channel::tick`](crate::channel::tick) are for code that wants channels.
+//!
+//! Timers cost nothing while nobody waits for them: a [`Timer`] that is made and stopped has read the clock, and
+//! entered no list.
 
-use crate::os::clock::{self, Nanos};
-use crate::sched::cancel;
-use crate::sched::wait::{self, WaitReason, Wake};
-use std::time::{Duration, Instant};
+mod after_func;
+mod alarm;
+mod deadline;
+mod sleep;
+mod ticker;
+mod timeout;
+mod timer;
 
-/// Parks the coroutine for at least `duration`. If that is zero it is
-/// [`yield_now`](crate::yield_now).
-///
-/// # Examples
-/// ```
-/// use std::time::{Duration, Instant};
-/// gort::run(|| {
-///     let start = Instant::now();
-///     gort::time::sleep(Duration::from_millis(5));
-///     assert!(start.elapsed() >= Duration::from_millis(5));
-/// });
-/// ```
-///
-/// # Scheduling
-/// Parks the coroutine; may be cancelled. Blocks a plain thread.
-pub fn sleep(duration: Duration) {
-    if duration.is_zero() {
-        return crate::yield_now();
-    }
-    sleep_to(clock::after(duration));
-}
-
-/// Parks the coroutine until `deadline`. If that has passed it returns soon, after others that are ready
-/// may have had a turn.
-///
-/// # Examples
-/// ```
-/// use std::time::{Duration, Instant};
-/// gort::run(|| {
-///     let mut tick = Instant::now();
-///     for _ in 0..3 {
-///         tick += Duration::from_millis(1);
-///         gort::time::sleep_until(tick);
-///         assert!(Instant::now() >= tick);
-///     }
-/// });
-/// ```
-///
-/// # Scheduling
-/// Parks the coroutine; may be cancelled. Blocks a plain thread.
-pub fn sleep_until(deadline: Instant) {
-    sleep_to(clock::at(deadline));
-}
-
-fn sleep_to(deadline: Nanos) {
-    crate::sched::checkpoint();
-    if wait::begin().park(WaitReason::Sleep, deadline) == Wake::Cancel {
-        cancel::unwind();
-    }
-}
+pub use after_func::AfterFunc;
+pub use deadline::Deadline;
+pub use sleep::{sleep, sleep_until};
+pub use ticker::{MissedTicks, Ticker};
+pub use timeout::{Elapsed, timeout, timeout_at};
+pub use timer::Timer;

@@ -148,7 +148,7 @@ mutations! {
     "sched/park.rs" {
         "pub(crate) fn park(" {
             park_fence, wait::cancel_alone: "asymmetric::light();" => "", "neither sees the other";
-            park_without_look, wait::cancel_alone: "g.cancel.load(Ordering::Relaxed)" => "false",
+            park_without_look, wait::cancel_alone: "g.asked.load(Ordering::Relaxed)" => "0",
                 "a request that came before is not seen";
             park_ignores_shield, wait::shield: "super::cancel::is_open(g)" => "true", "cancelled in its shield";
             park_without_claim, wait::cancel_and_peer:

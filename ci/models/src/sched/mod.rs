@@ -12,6 +12,30 @@ macro_rules! real {
 pub(crate) mod biased {
     real!("sched_biased");
 }
+pub(crate) mod bound {
+    //! Nobody runs in a bound here.
+    use super::g::GRef;
+    use super::wait::Waiter;
+    use super::wait_word::Ticket;
+    use crate::os::clock::Nanos;
+
+    pub(super) fn park(_: GRef, _: Ticket) {
+        unreachable!()
+    }
+    pub(super) fn block(_: Waiter, _: Nanos, _: impl Fn(Nanos) -> bool) -> bool {
+        unreachable!()
+    }
+    pub(super) fn has_threads() -> bool {
+        false
+    }
+    pub(super) fn check() {
+        unreachable!()
+    }
+    pub(crate) fn unwind() {}
+    pub(crate) fn shield_thread<T>(f: impl FnOnce() -> T) -> T {
+        f()
+    }
+}
 pub(crate) mod cancel {
     real!("sched_cancel");
 }

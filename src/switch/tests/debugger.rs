@@ -42,7 +42,7 @@ fn gdb(commands: &[String]) -> Option<String> {
         gdb.args(["-ex", command]);
     }
     gdb.args(["-ex", "kill", "--args"]).arg(program);
-    gdb.args(["--exact", "context::tests::debugger::debuggee", "--ignored", "--test-threads=1"]);
+    gdb.args(["--exact", "switch::tests::debugger::debuggee", "--ignored", "--test-threads=1"]);
     let output = match gdb.output() {
         Ok(output) => output,
         Err(error) => {

@@ -5,7 +5,7 @@ use super::*;
 use std::arch::naked_asm;
 
 #[cfg(gort_context = "asm")]
-use crate::context::switch::CONTROL_WORDS;
+use crate::switch::imp::CONTROL_WORDS;
 /// corosensei leaves the control words alone.
 #[cfg(gort_context = "corosensei")]
 const CONTROL_WORDS: u8 = 0;
