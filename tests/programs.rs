@@ -140,10 +140,15 @@ const PROGRAMS: &[Program] = &[
         let by_set = gort::Runtime::builder().cpus(all.iter().take(1).collect()).build().unwrap();
         let changed = gort::Runtime::new().unwrap();
         changed.set_procs(usable + 1).unwrap();
-        let sysmon = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap()).find_map(|task| {
-            let name = std::fs::read_to_string(task.path().join("comm")).unwrap();
-            (name.trim() == "gort-sysmon").then(|| task.file_name().to_str().unwrap().parse::<i32>().unwrap())
-        });
+        let find_sysmon = || {
+            std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap()).find_map(|task| {
+                let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+                (name.trim() == "gort-sysmon").then(|| task.file_name().to_str().unwrap().parse::<i32>().unwrap())
+            })
+        };
+        // A thread gives itself its name.
+        wait_until("sysmon has its name", || find_sysmon().is_some());
+        let sysmon = find_sysmon();
         let confine = |cpus: &gort::CpuSet| {
             // SAFETY: the set is plain data of the size that is said.
             unsafe {
