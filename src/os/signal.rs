@@ -5,6 +5,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A handler of the `SA_SIGINFO` kind.
 pub(crate) type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
@@ -196,6 +197,72 @@ pub(crate) fn thread_id() -> libc::pid_t {
 pub(crate) fn send_to_thread(thread: libc::pid_t, signal: libc::c_int) {
     // SAFETY: a system call without pointers.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
+}
+
+/// `siginfo_t` of a signal that was queued with a value (`sigqueue(3)`).
+#[repr(C)]
+#[derive(Default)]
+struct Queued {
+    signal: libc::c_int,
+    errno: libc::c_int,
+    code: libc::c_int,
+    #[cfg(target_pointer_width = "64")]
+    padding: libc::c_int,
+    process: libc::pid_t,
+    user: libc::uid_t,
+    value: usize,
+    rest: [u32; REST],
+}
+
+const REST: usize = if cfg!(target_pointer_width = "64") { 24 } else { 26 };
+const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
+
+/// Its address is the value of signals that are sent by [`send_marked`].
+static MARK: u8 = 0;
+/// They cannot be marked: a filter forbids the system call.
+static UNMARKED: AtomicBool = AtomicBool::new(false);
+
+/// Sends `signal` to a thread of this process, if it is still there, in such a way that [`sender`] knows it.
+pub(crate) fn send_marked(thread: libc::pid_t, signal: libc::c_int) {
+    // Relaxed: a filter stays in force.
+    if !UNMARKED.load(Ordering::Relaxed) {
+        // SAFETY: no arguments, no failure.
+        let (process, user) = unsafe { (libc::getpid(), libc::getuid()) };
+        let value = (&raw const MARK).addr();
+        let info = Queued { signal, code: libc::SI_QUEUE, process, user, value, ..Queued::default() };
+        // SAFETY: the kernel reads a siginfo_t.
+        let sent = unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, &raw const info) };
+        // The thread has ended; or there are too many signals in queues: whoever sends this one does so again.
+        if sent == 0 || matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ESRCH | libc::EAGAIN)) {
+            return;
+        }
+        UNMARKED.store(true, Ordering::Relaxed);
+    }
+    send_to_thread(thread, signal);
+}
+
+/// Who has sent a signal.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Sender {
+    /// [`send_marked`].
+    Ours,
+    Other,
+    /// Either: signals cannot be marked, or the kernel had no memory for what is known of this one.
+    Unknown,
+}
+
+/// Who has sent the signal of a running handler. Async-signal-safe.
+pub(crate) fn sender(info: &libc::siginfo_t) -> Sender {
+    // SAFETY: the kernel has filled in what belongs to the code.
+    unsafe {
+        match info.si_code {
+            libc::SI_QUEUE if info.si_value().sival_ptr.addr() == (&raw const MARK).addr() => Sender::Ours,
+            // Relaxed: as in `send_marked`.
+            libc::SI_TKILL if UNMARKED.load(Ordering::Relaxed) => Sender::Unknown,
+            libc::SI_USER if info.si_pid() == 0 => Sender::Unknown,
+            _ => Sender::Other,
+        }
+    }
 }
 
 /// Whether a library may make `signal` its own: it can be handled, is not raised by what the interrupted code did, does not

@@ -63,7 +63,7 @@ use super::p::{HeldP, P};
 use super::runtime::Shared;
 use super::{idle, sysmon};
 use crate::os::clock::{self, NEVER, Nanos};
-use crate::os::signal::{self, Action, Disposition, SavedErrno};
+use crate::os::signal::{self, Action, Disposition, SavedErrno, Sender};
 use crate::os::{self, futex};
 use crate::shim::asymmetric;
 use std::io;
@@ -549,7 +549,7 @@ impl M {
             // Relaxed: read by sysmon alone, on which this runs; the handler takes it off after the signal.
             ASKED.fetch_add(1, Ordering::Relaxed);
         }
-        signal::send_to_thread(self.tid, signal);
+        signal::send_marked(self.tid, signal);
     }
 }
 
@@ -603,9 +603,11 @@ pub(crate) fn install(wanted: Option<libc::c_int>) -> io::Result<()> {
 
 extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let _errno = SavedErrno::new();
+    // SAFETY: the kernel's, for this handler.
+    let sender = signal::sender(unsafe { &*info });
     match M::current() {
         // Acquire: pairs with the Release in `ask`.
-        Some(m) if m.asked.swap(false, Ordering::Acquire) => {
+        Some(m) if sender != Sender::Other && m.asked.swap(false, Ordering::Acquire) => {
             // SAFETY: this is a handler and `context` its third argument.
             let code = unsafe { signal::interrupted_code(context) };
             let stops = decides_to_stop(m, code);
@@ -625,17 +627,20 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, context
                 STOPPED.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        _ => chain(number, info, context),
+        // Not asked any more: sysmon has taken it back, or asked twice.
+        _ if sender == Sender::Ours => {}
+        _ => chain(number, info, context, sender),
     }
 }
 
 /// Another's signal: to the handler that was there before.
-fn chain(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+fn chain(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void, sender: Sender) {
     match EARLIER.get().map(Disposition::action) {
         Some(Action::Plain(handler)) => handler(number),
         Some(Action::Info(handler)) => handler(number, info, context),
         Some(Action::Ignore) | None => {}
-        Some(Action::Default) if signal::is_ignored_by_default(number) => {}
+        // One that may be ours must not end the process.
+        Some(Action::Default) if signal::is_ignored_by_default(number) || sender != Sender::Other => {}
         Some(Action::Default) => {
             // The process ends as it would have: the signal is blocked until this handler returns.
             // SAFETY: no handler.
