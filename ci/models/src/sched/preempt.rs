@@ -76,6 +76,12 @@ impl Queue {
     }
 }
 
+impl Shared {
+    pub(crate) fn overdue_since(&self, now: Nanos) -> Nanos {
+        now.saturating_sub(self.slice_ns)
+    }
+}
+
 pub(crate) fn offer(_: &'static M) -> bool {
     false
 }
