@@ -17,19 +17,21 @@ const MS: Duration = Duration::from_millis(1);
 fn a_wait_is_counted_and_timed() {
     // Goal: a coroutine is ready while its neighbour blocks the home; from outside that can be seen.
     let runtime = builder(2).build().unwrap();
-    let release = Arc::new(AtomicBool::new(false));
-    let theirs = release.clone();
+    let [blocks, release] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let theirs = [blocks.clone(), release.clone()];
+    let (tx, rx) = bounded(1);
     let handle = runtime.spawn(move || {
-        let (tx, rx) = bounded(0);
         let neighbour = go_local!(move || rx.recv().unwrap());
-        gort::yield_now();
-        // The neighbour is ready from here on, and its home is not free.
-        go!(move || tx.send(3).unwrap()).join().unwrap();
-        while !theirs.load(SeqCst) {
+        let [blocks, release] = theirs;
+        blocks.store(true, SeqCst);
+        while !release.load(SeqCst) {
             thread::sleep(MS);
         }
         neighbour.join().unwrap()
     });
+    wait_until("it blocks", || blocks.load(SeqCst));
+    // Whether the neighbour has begun or not, it is ready from here on, and its home is not free.
+    tx.send(3).unwrap();
     wait_until("one waits", || runtime.home_waits().waiting == 1);
     wait_until("it has waited for long", || runtime.home_waits().longest > 20 * MS);
     assert_eq!(runtime.home_waits().waiting, 1);

@@ -9,6 +9,8 @@ mod harness;
 use common::{builder, wait_until};
 use gort::{Builder, go};
 use harness::{Check, Program, run, run_with};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -64,8 +66,16 @@ const PROGRAMS: &[Program] = &[
         let inside = Arc::new(AtomicBool::new(false));
         let inside2 = inside.clone();
         drop(runtime.spawn(move || {
-            let neighbour = gort::go_local!("neighbour", gort::park);
-            gort::yield_now();
+            let parks = Rc::new(Cell::new(false));
+            let theirs = parks.clone();
+            let neighbour = gort::go_local!("neighbour", move || {
+                theirs.set(true);
+                gort::park();
+            });
+            // Who has this home again after that knows that the neighbour has left it.
+            while !parks.get() {
+                gort::yield_now();
+            }
             // It is ready, but this coroutine does not leave their home.
             neighbour.coroutine().unpark();
             inside2.store(true, SeqCst);

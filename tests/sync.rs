@@ -1260,12 +1260,14 @@ fn object_pool(w: World) {
                         continue;
                     }
                 };
-                let _inside = inside.enter(3);
-                match random.below(8) {
-                    0 => object.discard(),
-                    1 => object.1 = true,
-                    2 => gort::yield_now(),
-                    _ => {}
+                let inside = inside.enter(3);
+                object.1 = random.below(8) == 0;
+                if random.below(8) == 0 {
+                    gort::yield_now();
+                }
+                drop(inside);
+                if random.below(8) == 0 {
+                    object.discard();
                 }
             }
         })

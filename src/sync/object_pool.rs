@@ -401,7 +401,10 @@ impl<T, E> PooledObject<T, E> {
     /// assert_eq!(pool.status().idle, 0);
     /// ```
     pub fn discard(self) {
-        drop(self.detach());
+        let (object, pool) = self.into_parts();
+        // Given back last, also if the object's destructor panics: so there are never more than so many.
+        let _permit = Permit(&pool.shared.free);
+        drop(object);
     }
 
     /// The object, which does not go back; another one may be made in its place.
@@ -412,11 +415,16 @@ impl<T, E> PooledObject<T, E> {
     /// assert_eq!(pool.acquire().unwrap().detach(), 1);
     /// ```
     pub fn detach(self) -> T {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: nobody uses either any more: `this` is not dropped.
-        let (object, pool) = unsafe { (ManuallyDrop::take(&mut this.object), std::ptr::read(&this.pool)) };
+        let (object, pool) = self.into_parts();
         drop(Permit(&pool.shared.free));
         object
+    }
+
+    /// The caller owes the pool a permit.
+    fn into_parts(self) -> (T, ObjectPool<T, E>) {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: nobody uses either any more: `this` is not dropped.
+        unsafe { (ManuallyDrop::take(&mut this.object), std::ptr::read(&this.pool)) }
     }
 }
 
