@@ -994,3 +994,20 @@ fn a_signal_that_was_ignored_still_is() {
         assert_eq!(runtime.run(|| 5), 5);
     }
 }
+
+/// Who comes back from a blocking call computes on without its P, and is asked to stop when sysmon is about to go to sleep.
+#[test]
+fn who_is_stopped_when_all_else_is_idle_goes_on() {
+    let _soon = soon("a coroutine that comes back while sysmon goes to sleep");
+    let rt = builder(1).time_slice(Duration::from_millis(2)).build().unwrap();
+    // Sysmon looks some seventeen times, a millisecond apart, before it sleeps.
+    for after in (10_000..26_000).step_by(250) {
+        rt.run(|| {
+            // Takes the P of who blocks.
+            let other = go!(|| ());
+            gort::blocking(|| std::thread::sleep(Duration::from_micros(after)));
+            compute(Duration::from_millis(8));
+            other.join().unwrap();
+        });
+    }
+}

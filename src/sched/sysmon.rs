@@ -99,6 +99,7 @@ fn try_runtimes() -> Option<std::sync::MutexGuard<'static, Vec<Registered>>> {
 pub(crate) fn register(rt: &'static Shared) -> io::Result<()> {
     let pin = Pin::new();
     let mut runtimes = runtimes(&pin);
+    // Relaxed, and below: under the lock.
     if !STARTED.swap(true, Ordering::Relaxed) && !cfg!(miri) {
         let _blocked = crate::os::signal::SignalsBlocked::new();
         let started = std::thread::Builder::new().name("gort-sysmon".into()).stack_size(128 * 1024).spawn(main);
@@ -137,7 +138,8 @@ pub(crate) fn watch_lent() {
 
 #[cold]
 fn watch_slow(what: u32) {
-    if WATCHING.fetch_max(what, Ordering::AcqRel) < what {
+    // Relaxed: as above; of several one cuts the sleep.
+    if WATCHING.fetch_max(what, Ordering::Relaxed) < what {
         cut_short(SHORT);
     }
 }
@@ -164,6 +166,7 @@ pub(crate) fn wake() {
 
 #[cold]
 fn cut_short(at_least: u32) {
+    // Relaxed: a hint; before a deep sleep the caller's fence orders it.
     if SLEEP.load(Ordering::Relaxed) >= at_least {
         // Release: nothing to publish, but keep it after the caller's request.
         SLEEP.store(AWAKE, Ordering::Release);
@@ -236,12 +239,14 @@ fn main() {
             let now = clock::now();
             machine.look(now);
             for Registered { rt, memory } in runtimes.iter_mut() {
-                busy |= !rt.is_idle() || rt.has_work() || rt.homes.has_homeless();
+                busy |= needs_looks(rt);
                 let theirs = look(rt, memory, &machine, now);
                 soon.stuck |= theirs.stuck;
                 soon.once |= theirs.once;
                 next_timer = rt.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
             }
+            // Nobody else sees to those who are suspended; and while there are some nothing below may allocate.
+            busy |= !preempt::is_calm();
             if !busy && idle_looks == IDLE_LOOKS {
                 // Nothing has run for a while: is that the end?
                 suspects = deadlock::check(runtimes.iter().map(|registered| registered.rt), suspects);
@@ -299,11 +304,19 @@ fn send_somebody(rt: &Shared) {
     }
 }
 
+/// Whether there is something in `rt` that sysmon has to come by for.
+fn needs_looks(rt: &Shared) -> bool {
+    !rt.is_idle() || rt.has_work() || rt.homes.has_homeless()
+}
+
 fn sleep(how: u32, deadline: Nanos) {
+    // Relaxed: ordered by the fence, or, of short sleeps, by the deadline: who misses it comes a little later.
     SLEEP.store(how, Ordering::Relaxed);
     if how == DEEP {
         asymmetric::heavy(); // pairs with the light fence in `wake`
-        if try_runtimes().is_none_or(|all| all.iter().any(|it| !it.rt.is_idle() || it.rt.has_work())) {
+        // An M that was asked by the last look may stop from now on, or has done so before it could see us asleep.
+        if !preempt::is_calm() || try_runtimes().is_none_or(|all| all.iter().any(|it| needs_looks(it.rt))) {
+            // Relaxed: our own.
             SLEEP.store(AWAKE, Ordering::Relaxed);
             return;
         }
@@ -314,6 +327,7 @@ fn sleep(how: u32, deadline: Nanos) {
             break;
         }
     }
+    // Relaxed: what is to be seen is looked at anew, under the locks it is kept by.
     SLEEP.store(AWAKE, Ordering::Relaxed);
 }
 
@@ -331,6 +345,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
     // Within its capacity.
     memory.ps.resize(rt.ps.len(), Seen::default());
     for (p, seen) in rt.ps.iter().zip(&mut memory.ps) {
+        // Relaxed: a sign of life.
         let tick = p.tick.load(Ordering::Relaxed);
         let next = p.queue.has_next();
         if tick != seen.tick {
