@@ -465,6 +465,28 @@ fn a_destructor_may_wait_for_a_new_coroutine_during_a_panic() {
 }
 
 #[test]
+fn the_only_thread_may_wait_during_a_panic() {
+    struct Waits;
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            gort::time::sleep(Duration::from_millis(1));
+            assert_eq!(go!(|| 42).join().unwrap(), 42);
+        }
+    }
+    // Nothing else may be started for what is queued behind the one that panics, nor to let that one go on.
+    let runtime = common::builder(1).threads(1).build().unwrap();
+    for _ in 0..5 {
+        let handle = runtime.spawn(|| {
+            let _waits = Waits;
+            drop(go!(|| ()));
+            common::panic_meant(1)
+        });
+        wait_until("the panicking coroutine ends", || handle.is_finished());
+        assert!(handle.join().unwrap_err().is_panic());
+    }
+}
+
+#[test]
 fn a_destructor_may_yield_until_something_happens_during_a_panic() {
     struct Spins(Arc<AtomicBool>);
     impl Drop for Spins {

@@ -182,6 +182,18 @@ impl Home {
         self.bound_to.load(Ordering::Relaxed)
     }
 
+    /// Takes the home off, or leaves it shut if its coroutine is panicking. The caller has worn it, and has left its stacks;
+    /// `requeue` gets each G that waited for it.
+    #[inline(always)]
+    pub(crate) fn leave(&self, requeue: impl FnMut(*mut G)) {
+        if self.shutting.get() {
+            self.shutting.set(false);
+            self.word.shut(requeue);
+        } else {
+            self.word.take_off(requeue);
+        }
+    }
+
     /// Binds the home to `m`, or to none. Only the wearer says so.
     pub(crate) fn bind(&self, m: *const M) {
         // Relaxed: published by the take-off.
@@ -452,7 +464,7 @@ impl Homes {
         // Relaxed: exactness is not needed; `make` checks again under its lock.
         let made = self.made.load(Ordering::Relaxed);
         let make = |most| {
-            // Relaxed: as above.
+            // Relaxed: as above, and a hint.
             let may = made < most && !self.exhausted.load(Ordering::Relaxed);
             if may { self.make(own, most, |homes| live().saturating_sub(homes)) } else { None }
         };
@@ -494,7 +506,7 @@ impl Homes {
     }
 
     fn emptiest(&self, current: Option<&'static Home>, random: &mut u64) -> Option<&'static Home> {
-        // Acquire: pairs with the Release in `make`; the pointers below are there.
+        // Acquire: pairs with the Release in `make`; the pointers below are there. So for each of them.
         let made = self.made.load(Ordering::Acquire).min(self.all.len());
         if made == 0 {
             return current;
@@ -597,6 +609,12 @@ impl Homes {
         homeless.drain(..).for_each(each);
     }
 
+    /// For sysmon, now and then: there may be threads for homes again.
+    pub(crate) fn forget_exhaustion(&self) {
+        // Relaxed: a hint.
+        self.exhausted.store(false, Ordering::Relaxed);
+    }
+
     fn put_back(&self, home: &'static Home) {
         home.word.take_off(super::m::requeue_raw);
     }
@@ -636,6 +654,7 @@ impl Homes {
         }
         let mut empty = self.empty.lock().unwrap_or_else(|e| e.into_inner());
         let home = empty.pop();
+        // Relaxed: as above.
         self.empties.store(empty.len(), Ordering::Relaxed);
         home
     }
@@ -648,6 +667,7 @@ impl Homes {
         }
         let mut empty = self.empty.lock().unwrap_or_else(|e| e.into_inner());
         empty.push(home);
+        // Relaxed: a hint.
         self.empties.store(empty.len(), Ordering::Relaxed);
     }
 
@@ -693,6 +713,7 @@ impl Homes {
                     Ok(started) => sleepers.coming.push_back(started),
                     Err(_) => {
                         // Out of threads: nothing is lost, coroutines share the homes there are.
+                        // Relaxed: a hint.
                         self.exhausted.store(true, Ordering::Relaxed);
                         break;
                     }
@@ -703,6 +724,7 @@ impl Homes {
         let index = if own { usize::MAX } else { made };
         let home = Box::into_raw(Box::new(Home {
             word: HomeWord::new_worn(),
+            // Relaxed, and below: `is_asleep` has acquired both.
             thread_pointer: post.thread_pointer.load(Ordering::Relaxed),
             m_slot: post.m_slot.load(Ordering::Relaxed),
             live: AtomicU32::new(0),
@@ -715,7 +737,7 @@ impl Homes {
             index,
         }));
         if !own {
-            // Release: pairs with the Acquire in `share`.
+            // Release: pairs with the Acquire in `emptiest`.
             self.all[made].store(home, Ordering::Release);
             self.made.store(made + 1, Ordering::Release);
         }
@@ -776,13 +798,14 @@ fn start_sleeper() -> std::io::Result<(Arc<Post>, JoinHandle<()>)> {
 
 /// The life of a home's thread: say where the block is, sleep without touching it, end.
 fn sleep(post: &Post) {
+    // Relaxed, and below: published with the state.
     // SAFETY: `Homes` wears homes only if the thread pointer can be read and written.
     post.thread_pointer.store(unsafe { crate::switch::thread_pointer() }, Ordering::Relaxed);
     post.m_slot.store(crate::switch::m_slot(), Ordering::Relaxed);
     // std sets up its handle of the current thread lazily; do it here, on the real thread, so
     // that what it asks the kernel for is this thread's.
     let _ = std::thread::current().id();
-    // Release: pairs with the Acquire in `make`.
+    // Release: pairs with the Acquire in `Post::is_asleep`.
     post.state.store(1, Ordering::Release);
     // From here to the end of the loop the block belongs to whoever wears it: no call below may
     // touch thread-locals, `errno` included, so the futex calls are made by inline assembly.

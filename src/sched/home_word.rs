@@ -197,7 +197,7 @@ impl<T: Linked> HomeWord<T> {
     }
 
     /// Whether nobody wears the home; if it is shut, for its `owner`.
-    fn is_free(&self, owner: bool) -> bool {
+    pub(crate) fn is_free(&self, owner: bool) -> bool {
         // Relaxed: only tells whether an attempt is worth it; L3 is ordered by its fence.
         match self.word.load(Ordering::Relaxed) {
             FREE => true,

@@ -251,7 +251,8 @@ impl Shared {
     /// No thread could be started for `p`, which is idle again; if `searching`, nor for a searcher.
     pub(crate) fn return_p(&self, p: HeldP, searching: bool) {
         let lists = self.give_up_p(p);
-        let sleepers = !lists.ms.is_empty();
+        // Not those whose homes are shut: whoever calls them brings their coroutine.
+        let sleepers = lists.ms.iter().any(|m| m.0.fixed.is_none_or(|home| home.word.is_free(false)));
         if searching {
             // AcqRel: undone.
             self.idle.searching.fetch_sub(1, Ordering::AcqRel);
@@ -450,6 +451,20 @@ pub(crate) fn stop_searching(m: &M, found: bool) {
 /// Puts the M and its P (if it has one) to sleep; returns true when it holds a P again, false
 /// when it is to end.
 pub(crate) fn sleep(m: &'static M) -> bool {
+    // Who leaves its own home shut serves one coroutine until that brings it back, so another may be started for the rest: at
+    // the limit of threads nobody else could run what it waits for.
+    let shut = m.fixed.is_some_and(|home| home.shutting.get());
+    if shut {
+        m.rt.count_set_aside(true);
+    }
+    let outcome = sleep_in_list(m);
+    if shut {
+        m.rt.count_set_aside(false);
+    }
+    outcome
+}
+
+fn sleep_in_list(m: &'static M) -> bool {
     let rt = m.rt;
     let idle = &rt.idle;
     // Before the M is in the list: whoever calls it from there makes it a searcher anew.
@@ -528,12 +543,7 @@ pub(crate) fn sleep(m: &'static M) -> bool {
 fn give_up_home(home: &Home) -> Chain {
     let mut left = Chain::default();
     // SAFETY: what waited in the list is ours now.
-    let requeue = |g| unsafe { left.push(g) };
-    if home.shutting.replace(false) {
-        home.word.shut(requeue);
-    } else {
-        home.word.take_off(requeue);
-    }
+    home.leave(|g| unsafe { left.push(g) });
     left
 }
 

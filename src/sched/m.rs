@@ -194,7 +194,13 @@ impl M {
     /// The life of an M's thread: from `first`, its first P, until the runtime ends or it has
     /// been idle for long.
     pub(crate) fn run(rt: &'static Shared, first: Option<HeldP>, searching: bool) {
-        let _stack = AltStack::new();
+        let Ok(_stack) = AltStack::new() else {
+            // An overflow on this thread could not be reported: as if it could not have been started.
+            if let Some(p) = first {
+                rt.return_p(p, searching);
+            }
+            return rt.cancel_start();
+        };
         preempt::signal().map_or(rt.mask, |signal| rt.mask.without(signal)).install();
         let mut m = M::new(rt);
         m.take_place();
@@ -202,9 +208,11 @@ impl M {
             // SAFETY: homes are worn only where the thread pointer can be read.
             m.native = unsafe { switch::thread_pointer() };
         }
-        let m = Box::leak(Box::new(m));
-        m.fixed = rt.homes.take_fixed(m);
-        let m: &'static M = m;
+        let address = Box::into_raw(Box::new(m));
+        // SAFETY: just made, and known to nobody but, by its address, to the home.
+        unsafe { (*address).fixed = rt.homes.take_fixed(address) };
+        // SAFETY: valid until the end of this function, and from here on only shared.
+        let m: &'static M = unsafe { &*address };
         m.worn.set(m.fixed);
         m.restrict();
         m.random.set(ptr::from_ref(m).addr() as u64 | 1);
@@ -212,7 +220,7 @@ impl M {
             m.hold(p);
         }
         m.searching.set(searching);
-        switch::set_current_m(ptr::from_ref(m).cast_mut().cast());
+        switch::set_current_m(address.cast());
         rt.add_m(m);
         m.schedule();
         switch::set_current_m(ptr::null_mut());
@@ -221,8 +229,8 @@ impl M {
         }
         rt.remove_m(m);
         preempt::end(m);
-        // SAFETY: leaked above; `remove_m` took the last other reference out of the runtime.
-        drop(unsafe { Box::from_raw(ptr::from_ref(m).cast_mut()) });
+        // SAFETY: from `into_raw` above; `remove_m` took the last other reference out of the runtime.
+        drop(unsafe { Box::from_raw(address) });
     }
 
     /// The loop on g0: finds a coroutine and goes to it, until there is to be an end.
@@ -274,10 +282,7 @@ impl M {
         if home.live() == 0 && !self.rt_homes_fixed() {
             return self.keep_empty(home);
         }
-        if home.shutting.get() {
-            return self.shut(home);
-        }
-        home.word.take_off(requeue_raw);
+        home.leave(requeue_raw);
     }
 
     #[inline(always)]
@@ -297,12 +302,6 @@ impl M {
             }
         }
         self.rt.homes.push_empty(home);
-    }
-
-    #[cold]
-    fn shut(&self, home: &'static Home) {
-        home.shutting.set(false);
-        home.word.shut(requeue_raw);
     }
 
     fn bury(&self, g: GRef) {
@@ -565,7 +564,7 @@ impl M {
             }
             let here = next.home.get().is_null()
                 && home.live() == 0
-                && u8::from(home.private.get()) == next.claim.get() as u8
+                && next.claim.get() == if home.private.get() { HomeClaim::Alone } else { HomeClaim::Share }
                 && !self.rt_homes_fixed();
             let next_home = if here {
                 // The home that this M wears anyway, since nobody else lives there.
@@ -679,7 +678,7 @@ fn ptr_to_home(home: *const Home) -> Option<&'static Home> {
 /// Where every stack begins.
 ///
 /// # Safety
-/// Started by a switch to a context made in `prepare_fresh`, or by `restart`.
+/// Started by a switch to a context made in `furnish`, or by `restart`.
 #[inline(always)]
 unsafe fn begin() -> ! {
     let m = M::current().expect("coroutines run on Ms");

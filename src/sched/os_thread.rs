@@ -257,11 +257,7 @@ pub(crate) fn wait(m: &'static M) -> Option<GRef> {
             return None;
         }
         // Those of other Ms have been taken off by now. From here on we may be called.
-        if home.shutting.replace(false) {
-            home.word.shut(m::requeue_raw);
-        } else {
-            home.word.take_off(m::requeue_raw);
-        }
+        home.leave(m::requeue_raw);
     } else if m.dedicated.get().is_none() {
         pass_on(m);
         return None;
