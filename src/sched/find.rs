@@ -59,7 +59,15 @@ fn find_more(m: &'static M) -> Option<GRef> {
         rt.homes.take_homeless(|g| unsafe { p.queue.push_fresh(g) });
     }
     // SAFETY: this M holds the P.
-    let mut found = unsafe { p.pick(rt).or_else(|| p.take_injected(rt)) };
+    let mut found = unsafe { p.pick(rt) };
+    if found.is_none() {
+        if m.hand_over.get().is_some() {
+            // That was its turn to see who waits for the P: it is promised now.
+            return None;
+        }
+        // SAFETY: as above.
+        found = unsafe { p.take_injected(rt) };
+    }
     if found.is_none() {
         if preempt::offer(m) {
             return None;
