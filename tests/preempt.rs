@@ -1011,3 +1011,24 @@ fn who_is_stopped_when_all_else_is_idle_goes_on() {
         });
     }
 }
+
+#[test]
+fn a_slice_may_be_longer_than_any_time() {
+    let _soon = soon("a ticker beside hogs that have no end of time");
+    let rt = builder(1).time_slice(Duration::MAX).build().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let hogs: Vec<_> = (0..3)
+        .map(|_| {
+            let stop = stop.clone();
+            rt.spawn(move || {
+                while !stop.load(Relaxed) {
+                    std::hint::spin_loop();
+                }
+            })
+        })
+        .collect();
+    // Each becomes ready, so that after a millisecond a hog makes way for it.
+    rt.run(|| (0..20).for_each(|_| gort::time::sleep(Duration::from_millis(1))));
+    stop.store(true, Relaxed);
+    hogs.into_iter().for_each(|hog| hog.join().unwrap());
+}

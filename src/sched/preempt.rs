@@ -54,7 +54,9 @@
 //! # What the handler may touch
 //!
 //! Its own M's atomics and cells (the thread cannot be in the middle of an update: `pin` guards
-//! the P's parts, and the rest is single words), the interrupted registers, two futex calls. No
+//! the P's parts, and the rest is single words), the counts of those who were asked and who stopped, the word that
+//! sysmon sleeps on, the interrupted registers; system calls that POSIX or Linux lets a handler make: `futex`,
+//! `clock_gettime` for the thread's CPU time, and `sched_setaffinity` if each P has CPUs of its own. No
 //! allocation, no lock, no unwinding, no thread-local but `errno`, which it puts back.
 
 use super::g::GRef;
@@ -422,7 +424,8 @@ impl Shared {
     /// slices: before that they have no right to go ahead of what is ready.
     pub(crate) fn overdue_since(&self, now: Nanos) -> Nanos {
         let turns = (self.waiting.len() / self.procs()) as Nanos + 1;
-        now.saturating_sub(turns * self.slice_ns)
+        // A slice may be as long as there is time.
+        now.saturating_sub(turns.saturating_mul(self.slice_ns))
     }
 
     /// Finds an M for a P that its holder has lost: one to run what is queued; or the one that waits longest. One that is
@@ -490,7 +493,7 @@ impl Shared {
                 TAKEN if !m.announced.load(Ordering::Relaxed) && now - m.asked_at.get() > m.patience.get() => {
                     // Blocked, most likely: ask less and less often.
                     m.asked_at.set(now);
-                    m.patience.set((m.patience.get() * 2).min(64 * self.slice_ns));
+                    m.patience.set(m.patience.get().saturating_mul(2).min(self.slice_ns.saturating_mul(64)));
                     m.ask(0, false);
                 }
                 _ => {}
