@@ -4,37 +4,51 @@
 /// under emulators that know the CPU's flags but not the instruction, valgrind among them.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) fn reads_thread_pointer() -> bool {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-    /// `rdfsbase rax`: F3 48 0F AE C0.
-    const LENGTH: libc::greg_t = 5;
+    /// `rdfsbase rax`.
+    const CODE: [u8; 5] = [0xF3, 0x48, 0x0F, 0xAE, 0xC0];
     static TRAPPED: AtomicBool = AtomicBool::new(false);
+    static EARLIER: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
     extern "C" fn skip(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-        TRAPPED.store(true, Ordering::Relaxed);
-        // SAFETY: the kernel passes a ucontext_t to a handler installed with SA_SIGINFO; the
-        // instruction pointer stands at the 5 bytes below, since nothing else traps here.
+        // SAFETY: the kernel passes a ucontext_t to a handler installed with SA_SIGINFO. Its
+        // instruction pointer stands at code that was just fetched, up to the byte that does not fit.
         unsafe {
             let context = &mut *context.cast::<libc::ucontext_t>();
-            context.uc_mcontext.gregs[libc::REG_RIP as usize] += LENGTH;
+            let at = &mut context.uc_mcontext.gregs[libc::REG_RIP as usize];
+            let code = *at as *const u8;
+            if CODE.iter().enumerate().all(|(i, byte)| code.add(i).read() == *byte) {
+                // Relaxed: read by this very thread.
+                TRAPPED.store(true, Ordering::Relaxed);
+                *at += CODE.len() as libc::greg_t;
+            } else {
+                // Another thread's, in just this moment: it traps anew, for whoever was there before us.
+                // Acquire: pairs with the Release below.
+                libc::sigaction(libc::SIGILL, EARLIER.load(Ordering::Acquire), std::ptr::null_mut());
+            }
         }
     }
 
-    // SAFETY: both structs are plain data that sigaction fills in or reads. The handler is in
-    // place for one instruction of this thread; it would skip five bytes of another thread's
-    // code if that ran into an illegal instruction in just this moment, when the process was
-    // about to die of it. The instruction reads a register into rax.
+    // SAFETY: both structs are plain data that sigaction fills in or reads; `old` is filled in before the handler is there to
+    // read it, and leaked, since a handler that has begun may read it later. The instruction reads a register into rax.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        let mut old: libc::sigaction = std::mem::zeroed();
+        let old: &mut libc::sigaction = Box::leak(Box::new(std::mem::zeroed()));
+        if libc::sigaction(libc::SIGILL, std::ptr::null(), old) != 0 {
+            return false;
+        }
+        // Release: pairs with the Acquire in `skip`.
+        EARLIER.store(old, Ordering::Release);
         action.sa_sigaction = skip as extern "C" fn(_, _, _) as usize;
         action.sa_flags = libc::SA_SIGINFO;
-        if libc::sigaction(libc::SIGILL, &action, &mut old) != 0 {
+        if libc::sigaction(libc::SIGILL, &action, std::ptr::null_mut()) != 0 {
             return false;
         }
         std::arch::asm!("rdfsbase rax", out("rax") _, options(nomem, nostack));
-        libc::sigaction(libc::SIGILL, &old, std::ptr::null_mut());
+        libc::sigaction(libc::SIGILL, old, std::ptr::null_mut());
     }
+    // Relaxed: written by a handler on this thread.
     !TRAPPED.load(Ordering::Relaxed)
 }
 
