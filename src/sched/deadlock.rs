@@ -11,7 +11,7 @@
 use super::g::{self, GRef};
 use super::home_waits;
 use super::m::M;
-use super::runtime::{HELPERS, Shared};
+use super::runtime::Shared;
 use super::wait::WaitReason;
 use crate::os::clock;
 use crate::stack::overflow::{self, SafeWriter};
@@ -21,6 +21,9 @@ use std::time::Duration;
 
 /// Threads blocked in `Runtime::run`.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Threads of ours that cannot wake anybody by themselves.
+static HELPERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts the calling thread among those that wait in `run`, unless it is a coroutine's.
 pub(crate) struct Waits(bool);
@@ -62,6 +65,7 @@ pub(crate) fn thread_ended() {
 /// nothing ran in between.
 pub(crate) fn check<'a>(runtimes: impl Iterator<Item = &'a Shared>, before: Option<u64>) -> Option<u64> {
     let runtimes: Vec<&Shared> = runtimes.collect();
+    // Relaxed, and below: who calls this does so twice.
     let waiting = WAITING.load(Ordering::Relaxed);
     let live: u64 = runtimes.iter().map(|rt| rt.live()).sum();
     let dead = waiting > 0

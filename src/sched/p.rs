@@ -372,8 +372,9 @@ impl P {
     /// Counts one of the P's own statistics up.
     #[inline(always)]
     pub(crate) fn count(counter: &AtomicU64) {
-        // Relaxed: the holder is the only writer; readers add up what they see.
-        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        // Relaxed: the holder is the only writer. Release: whoever sees an end counted sees what came before it, its spawn
+        // above all (`Shared::live`).
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 }
 

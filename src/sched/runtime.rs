@@ -171,6 +171,7 @@ impl Shared {
 
     #[cold]
     fn refuse(&self) -> io::Result<()> {
+        // Relaxed: as above.
         if self.closing.load(Ordering::Relaxed) {
             let text = format!("gort: spawn after shutdown: runtime `{}` is being dropped", self.name);
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, text));
@@ -188,8 +189,45 @@ impl Shared {
         let mut starving = self.starving.lock().unwrap_or_else(|e| e.into_inner());
         starving.error = Some((error.kind(), error.to_string()));
         starving.waiting.push(g);
-        // Relaxed: `refuse` and `one_ended` look again under the lock.
+        // Relaxed: `refuse`, `one_ended` and sysmon look again under the lock.
         self.starved.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether coroutines wait for a stack.
+    pub(crate) fn is_starved(&self) -> bool {
+        // Relaxed: a hint.
+        self.starved.load(Ordering::Relaxed)
+    }
+
+    /// For sysmon, while nobody is suspended: those who wait for a stack try again. The one that ended last may not have
+    /// seen them, the memory may be another's that has given it back, or the stacks lie with Ps that are idle.
+    pub(crate) fn feed_starving(&self) {
+        let idle: Vec<HeldP> = std::iter::from_fn(|| self.take_idle_p()).collect();
+        for p in &idle {
+            // SAFETY: just taken out of the list, so held by this thread.
+            unsafe { p.local() }.stacks.drain(&self.stacks);
+        }
+        let any = !idle.is_empty();
+        for p in idle {
+            self.put_idle_p(p); // T1, T2
+        }
+        self.retry_starving();
+        if any && self.has_work() {
+            self.wake_one(); // T3
+        }
+    }
+
+    fn retry_starving(&self) {
+        let waiting = {
+            let mut starving = self.starving.lock().unwrap_or_else(|e| e.into_inner());
+            // Relaxed: under the lock.
+            self.starved.store(false, Ordering::Relaxed);
+            starving.error = None;
+            std::mem::take(&mut starving.waiting)
+        };
+        for g in waiting {
+            self.inject(g);
+        }
     }
 
     /// A coroutine has ended.
@@ -203,15 +241,7 @@ impl Shared {
 
     #[cold]
     fn one_ended_slow(&self) {
-        let waiting = {
-            let mut starving = self.starving.lock().unwrap_or_else(|e| e.into_inner());
-            self.starved.store(false, Ordering::Relaxed);
-            starving.error = None;
-            std::mem::take(&mut starving.waiting)
-        };
-        for g in waiting {
-            self.inject(g);
-        }
+        self.retry_starving();
         // Release: what the coroutine did comes before the end of the runtime's drop.
         self.ends.fetch_add(1, Ordering::Release);
         os::futex::wake(&self.ends, 1);
@@ -219,19 +249,16 @@ impl Shared {
 
     /// Coroutines that have been spawned and have not ended.
     pub(crate) fn live(&self) -> u64 {
-        let (mut spawned, mut ended) = (self.spawned_outside.load(Ordering::Relaxed), 0);
         // Ends first: an end that is seen has its spawn seen too, by the queue between them.
-        for p in self.ps.iter() {
-            ended += p.ended.load(Ordering::Acquire);
-        }
-        for p in self.ps.iter() {
-            spawned += p.spawned.load(Ordering::Relaxed);
-        }
-        spawned.saturating_sub(ended)
+        // Acquire: pairs with the Release in `count`; so the loads below may be Relaxed.
+        let ended: u64 = self.ps.iter().map(|p| p.ended.load(Ordering::Acquire)).sum();
+        let inside: u64 = self.ps.iter().map(|p| p.spawned.load(Ordering::Relaxed)).sum();
+        let outside = self.spawned_outside.load(Ordering::Relaxed);
+        (inside + outside).saturating_sub(ended)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        // Acquire: pairs with the Release in `drop`.
+        // Acquire: pairs with the Release in `end`.
         self.stopping.load(Ordering::Acquire)
     }
 
@@ -253,6 +280,7 @@ impl Shared {
 
     /// How often somebody has looked at the netpoller.
     pub(crate) fn polls(&self) -> u64 {
+        // Relaxed: as above.
         self.polls.load(Ordering::Relaxed)
     }
 
@@ -662,6 +690,7 @@ unsafe impl Send for Address {}
 fn end(address: Address) {
     // SAFETY: the `Runtime` is being dropped, so this is the only user besides its own Ms.
     let shared: &'static Shared = unsafe { &*address.0 };
+    // Relaxed: see `admit`.
     shared.closing.store(true, Ordering::Relaxed);
     let mut deadline = Instant::now() + DROP_TIMEOUT;
     let mut before = u64::MAX;
@@ -714,7 +743,7 @@ fn end(address: Address) {
     }
     // SAFETY: no coroutine is alive and no M is left.
     unsafe { shared.homes.end() };
-    // SAFETY: made by `Box::into_raw` in `build`; nobody uses it any more.
+    // SAFETY: made by `Box::into_raw` in `Runtime::start`; nobody uses it any more.
     drop(unsafe { Box::from_raw(address.0.cast_mut()) });
 }
 
@@ -750,6 +779,3 @@ where
         Err(error) => panic!("gort: the runtime could not be started: {error}"),
     }
 }
-
-/// Threads that are known to the deadlock report, besides the Ms.
-pub(crate) static HELPERS: AtomicUsize = AtomicUsize::new(0);

@@ -55,6 +55,8 @@ const QUICK_ASKS: u32 = 2 * preempt::LIBC_MOST;
 const SLICE_NS: Nanos = 100_000;
 /// How often memory of stacks that nobody has needed for long is given back.
 const SCAVENGE_NS: Nanos = 1_000_000_000;
+/// How often those who wait for a stack try again.
+const FEED_NS: Nanos = 10_000_000;
 /// A timer that is this late has nobody who looks after it.
 const LATE_NS: Nanos = 1_000_000;
 
@@ -195,6 +197,7 @@ struct Memory {
     polls: u64,
     polled: Nanos,
     scavenged: Nanos,
+    fed: Nanos,
     /// There was more to give back than one call does.
     scavenging: bool,
     course: Course,
@@ -205,7 +208,7 @@ impl Memory {
     fn new(rt: &Shared) -> Memory {
         let ps = Vec::with_capacity(rt.ps.room());
         let (course, share) = (Course::default(), Share::default());
-        Memory { ps, polls: 0, polled: 0, scavenged: 0, scavenging: false, course, share }
+        Memory { ps, polls: 0, polled: 0, scavenged: 0, fed: 0, scavenging: false, course, share }
     }
 }
 
@@ -306,7 +309,7 @@ fn send_somebody(rt: &Shared) {
 
 /// Whether there is something in `rt` that sysmon has to come by for.
 fn needs_looks(rt: &Shared) -> bool {
-    !rt.is_idle() || rt.has_work() || rt.homes.has_homeless()
+    !rt.is_idle() || rt.has_work() || rt.homes.has_homeless() || rt.is_starved()
 }
 
 fn sleep(how: u32, deadline: Nanos) {
@@ -419,8 +422,13 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
     if now - memory.scavenged > SCAVENGE_NS {
         memory.scavenging = rt.stacks.scavenge(true);
         memory.scavenged = now;
+        rt.homes.forget_exhaustion();
     } else if memory.scavenging {
         memory.scavenging = rt.stacks.scavenge(false);
+    }
+    if rt.is_starved() && now - memory.fed > FEED_NS {
+        rt.feed_starving();
+        memory.fed = now;
     }
     let polls = rt.polls();
     if polls != memory.polls {
