@@ -20,6 +20,7 @@ fn membarrier(command: libc::c_int) -> bool {
 /// Registers the process for the expedited barrier. Idempotent; called before any M starts,
 /// so that no thread ever pairs a compiler fence with a missing barrier.
 pub(crate) fn init(allowed: bool) {
+    // Acquire: pairs with the decision below: it comes after the registration.
     if MODE.load(Ordering::Acquire) != UNKNOWN {
         return;
     }

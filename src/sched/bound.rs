@@ -336,7 +336,7 @@ pub(super) fn park(g: GRef, ticket: Ticket) {
         g.word.change(Wake::Cancel);
     } else if deadline != NEVER {
         // Also if the wait's own deadline was the earlier one.
-        super::timers::disarm(deadline);
+        super::timers::disarm();
     }
 }
 

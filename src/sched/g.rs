@@ -6,7 +6,7 @@
 //!
 //! | status | stack | home | found in | moved on by |
 //! |---|---|---|---|---|
-//! | fresh | none | none | one run queue | the M that takes it out |
+//! | fresh | none | none (`spawn_local`: the spawner's) | one run queue | the M that takes it out |
 //! | running | its own, in use | worn | `m.current` | itself |
 //! | parked | its own, saved in `context` | maybe worn by another | where it waits (a channel, a timer, a descriptor) | whoever claims its wait |
 //! | ready | as parked | as parked | one run queue, or its home's list | the M that takes it out |
@@ -295,7 +295,7 @@ impl G {
         }
     }
 
-    /// The stack pointer's bounds and all: valid while the G has a stack.
+    /// Whether it has not run yet, so that it has no stack. For the G's owner.
     pub(crate) fn is_fresh(&self) -> bool {
         // SAFETY: read by the G's owner only; the reference does not outlive the statement.
         unsafe { (*self.stack.as_ptr()).is_none() }
@@ -342,7 +342,7 @@ impl G {
 
     /// Adds a reference, if there is one; for those who have none.
     fn try_retain(&self) -> bool {
-        // Acquire: pairs with the Release in `spawn`: what the reference keeps is seen as of now or
+        // Acquire: pairs with the Release in `spawn_raw` and `Later::new`: what the reference keeps is seen as of now or
         // later, above all that the record's earlier coroutine is not `alive`.
         self.state
             .fetch_update(Ordering::Acquire, Ordering::Relaxed, |state| (state >= REF).then_some(state + REF))
@@ -482,7 +482,7 @@ pub(crate) fn for_each_alive(runtime: *const Shared, mut each: impl FnMut(GRef))
             // SAFETY: chunks are never freed, and every record was written before its chunk
             // was listed.
             let g = unsafe { GRef::new(chunk.add(i).as_ptr()) };
-            // Acquire: pairs with the Release in `spawn`, so that the fields are seen.
+            // Acquire: pairs with the Release in `equip`, so that the fields are seen.
             let ours = || g.alive.load(Ordering::Acquire) && g.runtime.get() == runtime;
             // Kept while `each` is at it: else the record might end, and serve another, meanwhile.
             if ours() && g.try_retain() {

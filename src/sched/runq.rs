@@ -127,6 +127,7 @@ impl RunQueue {
         unsafe {
             self.queues.own(|queues| {
                 let old = queues.next.replace(g);
+                // Relaxed, here and wherever it is written: see `has_next`.
                 self.has_next.store(true, Ordering::Relaxed);
                 if let Some(old) = old {
                     queues.ready.push_back(old);

@@ -263,11 +263,13 @@ pub(crate) fn complete(g: GRef) {
         // SAFETY: the payload holds the closure.
         let dropped = std::panic::catch_unwind(move || unsafe { g.operate(Op::DropClosure) });
         drop(dropped);
+        // Relaxed: COMPLETE publishes it.
         g.state.fetch_or(g::CANCELLED, Ordering::Relaxed);
     } else {
         // SAFETY: the payload holds the closure.
         unsafe { g.operate(Op::Run) };
     }
+    // Acquire: pairs with the Release of the handle's drop; what it did comes before ours.
     let mut state = g.state.load(Ordering::Acquire);
     if state & g::HANDLE == 0 {
         drop_outcome(g, state);

@@ -197,8 +197,8 @@ pub(crate) fn arm_other(rt: &Shared, when: Nanos, waiter: Waiter, ended: usize) 
     }
 }
 
-/// Notes that the wait that was armed for `_when` has ended otherwise.
-pub(crate) fn disarm(_when: Nanos) {
+/// Notes that a wait that had been armed has ended otherwise.
+pub(crate) fn disarm() {
     let m = M::current().expect("coroutines run on Ms");
     let _pin = m.pinned();
     m.p().timers.note_stale();

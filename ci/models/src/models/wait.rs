@@ -90,7 +90,7 @@ pub(super) fn deadline() {
     timers::arm(500, waiter);
     let timer = world.spawn(|tasks| tasks.run_timers());
     if wait.park(WaitReason::Park, NEVER) == Wake::Ready {
-        timers::disarm(500);
+        timers::disarm();
     }
     peer.join().unwrap();
     timer.join().unwrap();
