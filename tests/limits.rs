@@ -208,6 +208,50 @@ const PROGRAMS: &[Program] = &[
         }
         assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
     }),
+    ("memory_comes_back", || {
+        let runtime = builder(2).homes(2).build().unwrap();
+        // Addresses in somebody else's use.
+        let reserve = || {
+            // SAFETY: a mapping of our own choosing, which nobody touches.
+            let all = unsafe {
+                libc::mmap(std::ptr::null_mut(), 1 << 30, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+            };
+            assert_ne!(all, libc::MAP_FAILED);
+            all
+        };
+        runtime.run(|| go!(|| drop(vec![1u8; 1000])).join().unwrap());
+        let theirs = reserve();
+        limit(libc::RLIMIT_AS, (status_kib("VmSize") << 10) + (64 << 20));
+        let began = Arc::new(AtomicUsize::new(0));
+        let parked = std::cell::RefCell::new(Vec::new());
+        let park = || {
+            let began = began.clone();
+            runtime.try_spawn(Builder::new().stack_size(1 << 20), move || {
+                began.fetch_add(1, SeqCst);
+                gort::park();
+            })
+        };
+        wait_until("a spawn fails", || match park() {
+            Ok(handle) => {
+                parked.borrow_mut().push(handle);
+                false
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+                true
+            }
+        });
+        let spawned = parked.borrow().len();
+        assert!(began.load(SeqCst) < spawned, "nobody waits for a stack");
+        // Nobody ends; but they give it back.
+        // SAFETY: mapped above, and never used.
+        assert_eq!(unsafe { libc::munmap(theirs, 1 << 30) }, 0);
+        wait_until("those that waited for a stack begin", || began.load(SeqCst) >= spawned);
+        wait_until("spawns succeed", || park().map(|handle| parked.borrow_mut().push(handle)).is_ok());
+        let parked = parked.into_inner();
+        parked.iter().for_each(|handle| handle.coroutine().unpark());
+        parked.into_iter().for_each(|handle| handle.join().unwrap());
+    }),
     ("threads", || {
         // A limit by user would hit the other tests; a cap of the runtime's own is the same path.
         let runtime = builder(4).threads(1).build().unwrap();
@@ -296,6 +340,7 @@ const CHECKS: &[Check] = &[
     ("an_idle_runtime_uses_no_cpu", || well("idle")),
     ("a_thousand_runtimes_leave_nothing", || well("many_runtimes")),
     ("out_of_address_space", || well("address_space")),
+    ("who_waits_for_a_stack_gets_it_when_memory_comes_back", || well("memory_comes_back")),
     ("one_thread_is_enough", || well("threads")),
     ("no_more_threads_to_be_had", || well("no_more_threads")),
     ("idle_threads_retire", || well("threads_retire")),
