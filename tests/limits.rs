@@ -65,23 +65,33 @@ const PROGRAMS: &[Program] = &[
         drop(runtime);
     }),
     ("fresh", || {
-        let runtime = builder(1).build().unwrap();
-        runtime.run(|| {
-            let count = 1_000_000u64;
-            let ended = Arc::new(AtomicUsize::new(0));
-            let before = status_kib("VmRSS");
-            for _ in 0..count {
-                let ended = ended.clone();
-                drop(go!(move || {
-                    ended.fetch_add(1, SeqCst);
-                }));
-            }
-            let each = (status_kib("VmRSS") - before) * 1024 / count;
-            eprintln!("{each} bytes for each fresh coroutine");
-            // Peaks of the growing queue, which doubles, are not counted.
-            assert!(each < 232, "{each} bytes");
-            wait_until("all have run", || ended.load(SeqCst) as u64 == count);
-        });
+        // None of them runs while the only P is kept.
+        let runtime = builder(1).preemption(false).build().unwrap();
+        let go_on = Arc::new(AtomicBool::new(false));
+        let keeps = {
+            let go_on = go_on.clone();
+            runtime.spawn(move || {
+                while !go_on.load(SeqCst) {
+                    std::hint::spin_loop();
+                }
+            })
+        };
+        let count = 1_000_000u64;
+        let ended = Arc::new(AtomicUsize::new(0));
+        let before = status_kib("VmRSS");
+        for _ in 0..count {
+            let ended = ended.clone();
+            drop(runtime.spawn(move || {
+                ended.fetch_add(1, SeqCst);
+            }));
+        }
+        let each = (status_kib("VmRSS") - before) * 1024 / count;
+        assert_eq!(ended.load(SeqCst), 0, "they are not queued all at once");
+        eprintln!("{each} bytes for each fresh coroutine");
+        assert!(each < 200, "{each} bytes");
+        go_on.store(true, SeqCst);
+        keeps.join().unwrap();
+        wait_until("all have run", || ended.load(SeqCst) as u64 == count);
     }),
     ("homes", || {
         // As many as GORT_TEST_HOMES says, if so many coroutines live that each is used. Each of them

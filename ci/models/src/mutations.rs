@@ -284,7 +284,7 @@ mutations! {
                 "the last wearer has requeued the G: it runs twice";
             list_forgets_others, home_word::three_ms: "requeue(other);" => "", "the others are lost";
         }
-        "fn is_free(" {
+        "pub(crate) fn is_free(" {
             shut_for_owner, home_word::shut: "SHUT => ⟦owner⟧," => "false",
                 "the owner is lost in the list of its own home";
             sole_is_never_free, home_word::sole: "!self.busy.load(Ordering::Relaxed)" => "false", "L3: the G is lost";
@@ -420,7 +420,8 @@ mutations! {
             given_up_fence, os_thread::one_p: "asymmetric::heavy();" => "", "T2: neither sees the other";
         }
         "pub(crate) fn return_p(" {
-            no_thread_without_sleepers, idle::no_thread: "!lists.ms.is_empty()" => "false",
+            no_thread_without_sleepers, idle::no_thread: 
+                "lists.ms.iter().any(|m| m.0.fixed.is_none_or(|home| home.word.is_free(false)))" => "false",
                 "who submitted meanwhile has relied on us";
             no_thread_without_look, idle::no_thread: "self.has_work()" => "false",
                 "who submitted meanwhile has relied on us";
@@ -435,7 +436,7 @@ mutations! {
                 "m.rt.idle.searching.fetch_sub(1, Ordering::AcqRel)" => "m.rt.idle.searching.load(Ordering::Relaxed)",
                 "F1: counts as a searcher for ever";
         }
-        "pub(crate) fn sleep(" {
+        "fn sleep_in_list(" {
             give_up_fence, idle::inject_and_give_up: "asymmetric::heavy();" => "", "T2: neither sees the other";
             give_up_without_look, idle::inject_and_give_up: "rt.has_work()" => "false", "T3: nobody comes for the G";
             give_up_not_stopping, idle::stop_sleeper: "rt.is_stopping()" => "false",
@@ -552,10 +553,15 @@ mutations! {
                 "sysmon goes back to sleep";
             sysmon_cut_without_wake, idle::sysmon_sleeps: "futex::wake(&SLEEP, 1);" => "", "sysmon sleeps on";
         }
+        "fn needs_looks(" {
+            sysmon_needs_none, idle::sysmon_sleeps: "!rt.is_idle()" => "false", "sleeps while a P is busy";
+        }
         "fn sleep(" {
             sysmon_sleep_fence, idle::sysmon_sleeps: "asymmetric::heavy();" => "", "neither sees the other";
             sysmon_sleep_without_look, idle::sysmon_sleeps:
-                "try_runtimes().is_none_or(|all| all.iter().any(|it| !it.rt.is_idle() || it.rt.has_work()))" => "false", "sleeps while a P is busy";
+                "try_runtimes().is_none_or(|all| all.iter().any(|it| needs_looks(it.rt)))" => "false", "sleeps while a P is busy";
+            sysmon_sleep_without_calm, idle::sysmon_sleeps_and_one_stops: "!preempt::is_calm()" => "false",
+                "nobody lets go on who has stopped";
         }
     }
 

@@ -325,3 +325,13 @@ pub(super) fn sysmon_sleeps() {
     sysmon::real::become_busy();
     thread.join().unwrap();
 }
+
+/// It does so while an M stops, as its last look has asked it to.
+pub(super) fn sysmon_sleeps_and_one_stops() {
+    let world = World::new(());
+    let _ = sysmon::real::sleeps();
+    sysmon::real::ask();
+    let thread = world.spawn(|()| sysmon::real::sleep_deep());
+    sysmon::real::stop();
+    thread.join().unwrap();
+}

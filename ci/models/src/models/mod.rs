@@ -70,6 +70,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("idle::stop_sleeper", None, idle::stop_sleeper),
     ("idle::retire", None, idle::retire),
     ("idle::sysmon_sleeps", None, idle::sysmon_sleeps),
+    ("idle::sysmon_sleeps_and_one_stops", None, idle::sysmon_sleeps_and_one_stops),
     ("preempt::lend", Some(3), preempt::lend),
     ("preempt::lend_of_two", Some(3), preempt::lend_of_two),
     ("preempt::lend_and_suspend", Some(3), preempt::lend_and_suspend),

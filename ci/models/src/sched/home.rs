@@ -43,6 +43,10 @@ impl Home {
         self.bound_to.get()
     }
 
+    pub(crate) fn leave(&self, _: impl FnMut(*mut G)) {
+        unreachable!()
+    }
+
     pub(crate) fn live(&self) -> u32 {
         unreachable!()
     }

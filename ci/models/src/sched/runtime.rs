@@ -80,6 +80,11 @@ impl Shared {
     pub(crate) fn one_ended(&self) {}
     pub(crate) fn note_poll(&self) {}
 
+    /// No M has a home of its own.
+    pub(crate) fn count_set_aside(&self, _: bool) {
+        unreachable!()
+    }
+
     pub(crate) fn start_m(&self, p: Option<HeldP>, searching: bool) -> bool {
         let _ = searching;
         let mut startable = self.startable.lock().expect("no panics inside");

@@ -15,19 +15,46 @@ pub(crate) mod real {
     use super::*;
     use std::cell::Cell;
 
+    use Idleness as Shared;
+
     real!("sysmon");
+
+    mod preempt {
+        use super::*;
+
+        real!("calm");
+
+        loom::lazy_static! {
+            pub(super) static ref STOPPED: AtomicU32 = AtomicU32::new(0);
+            /// Somebody has been asked already.
+            pub(super) static ref ASKED: AtomicU32 = AtomicU32::new(0);
+        }
+    }
 
     /// The runtimes that it looks after: whether the model's one is idle.
     fn try_runtimes() -> Option<Vec<Registered>> {
-        Some(vec![Registered { rt: Idleness }])
+        Some(vec![Registered { rt: &Idleness { homes: NoHomes } }])
     }
 
     struct Registered {
-        rt: Idleness,
+        rt: &'static Idleness,
     }
-    struct Idleness;
+    struct Idleness {
+        homes: NoHomes,
+    }
+    struct NoHomes;
+
+    impl NoHomes {
+        fn has_homeless(&self) -> bool {
+            false
+        }
+    }
 
     impl Idleness {
+        fn is_starved(&self) -> bool {
+            false
+        }
+
         fn is_idle(&self) -> bool {
             BUSY.load(Ordering::Relaxed) == 0
         }
@@ -46,6 +73,18 @@ pub(crate) mod real {
     pub(crate) fn become_busy() {
         BUSY.store(1, Ordering::Relaxed);
         wake();
+    }
+
+    /// What a look of sysmon's has done.
+    pub(crate) fn ask() {
+        preempt::ASKED.store(1, Ordering::Relaxed);
+    }
+
+    /// What the handler does with it.
+    pub(crate) fn stop() {
+        preempt::STOPPED.store(1, Ordering::Relaxed);
+        preempt::ASKED.fetch_sub(1, Ordering::Release);
+        cut_short(SHORT);
     }
 
     pub(crate) fn sleep_deep() {
