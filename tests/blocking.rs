@@ -76,6 +76,48 @@ fn a_local_neighbour_goes_on() {
     });
 }
 
+/// Nobody else could: the one who has queued them computes until they have run, and is not preempted.
+#[test]
+fn what_another_has_queued_runs_where_somebody_blocks() {
+    let runtime = builder(2).preemption(false).build().unwrap();
+    if !runtime.coroutines_move() {
+        return;
+    }
+    runtime.run(|| {
+        for _ in 0..5 {
+            let until = |what: &str, condition: &dyn Fn() -> bool| {
+                let start = Instant::now();
+                while !condition() {
+                    assert!(start.elapsed() < common::PATIENCE, "{what}: never");
+                    std::hint::spin_loop();
+                }
+            };
+            let (blocks, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let blocked = {
+                let (blocks, go_on) = (blocks.clone(), go_on.clone());
+                go!(move || blocking(|| {
+                    blocks.store(true, SeqCst);
+                    while !go_on.load(SeqCst) {
+                        thread::sleep(MS);
+                    }
+                }))
+            };
+            until("the other P takes the one who blocks", &|| blocks.load(SeqCst));
+            let ran = Arc::new(AtomicUsize::new(0));
+            let others: Vec<_> = (0..20)
+                .map(|_| {
+                    let ran = ran.clone();
+                    go!(move || drop(ran.fetch_add(1, SeqCst)))
+                })
+                .collect();
+            until("the others run where he blocks", &|| ran.load(SeqCst) == 20);
+            go_on.store(true, SeqCst);
+            blocked.join().unwrap();
+            others.into_iter().for_each(|other| other.join().unwrap());
+        }
+    });
+}
+
 #[test]
 fn whoever_shares_the_home_goes_on() {
     // Goal: with one home for all, or one thread, many block at once, and one ticks meanwhile.

@@ -39,6 +39,7 @@ use super::park;
 use super::preempt::HandOver;
 use super::ps::Service;
 use super::runtime::Shared;
+use super::sysmon;
 use super::wait::Waiter;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::shim::asymmetric;
@@ -233,7 +234,7 @@ impl Shared {
         };
         let m = self.pop_m(&mut lists);
         drop(lists);
-        super::sysmon::wake();
+        sysmon::wake();
         match m {
             Some(m) => {
                 m.searching.set(true);
@@ -367,7 +368,7 @@ impl Shared {
     /// A P that nobody holds.
     pub(crate) fn take_idle_p(&self) -> Option<HeldP> {
         let p = self.pop_p(&mut self.idle.lists.lock())?;
-        super::sysmon::wake();
+        sysmon::wake();
         Some(p)
     }
 
@@ -591,7 +592,7 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
                 idle.searching.fetch_add(1, Ordering::AcqRel);
                 m.searching.set(true);
             }
-            super::sysmon::wake();
+            sysmon::wake();
             Some(true)
         }
         None => {

@@ -280,7 +280,7 @@ impl P {
     /// Whether a thief should disturb this P: its queue is long, or the coroutine that it is on
     /// has been on for some time. A short queue that moves is run sooner by its owner than by a
     /// thief, who pays a `membarrier` and makes the owner wait.
-    fn is_worth_stealing_from(&self) -> bool {
+    pub(crate) fn is_worth_stealing_from(&self) -> bool {
         match self.queue.len() {
             0 => false,
             WORTH_STEALING.. => true,

@@ -420,6 +420,11 @@ impl Shared {
         self.is_ready_work(p, now) || !self.waiting.is_empty() || self.is_retiring(p)
     }
 
+    /// Whether a P has something queued that another had better take.
+    fn has_loot(&self) -> bool {
+        self.ps.iter().any(P::is_worth_stealing_from)
+    }
+
     /// Since when an M that waits for a P has waited too long. With N of them for P places the last one's turn comes after N / P
     /// slices: before that they have no right to go ahead of what is ready.
     pub(crate) fn overdue_since(&self, now: Nanos) -> Nanos {
@@ -444,7 +449,7 @@ impl Shared {
         if let Some(m) = self.waiting.pop_older(self.overdue_since(now)) {
             return m.resume(Some(p));
         }
-        if self.is_ready_work(p, now) && self.give_away(p) {
+        if (self.is_ready_work(p, now) || self.has_loot()) && self.give_away(p) {
             return;
         }
         match self.waiting.pop() {
@@ -467,9 +472,9 @@ impl Shared {
     }
 
     /// Sysmon's part: takes the Ps that Ms have lost or lent, lets go on who has waited too long, and asks those
-    /// who run on without a P to stop. Tells how many Ms do not run, or not with a P.
-    pub(crate) fn attend(&self, now: Nanos) -> usize {
-        let mut away = 0;
+    /// who run on without a P to stop.
+    pub(crate) fn attend(&self, now: Nanos) -> Attended {
+        let (mut away, mut lent) = (0, false);
         self.for_each_m(|m| {
             // Acquire: pairs with the Release of the handler and of `blocking`.
             let run = m.run.load(Ordering::Acquire);
@@ -482,7 +487,9 @@ impl Shared {
                     }
                 }
                 LENT => {
-                    let wanted = m.lent(run).is_some_and(|p| self.waits_for(p, now));
+                    // Also for what others could steal: it is as good as idle.
+                    let wanted = m.lent(run).is_some_and(|p| self.waits_for(p, now) || self.has_loot());
+                    lent |= !wanted;
                     if wanted && let Some(p) = m.retake(run) {
                         m.asked_at.set(now);
                         m.patience.set(self.slice_ns);
@@ -506,8 +513,16 @@ impl Shared {
             m.patience.set(self.slice_ns);
             m.resume(None);
         }
-        away
+        Attended { away, lent }
     }
+}
+
+/// What sysmon has found among the Ms of a runtime.
+pub(crate) struct Attended {
+    /// How many do not run, or not with a P.
+    pub(crate) away: usize,
+    /// Whether the P of one is there to be taken when there is work for it.
+    pub(crate) lent: bool,
 }
 
 /// Asks the M that holds `p`, and whose tick was `tick`, to suspend itself; sees to it first that there is

@@ -118,6 +118,9 @@ impl Shared {
     pub(crate) fn inject(&self, g: GRef) {
         self.injector.push(g);
         self.notify();
+        if self.idle.idle_ps() == 0 {
+            sysmon::has_injected();
+        }
     }
 
     /// [`Self::inject`] for a thread that nothing else keeps the runtime alive for: `g` may run and

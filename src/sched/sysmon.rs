@@ -22,6 +22,7 @@
 //!   and its 99th percentile of latency a third worse.)
 //! - After 50 µs, 100 µs and so on, when it is asked to watch; and not again, if that is for slots that were not stuck, before
 //!   its ordinary time has come: who readies into the slot over and over is not watched all the time.
+//! - When something is queued globally while no P is idle, if it has seen one that is lent.
 //! - After 50 µs, some times, when it has asked a coroutine to yield or to be suspended.
 //!
 //! It asks the kernel for short slices of the CPU (`os/priority.rs`): else, where all CPUs are busy, it comes up to three
@@ -29,7 +30,7 @@
 
 use super::adapt::{Course, Machine, Share};
 use super::deadlock;
-use super::preempt::{self, Pin};
+use super::preempt::{self, Attended, Pin};
 use super::runtime::Shared;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::futex;
@@ -62,6 +63,8 @@ const LATE_NS: Nanos = 1_000_000;
 
 /// Why somebody wants quick looks.
 static WATCHING: AtomicU32 = AtomicU32::new(NOTHING);
+/// Some Ps are lent, as far as the last look could tell.
+static ANY_LENT: AtomicBool = AtomicBool::new(false);
 const NOTHING: u32 = 0;
 /// At `next` slots.
 const SLOTS: u32 = 1;
@@ -146,6 +149,14 @@ fn watch_slow(what: u32) {
     }
 }
 
+/// Something was queued globally, and no P is idle: one that is lent will do.
+pub(crate) fn has_injected() {
+    // Relaxed: a hint; sysmon comes by in any case.
+    if ANY_LENT.load(Ordering::Relaxed) {
+        poke();
+    }
+}
+
 /// No more quick looks, unless there is a new reason.
 fn has_watched(what: u32) {
     // Relaxed: a request.
@@ -219,6 +230,8 @@ struct Soon {
     stuck: bool,
     /// Somebody was asked to yield: at once.
     once: bool,
+    /// A P is lent: when there is work for it.
+    lent: bool,
 }
 
 fn main() {
@@ -246,6 +259,7 @@ fn main() {
                 let theirs = look(rt, memory, &machine, now);
                 soon.stuck |= theirs.stuck;
                 soon.once |= theirs.once;
+                soon.lent |= theirs.lent;
                 next_timer = rt.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
             }
             // Nobody else sees to those who are suspended; and while there are some nothing below may allocate.
@@ -256,6 +270,10 @@ fn main() {
             }
         }
         drop(runtimes);
+        // Relaxed, both: as above. Only when it changes, since those who queue work have the line.
+        if ANY_LENT.load(Ordering::Relaxed) != soon.lent {
+            ANY_LENT.store(soon.lent, Ordering::Relaxed);
+        }
         // Relaxed: see `watch_slots`.
         let asked = WATCHING.load(Ordering::Relaxed);
         if soon.stuck || (watch == 0 && (asked == LENT || (asked == SLOTS && !rests))) {
@@ -336,8 +354,8 @@ fn sleep(how: u32, deadline: Nanos) {
 
 /// One look at a runtime. When should the next be?
 fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos) -> Soon {
-    let away = rt.attend(now);
-    let mut soon = Soon::default();
+    let Attended { away, lent } = rt.attend(now);
+    let mut soon = Soon { lent, ..Soon::default() };
     #[cfg(gort_chaos)]
     {
         soon.once = !rt.is_idle();
