@@ -677,10 +677,12 @@ mutations! {
         "unsafe fn wait_with(" {
             select_forgets_nodes, select::timeout: "unsafe { (case.ops.leave)(case.what, node) }" =>
                 "()", "a sender meets a frame that is gone";
+            select_forgets_found, select::facing: "found = Some((this, chosen))" => "()",
+                "what a peer has left is lost";
+        }
+        "fn end(" {
             select_forgets_peer, select::facing: "wait.abandon()" => "{ std::mem::forget(wait); None }",
                 "a peer ends a wait that nobody is in";
-            select_forgets_found, select::facing: "found = Some((at, chosen))" => "()",
-                "what a peer has left is lost";
         }
         "pub(crate) fn ready(" {
             ready_forgets_watch, select::ready: "(case.ops.watch)(case.what, waiter)" => "true", "nobody tells it";
