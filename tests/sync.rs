@@ -990,6 +990,34 @@ fn semaphore_keeps_the_order(w: World) {
     }
 }
 
+/// When one who wants many gives up, all behind it get theirs who can, however many they are.
+fn semaphore_serves_all_behind(w: World) {
+    for is_cancelled in [false, true] {
+        if is_cancelled && w.threads[0] {
+            continue;
+        }
+        let semaphore = Arc::new(Semaphore::new(100));
+        let _out = semaphore.clone().acquire_many_owned(60).unwrap();
+        let many = {
+            let semaphore = semaphore.clone();
+            let time = if is_cancelled { LONG } else { Duration::from_millis(30) };
+            w.task(0, move || semaphore.acquire_many_timeout(50, time).is_ok())
+        };
+        wait_until("it waits", || semaphore.try_acquire().is_err() || many.is_finished());
+        let few = w.tasks(40, |_| {
+            let semaphore = semaphore.clone();
+            Box::new(move || semaphore.acquire().unwrap().forget())
+        });
+        if is_cancelled {
+            gort::time::sleep(SHORT);
+            many.cancel();
+        }
+        assert_ne!(many.outcome(), Some(true));
+        join_all(few);
+        assert_eq!((semaphore.available_permits(), semaphore.try_acquire().is_ok()), (0, false));
+    }
+}
+
 fn semaphore_close_wakes(w: World) {
     let semaphore = Arc::new(Semaphore::new(0));
     let tasks = w.tasks(50, |number| {
@@ -1327,6 +1355,7 @@ worlds! {
     once once_unwinds once_lock lazy_lock
     barrier_rounds barrier_cancelled
     semaphore_smoke semaphore_limits semaphore_keeps_the_order semaphore_close_wakes semaphore_cancelled
+    semaphore_serves_all_behind
     wait_group notify watch
     pool object_pool
 }

@@ -168,22 +168,14 @@ impl RawSemaphore {
     #[cold]
     fn add_slow(&self, count: usize) {
         let mut count = count;
-        loop {
-            let mut ready = Ready::new();
-            let locked = self.waiters.lock();
+        self.waiters.in_batches(|locked, ready| {
             // AcqRel: Release as in `add`; `WAITING` may have gone meanwhile, then others change it as well.
             let add = |state| Some(RawSemaphore::sum(state, count));
             let added = self.state().fetch_update(Ordering::AcqRel, Ordering::Relaxed, add);
             debug_assert!(added.is_ok());
-            self.distribute(&locked, &mut ready);
-            let done = !ready.is_full();
-            drop(locked);
-            ready.go();
-            if done {
-                return;
-            }
+            self.distribute(locked, ready);
             count = 0;
-        }
+        });
     }
 
     /// Takes away up to `count` permits; how many.

@@ -728,7 +728,7 @@ mutations! {
                 "", "it is given to one who has left";
         }
         "pub(crate) fn wait<R>(" {
-            leaves_without_word, semaphore::cancel: "left(&locked, &mut ready);" => "",
+            leaves_without_word, semaphore::cancel: "left(locked, ready);" => "",
                 "who stood behind it is not given what is there";
         }
     }
