@@ -1360,6 +1360,30 @@ worlds! {
     pool object_pool
 }
 
+/// Too many permits are refused without the queue's lock: what the panic hook does with the semaphore does not hang.
+#[test]
+fn too_many_permits_while_somebody_waits() {
+    static SEMAPHORE: Semaphore = Semaphore::new(1);
+    let _watchdog = common::watchdog(PATIENCE, "too many permits");
+    quiet_panics();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        // It takes the lock, whoever panics.
+        SEMAPHORE.forget_permits(0);
+        let text = info.payload().downcast_ref::<&str>();
+        if !text.is_some_and(|text| text.contains("Semaphore::MAX_PERMITS")) {
+            before(info);
+        }
+    }));
+    let waiting = std::thread::spawn(|| SEMAPHORE.acquire_many(3).unwrap().forget());
+    wait_until("it waits", || SEMAPHORE.try_acquire().is_err());
+    assert!(catch_unwind(|| SEMAPHORE.add_permits(Semaphore::MAX_PERMITS)).is_err());
+    assert_eq!(SEMAPHORE.available_permits(), 1);
+    SEMAPHORE.add_permits(2);
+    waiting.join().unwrap();
+    assert!(catch_unwind(|| SEMAPHORE.add_permits(Semaphore::MAX_PERMITS + 1)).is_err());
+}
+
 /// A coroutine that lives in the home of one that locks again and again can go on only when that one parks: it gets the
 /// lock all the same.
 #[test]
