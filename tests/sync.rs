@@ -478,23 +478,38 @@ fn rwlock_recursive_reads(w: World) {
     assert_eq!(*lock.read(), 2);
 }
 
+/// By a writer that is done, and by one that gives up while somebody reads.
 fn rwlock_many_readers_are_let_in_together(w: World) {
-    let lock = Arc::new(RwLock::new(()));
-    let guard = lock.write();
-    // More than are woken at one hold of the queue's lock; all have to be in at once.
-    let count = if w.threads == [false, false] { 100 } else { 40 };
-    let barrier = Arc::new(Barrier::new(count));
-    let readers = w.tasks(count, |_| {
-        let (lock, barrier) = (lock.clone(), barrier.clone());
-        Box::new(move || {
-            let _guard = lock.read();
-            barrier.wait();
-        })
-    });
-    gort::time::sleep(SHORT);
-    drop(guard);
-    join_all(readers);
-    assert!(lock.try_write().is_some());
+    for gives_up in [false, true] {
+        let lock = Arc::new(RwLock::new(()));
+        let (mut reads, mut writes, mut writer) = (None, None, None);
+        if gives_up {
+            reads = Some(lock.read());
+            let lock = lock.clone();
+            writer = Some(w.task(0, move || lock.try_write_for(Duration::from_millis(30)).is_some()));
+        } else {
+            writes = Some(lock.write());
+        }
+        wait_until("readers have to wait", || lock.try_read().is_none() || writer.as_ref().unwrap().is_finished());
+        // More than are woken at one hold of the queue's lock; all have to be in at once.
+        let count = if w.threads == [false, false] { 100 } else { 40 };
+        let barrier = Arc::new(Barrier::new(count));
+        let readers = w.tasks(count, |_| {
+            let (lock, barrier) = (lock.clone(), barrier.clone());
+            Box::new(move || {
+                let _guard = lock.read();
+                barrier.wait();
+            })
+        });
+        match writer {
+            None => gort::time::sleep(SHORT),
+            Some(writer) => assert!(!writer.join()),
+        }
+        drop(writes);
+        join_all(readers);
+        drop(reads);
+        assert!(lock.try_write().is_some());
+    }
 }
 
 // ReentrantMutex.

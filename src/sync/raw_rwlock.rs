@@ -202,26 +202,32 @@ impl RawRwLock {
         }
     }
 
-    /// Somebody has left the queue without a grant.
+    /// Somebody has left the queue, with a grant or without.
     fn left(&self, locked: &Locked<'_, AtomicU32>, ready: &mut Ready) {
         self.admit(locked, ready);
         if locked.is_empty() {
-            // Relaxed: as in `settle`.
+            // Relaxed: the queue's lock orders those who look at the queue. What was released to the word before stays to
+            // be acquired from it: this is a read-modify-write.
             self.state().fetch_and(!WAITING, Ordering::Relaxed);
         }
     }
 
-    /// Lets the readers at the head of the queue in, if readers hold the lock.
+    /// Lets the readers at the head of the queue in, if readers hold the lock, as long as `ready` is not full.
     fn admit(&self, locked: &Locked<'_, AtomicU32>, ready: &mut Ready) {
         // Acquire: what the last writer wrote is passed on to the readers by the claims.
         let state = self.state().load(Ordering::Acquire);
         if state & (WRITER | WOKEN) != 0 || state < READER {
             return;
         }
-        while locked.grant(ready, |request| (request == READ).then_some(Grant::Given)).is_some() {
+        while !ready.is_full() && self.grant_to_reader(locked, ready) {
             // Acquire: as above. The count is not zero (module essay), so the lock is a reader's.
             self.state().fetch_add(READER, Ordering::Acquire);
         }
+    }
+
+    /// Grants the lock to who comes first, if that is a reader.
+    fn grant_to_reader(&self, locked: &Locked<'_, AtomicU32>, ready: &mut Ready) -> bool {
+        locked.grant(ready, |request| (request == READ).then_some(Grant::Given)).is_some()
     }
 
     /// Gives up a reader's right.
@@ -301,9 +307,7 @@ impl RawRwLock {
         };
         let mut readers = 0;
         if state == READER {
-            while !ready.is_full()
-                && locked.grant(&mut ready, |request| (request == READ).then_some(Grant::Given)).is_some()
-            {
+            while !ready.is_full() && self.grant_to_reader(&locked, &mut ready) {
                 readers += READER;
             }
         }
@@ -314,31 +318,7 @@ impl RawRwLock {
         drop(locked);
         ready.go();
         if more {
-            self.admit_more();
-        }
-    }
-
-    /// The rest of more readers than should be claimed at one hold of the lock.
-    fn admit_more(&self) {
-        let mut more = true;
-        while more {
-            let mut ready = Ready::new();
-            let locked = self.waiters.lock();
-            // Acquire, and the rest, as in `admit`.
-            let state = self.state().load(Ordering::Acquire);
-            more = state & (WRITER | WOKEN) == 0 && state >= READER;
-            while more && !ready.is_full() {
-                more = locked.grant(&mut ready, |request| (request == READ).then_some(Grant::Given)).is_some();
-                if more {
-                    self.state().fetch_add(READER, Ordering::Acquire);
-                }
-            }
-            if locked.is_empty() {
-                self.state().fetch_and(!WAITING, Ordering::Relaxed);
-                more = false;
-            }
-            drop(locked);
-            ready.go();
+            self.waiters.in_batches(|locked, ready| self.left(locked, ready));
         }
     }
 
@@ -348,7 +328,7 @@ impl RawRwLock {
         self.change(Ordering::Release, |state| Some(state - WRITER + READER));
         // Relaxed: if somebody comes later, that one goes by the state as it is now.
         if self.state().load(Ordering::Relaxed) & WAITING != 0 {
-            self.admit_more();
+            self.waiters.in_batches(|locked, ready| self.left(locked, ready));
         }
     }
 }

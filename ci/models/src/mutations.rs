@@ -812,7 +812,7 @@ mutations! {
         "pub(crate) fn downgrade(" {
             rwlock_downgrade_relaxed, rwlock::downgrade: "Ordering::Release" => "Ordering::Relaxed",
                 "a reader does not see what was written";
-            rwlock_downgrade_alone, rwlock::downgrade: "self.admit_more();" => "",
+            rwlock_downgrade_alone, rwlock::downgrade: "self.waiters.in_batches(|locked, ready| self.left(locked, ready));" => "",
                 "readers that wait go on waiting for a reader";
         }
     }
