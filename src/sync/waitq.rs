@@ -53,6 +53,7 @@ use crate::sched::lock::{Spin, SpinGuard};
 use crate::sched::wait::{self, Wait, WaitReason, Waiter, Wake};
 use crate::shim::const_fn;
 use std::cell::Cell;
+use std::mem;
 use std::ptr;
 
 /// What became of a wait.
@@ -174,7 +175,7 @@ impl<S> Waiters<S> {
 
     /// Waits; see the module. `request` is for those who grant, `ahead` says that the caller has waited before
     /// and goes to the head of the queue. `settle` is called under the lock and returns something if there is no
-    /// need to wait. `before` is called between joining the queue and parking. `left` is called under the lock
+    /// need to wait. `before` is called between joining the queue and parking, and must not unwind. `left` is called under the lock
     /// if the wait ended without a grant, when the node is out of the queue; it may grant to others, and is called again
     /// as long as they are many.
     ///
@@ -197,11 +198,12 @@ impl<S> Waiters<S> {
         }
         let node = Node::new(Some(wait.waiter()), request);
         // SAFETY: the node lies in this frame, which does not end before the node was claimed by a grant and
-        // this task readied, or it has been removed below. `before` is the exception: should it unwind, the
-        // frame would end early; it is a mutex's unlock, which does not.
+        // this task readied, or it has been removed below. In between only `before` might unwind, and that ends the process.
         unsafe { locked.join(&node, ahead) };
         drop(locked);
+        let joined = Joined;
         before();
+        mem::forget(joined);
         let wake = park(wait, reason, deadline);
         if wake == Wake::Ready {
             return Waited::Granted(node.grant.get());
@@ -229,6 +231,15 @@ impl<S> Waiters<S> {
             drop(locked);
             ready.go();
         }
+    }
+}
+
+/// While a node is in the queue its frame must not end.
+struct Joined;
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        crate::os::fatal("what is done between joining a queue and parking has unwound");
     }
 }
 
