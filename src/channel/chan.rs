@@ -459,10 +459,11 @@ impl<T, W: Task> Chan<T, W> {
         self.admit(state)
     }
 
-    /// A place became free other than by a receive: the first waiting sender has it.
+    /// A place became free other than by a receive: the first waiting sender has it. Not after the close, whose `wake_all` may
+    /// have yet to come: the last receiver may have left, and nobody would drop the message.
     fn admit(&self, state: &mut State<T, W>) -> Admitted<W> {
         let mut sender = None;
-        if self.flags() & SEND_WAITING != 0 && !self.has_no_room(state) {
+        if self.flags() & (SEND_WAITING | CLOSED) == SEND_WAITING && !self.has_no_room(state) {
             sender = self.pop_sender(state).map(|sender| {
                 if sender.is_without_message() {
                     self.take_place(state);
