@@ -11,7 +11,7 @@ use common::{Meant, PATIENCE, Random, builder, factor, panic_meant, quiet_panics
 use gort::sync::{
     AcquireError, AcquireTimeoutError, Barrier, Condvar, LazyLock, Mutex, MutexGuard, Notify, ObjectPool,
     ObjectPoolError, Once, OnceLock, Pool, ReentrantMutex, RwLock, RwLockWriteGuard, Semaphore, TryAcquireError,
-    WaitGroup, Watch, WatchClosed,
+    WaitGroup, WaitTimeoutResult, Watch, WatchClosed,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -587,6 +587,32 @@ fn condvar_ping_pong(w: World) {
     });
     join_all(tasks);
     assert_eq!(*state.0.lock(), 2 * count);
+}
+
+/// Others have the mutex in between, also if there is no time to wait.
+fn condvar_without_time(w: World) {
+    type Wait = for<'a> fn(&Condvar, MutexGuard<'a, bool>) -> (MutexGuard<'a, bool>, WaitTimeoutResult);
+    let waits: [Wait; 4] = [
+        |condvar, guard| condvar.wait_timeout(guard, Duration::ZERO),
+        |condvar, guard| condvar.wait_until(guard, Instant::now()),
+        |condvar, guard| condvar.wait_timeout_while(guard, Duration::ZERO, |done| !*done),
+        |condvar, guard| condvar.wait_until_while(guard, Instant::now(), |done| !*done),
+    ];
+    for wait in waits {
+        let (done, condvar) = (Arc::new(Mutex::new(false)), Condvar::new());
+        let mut guard = done.lock();
+        let other = {
+            let done = done.clone();
+            w.task(1, move || *done.lock() = true)
+        };
+        let start = Instant::now();
+        while !*guard {
+            assert!(start.elapsed() < PATIENCE, "it is kept out");
+            guard = wait(&condvar, guard).0;
+        }
+        drop(guard);
+        other.join();
+    }
 }
 
 /// Waits until `count` tasks wait, each of which counts itself under the mutex before.
@@ -1367,6 +1393,7 @@ worlds! {
     rwlock_many_readers_are_let_in_together
     reentrant_mutex
     condvar_smoke condvar_ping_pong condvar_wakes_in_order condvar_passes_on condvar_cancel_and_notify
+    condvar_without_time
     once once_unwinds once_lock lazy_lock
     barrier_rounds barrier_cancelled
     semaphore_smoke semaphore_limits semaphore_keeps_the_order semaphore_close_wakes semaphore_cancelled
