@@ -1366,6 +1366,25 @@ fn object_pool(w: World) {
     assert_eq!((alive.load(SeqCst), pool.status().idle), (0, 0));
 }
 
+/// A size that is meant as no limit costs nothing.
+#[test]
+fn object_pool_of_any_size() {
+    for max_idle in [None, Some(Duration::ZERO), Some(LONG)] {
+        let mut builder = ObjectPool::builder(Semaphore::MAX_PERMITS, || Ok::<_, ()>([1_u64; 4]));
+        if let Some(time) = max_idle {
+            builder = builder.max_idle(time);
+        }
+        let pool = builder.build();
+        let objects: Vec<_> = (0..100).map(|_| pool.acquire().unwrap()).collect();
+        assert_eq!(pool.status().in_use, 100);
+        drop(objects);
+        assert_eq!(pool.status().idle, 100);
+        std::thread::sleep(Duration::from_millis(1));
+        drop(pool.acquire());
+        assert_eq!(pool.status().idle, if max_idle == Some(Duration::ZERO) { 1 } else { 100 });
+    }
+}
+
 macro_rules! worlds {
     ($($check:ident)*) => {
         worlds! { @ one_proc ONE_PROC $($check)* }
