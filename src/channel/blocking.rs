@@ -48,8 +48,8 @@ impl Until {
         match self {
             Until::Now => None,
             Until::Done => Some(NEVER),
-            Until::Instant(instant) => (instant > Instant::now()).then(|| clock::at(instant)),
-            Until::Elapsed(time) => (!time.is_zero()).then(|| clock::after(time)),
+            Until::Instant(instant) => clock::ahead(instant),
+            Until::Elapsed(time) => clock::later(time),
         }
     }
 }

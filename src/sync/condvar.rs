@@ -1,9 +1,8 @@
 //! `Condvar`: the queue of `raw_condvar.rs` beside a mutex.
 
-use super::deadline;
 use super::raw_condvar::RawCondvar;
 use super::{Mutex, MutexGuard};
-use crate::os::clock::{NEVER, Nanos};
+use crate::os::clock::{self, NEVER, Nanos};
 use std::time::{Duration, Instant};
 
 /// Lets tasks wait until a condition on the value of a [`Mutex`] holds.
@@ -125,7 +124,7 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         timeout: Duration,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        self.wait_to(guard, deadline::after(timeout))
+        self.wait_to(guard, clock::later(timeout))
     }
 
     /// [`wait`](Self::wait), but not beyond `deadline`.
@@ -145,7 +144,7 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         deadline: Instant,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        self.wait_to(guard, deadline::at(deadline))
+        self.wait_to(guard, clock::ahead(deadline))
     }
 
     /// [`wait_while`](Self::wait_while), but for at most `timeout`. It has timed out if `condition` is still true.
@@ -167,7 +166,7 @@ impl Condvar {
         timeout: Duration,
         condition: impl FnMut(&mut T) -> bool,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        self.wait_while_to(guard, deadline::after(timeout), condition)
+        self.wait_while_to(guard, clock::later(timeout), condition)
     }
 
     /// [`wait_while`](Self::wait_while), but not beyond `deadline`. It has timed out if `condition` is still true.
@@ -188,7 +187,7 @@ impl Condvar {
         deadline: Instant,
         condition: impl FnMut(&mut T) -> bool,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        self.wait_while_to(guard, deadline::at(deadline), condition)
+        self.wait_while_to(guard, clock::ahead(deadline), condition)
     }
 
     /// Lets the one go on who has waited longest.
