@@ -811,3 +811,14 @@ pub(super) unsafe fn pass<T>(from: *const T, to: *mut T) {
     // SAFETY: the caller's promise.
     unsafe { ptr::copy_nonoverlapping(from, to, 1) };
 }
+
+/// Passes a message to a receiver that stands still for it, which then goes on. Without the lock.
+///
+/// # Safety
+/// `from` holds a message of the channel on which the receiver was claimed; it is gone from there.
+#[inline(always)]
+pub(super) unsafe fn pass_to<T, W: Task>(receiver: Claimed<W>, from: *const T) {
+    // SAFETY: a receiver's slot has room for a message; the rest is the caller's promise.
+    unsafe { pass(from, receiver.slot()) };
+    receiver.settle(Outcome::Passed).go();
+}

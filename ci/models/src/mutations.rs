@@ -695,7 +695,7 @@ mutations! {
                 "the receiver stands still for ever";
         }
         "pub(crate) unsafe fn send_chosen(" {
-            chosen_not_passed, select::both_ends: "⟦unsafe { pass(value, peer.slot()) };⟧\n                peer.settle(Outcome::Passed).go();\n                return Ok(());" => "",
+            chosen_not_passed, select::both_ends: "⟦unsafe { pass_to(peer, value) };⟧\n                return Ok(());" => "peer.settle(Outcome::Passed).go();",
                 "the receiver finds no message";
         }
     }
