@@ -201,8 +201,7 @@ unsafe impl lock_api::RawRwLockRecursive for RawRwLock {
 // SAFETY: as above.
 unsafe impl lock_api::RawRwLockRecursiveTimed for RawRwLock {
     fn try_lock_shared_recursive_for(&self, timeout: Duration) -> bool {
-        self.take_shared_again()
-            || clock::later(timeout).is_some_and(|deadline| self.lock_shared_slow(deadline, true))
+        self.take_shared_again() || clock::later(timeout).is_some_and(|deadline| self.lock_shared_slow(deadline, true))
     }
 
     fn try_lock_shared_recursive_until(&self, timeout: Instant) -> bool {
