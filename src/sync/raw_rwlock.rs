@@ -29,9 +29,9 @@
 //!
 //! Modelled in `ci/models`, `rwlock::*`.
 
-use super::raw_mutex::PATIENCE_NS;
+use super::raw_mutex::Patience;
 use super::waitq::{Grant, Locked, Ready, Waited, Waiters};
-use crate::os::clock::{self, Nanos};
+use crate::os::clock::Nanos;
 use crate::sched::wait::WaitReason;
 use crate::shim::atomic::{AtomicU32, Ordering};
 use crate::shim::const_fn;
@@ -41,10 +41,8 @@ const WAITING: u32 = 2;
 const WOKEN: u32 = 4;
 const READER: u32 = 8;
 
-/// The request of a reader.
+/// The request of a reader; a writer's is its [`Patience`].
 const READ: u64 = u64::MAX;
-/// The request of a writer who has not been woken in vain; others give the time since when they have.
-const FRESH: u64 = 0;
 
 /// The raw lock inside a [`RwLock`](super::RwLock): 16 bytes, see the essay of `waitq.rs`.
 #[derive(Debug)]
@@ -161,10 +159,11 @@ impl RawRwLock {
         if self.state().load(Ordering::Relaxed) & WOKEN != 0 {
             crate::sched::make_way_for_sharers();
         }
-        let (mut gone, mut since) = (0, FRESH);
+        let mut patience = Patience::new();
         loop {
+            let gone = if patience.woken { WOKEN } else { 0 };
             let waited = self.waiters.wait(
-                (since, gone != 0),
+                patience.request(),
                 (WaitReason::WriteLock, deadline),
                 |_| self.settle(|state| RawRwLock::with_writer(state, gone), gone),
                 || (),
@@ -173,14 +172,12 @@ impl RawRwLock {
             match waited {
                 Waited::Settled(()) | Waited::Granted(Grant::Given) => return true,
                 Waited::TimedOut => return false,
-                Waited::Granted(_) => gone = WOKEN,
+                Waited::Granted(_) => patience.woken = true,
             }
-            if self.take_clearing(gone) {
+            if self.take_clearing(WOKEN) {
                 return true;
             }
-            if since == FRESH {
-                since = clock::now();
-            }
+            patience.in_vain();
         }
     }
 
@@ -294,10 +291,7 @@ impl RawRwLock {
         let woken = self.state().load(Ordering::Relaxed) & WOKEN;
         let granted = locked.grant(&mut ready, |request| match request {
             READ => Some(Grant::Given),
-            since if fair || (since != FRESH && clock::now().saturating_sub(since) >= PATIENCE_NS) => {
-                Some(Grant::Given)
-            }
-            _ => Some(Grant::Again),
+            since => Some(Patience::grant(since, fair)),
         });
         let state = match granted {
             None => 0,
