@@ -77,8 +77,8 @@ macro_rules! go_local {
 #[allow(missing_docs, reason = "not for users")]
 pub mod __private {
     use crate::context::Context;
+    use crate::sched::or_panic;
     use crate::{Builder, JoinHandle};
-    use std::io;
 
     pub use crate::channel::macro_parts as select;
 
@@ -119,9 +119,9 @@ pub mod __private {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        checked(match how.into_parts() {
+        or_panic(match how.into_parts() {
             (builder, None) => builder.spawn(f),
-            (builder, Some(ctx)) => builder.spawn(move || ctx.run(f)),
+            (builder, Some(ctx)) => ctx.spawn_in(builder, f),
         })
     }
 
@@ -131,17 +131,9 @@ pub mod __private {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        checked(match how.into_parts() {
+        or_panic(match how.into_parts() {
             (builder, None) => builder.spawn_local(f),
             (builder, Some(ctx)) => builder.spawn_local(move || ctx.run(f)),
         })
-    }
-
-    #[track_caller]
-    fn checked<T>(spawned: io::Result<JoinHandle<T>>) -> JoinHandle<T> {
-        match spawned {
-            Ok(handle) => handle,
-            Err(error) => panic!("{error}"),
-        }
     }
 }

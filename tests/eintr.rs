@@ -314,6 +314,45 @@ fn gorts_tcp_sockets() {
     });
 }
 
+/// Whether a descriptor is ready, or shut, is asked by a `ppoll` that does not wait. The kernel interrupts that one, too; a signal
+/// is not taken for a yes.
+#[test]
+fn gorts_questions_to_a_descriptor() {
+    const ROUNDS: u64 = 5_000;
+    everywhere("questions to a descriptor", || {
+        let (first, second) = gort::net::UnixDatagram::pair().unwrap();
+        let echo = spawn(move || {
+            for i in 0..ROUNDS {
+                let mut bytes = [0; 8];
+                assert_eq!(strict(second.recv(&mut bytes)).unwrap(), 8, "it was not shut");
+                assert_eq!(u64::from_le_bytes(bytes), i);
+                strict(second.send(&bytes)).unwrap();
+            }
+        });
+        for i in 0..ROUNDS {
+            strict(first.send(&i.to_le_bytes())).unwrap();
+            let mut bytes = [0; 8];
+            assert_eq!(strict(first.recv(&mut bytes)).unwrap(), 8, "it was not shut");
+        }
+        echo.join();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let reader = gort::io::Pollable::new(reader).unwrap();
+        let (asks, asked) = bounded(0);
+        let writer = spawn(move || {
+            for () in &asked {
+                writer.write_all(&[1]).unwrap();
+            }
+        });
+        for _ in 0..ROUNDS {
+            asks.send(()).unwrap();
+            strict(reader.wait_readable(None)).unwrap();
+            assert_eq!(strict(reader.get_ref().read(&mut [0])).expect("it is readable"), 1);
+        }
+        drop(asks);
+        writer.join();
+    });
+}
+
 #[test]
 fn connecting_that_waits() {
     // Goal: a `connect` that waits for the other side to have room goes on.

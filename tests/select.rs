@@ -934,6 +934,93 @@ fn waitables(k: Kind, w: World) {
     }
 }
 
+/// One that panics in one of its methods.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Panics {
+    Watch,
+    ReadyAt,
+    Unwatch,
+}
+
+impl Waitable for Panics {
+    fn is_ready(&self) -> bool {
+        false
+    }
+    fn watch(&self, _: SelectWaker) -> bool {
+        if *self == Panics::Watch { panic_meant(0) } else { true }
+    }
+    fn unwatch(&self, _: SelectWaker) {
+        if *self == Panics::Unwatch {
+            panic_meant(0)
+        }
+    }
+    fn ready_at(&self) -> Option<Instant> {
+        if *self == Panics::ReadyAt { panic_meant(0) } else { None }
+    }
+}
+
+/// A waitable that panics takes nothing with it: no node stays in a queue, no waker with others, the task can wait again,
+/// and what a peer has sent meanwhile is dropped.
+fn waitables_panic(k: Kind, w: World) {
+    quiet_panics();
+    for bad in [Panics::Watch, Panics::ReadyAt, Panics::Unwatch] {
+        let (s, r) = k.make::<Arc<()>>();
+        let (full, rest) = bounded(1);
+        full.send(0).unwrap();
+        let latch = Latch::default();
+        let meant = |f: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(f)).unwrap_err().is::<Meant>(), "{bad:?}");
+        meant(&|| {
+            select! {
+                recv(r) -> _ => unreachable!(),
+                wait(latch) => unreachable!(),
+                send(full, 1) -> _ => unreachable!(),
+                wait(bad) => unreachable!(),
+                recv(r) -> _ => unreachable!(),
+                default(SHORT) => unreachable!(),
+            }
+        });
+        assert_eq!(latch.0.lock().unwrap().1.len(), 0, "wakers are forgotten, {bad:?}");
+        meant(&|| {
+            let mut select = Select::new();
+            select.wait(&latch);
+            select.recv(&r);
+            select.wait(&bad);
+            select.wait(&latch);
+            let _ = select.ready_timeout(SHORT);
+        });
+        assert_eq!(latch.0.lock().unwrap().1.len(), 0, "wakers are forgotten, {bad:?}");
+        // Nobody is left in a queue: as deep a frame as before may lie there now.
+        if k.cap() == Some(0) {
+            assert!(s.try_send(Arc::new(())).is_err(), "{bad:?}");
+        }
+        assert_eq!((rest.try_recv(), rest.try_recv()), (Ok(0), Err(TryRecvError::Empty)), "{bad:?}");
+        // It can wait, for what the other side sends.
+        let message = Arc::new(());
+        let copy = message.clone();
+        let sender = w.right(move || s.send(copy).map(|()| s).unwrap());
+        drop(r.recv().unwrap());
+        let s = sender.join();
+        // A message that comes to a select that panics.
+        if bad == Panics::Unwatch {
+            let copy = message.clone();
+            let sender = w.right(move || s.send(copy).unwrap());
+            meant(&|| {
+                select! {
+                    wait(bad) => unreachable!(),
+                    recv(r) -> message => match message {
+                        // It was there before: then it did not wait.
+                        Ok(_) => panic_meant(0),
+                        Err(_) => unreachable!(),
+                    },
+                    wait(bad) => unreachable!(),
+                }
+            });
+            sender.join();
+        }
+        assert_eq!(Arc::strong_count(&message), 1, "{bad:?}");
+    }
+}
+
 macro_rules! suite {
     ($module:ident, $world:ident, $kind:ident: $($check:ident)*) => {
         mod $module {
@@ -964,6 +1051,7 @@ macro_rules! world {
             ready_cases send_waits recv_waits plain_meets_select select_meets_select both_ends same_channel_twice
             ends_wake fairness_when_ready fairness_when_waiting messages_are_made_when_chosen promised_places
             drops cancel thousand_cases dynamic ready_is_told ready_stress timers join_handles waitables
+            waitables_panic
         }
     };
 }

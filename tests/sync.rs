@@ -11,7 +11,7 @@ use common::{Meant, PATIENCE, Random, builder, factor, panic_meant, quiet_panics
 use gort::sync::{
     AcquireError, AcquireTimeoutError, Barrier, Condvar, LazyLock, Mutex, MutexGuard, Notify, ObjectPool,
     ObjectPoolError, Once, OnceLock, Pool, ReentrantMutex, RwLock, RwLockWriteGuard, Semaphore, TryAcquireError,
-    WaitGroup, Watch, WatchClosed,
+    WaitGroup, WaitTimeoutResult, Watch, WatchClosed,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -478,23 +478,38 @@ fn rwlock_recursive_reads(w: World) {
     assert_eq!(*lock.read(), 2);
 }
 
+/// By a writer that is done, and by one that gives up while somebody reads.
 fn rwlock_many_readers_are_let_in_together(w: World) {
-    let lock = Arc::new(RwLock::new(()));
-    let guard = lock.write();
-    // More than are woken at one hold of the queue's lock; all have to be in at once.
-    let count = if w.threads == [false, false] { 100 } else { 40 };
-    let barrier = Arc::new(Barrier::new(count));
-    let readers = w.tasks(count, |_| {
-        let (lock, barrier) = (lock.clone(), barrier.clone());
-        Box::new(move || {
-            let _guard = lock.read();
-            barrier.wait();
-        })
-    });
-    gort::time::sleep(SHORT);
-    drop(guard);
-    join_all(readers);
-    assert!(lock.try_write().is_some());
+    for gives_up in [false, true] {
+        let lock = Arc::new(RwLock::new(()));
+        let (mut reads, mut writes, mut writer) = (None, None, None);
+        if gives_up {
+            reads = Some(lock.read());
+            let lock = lock.clone();
+            writer = Some(w.task(0, move || lock.try_write_for(Duration::from_millis(30)).is_some()));
+        } else {
+            writes = Some(lock.write());
+        }
+        wait_until("readers have to wait", || lock.try_read().is_none() || writer.as_ref().unwrap().is_finished());
+        // More than are woken at one hold of the queue's lock; all have to be in at once.
+        let count = if w.threads == [false, false] { 100 } else { 40 };
+        let barrier = Arc::new(Barrier::new(count));
+        let readers = w.tasks(count, |_| {
+            let (lock, barrier) = (lock.clone(), barrier.clone());
+            Box::new(move || {
+                let _guard = lock.read();
+                barrier.wait();
+            })
+        });
+        match writer {
+            None => gort::time::sleep(SHORT),
+            Some(writer) => assert!(!writer.join()),
+        }
+        drop(writes);
+        join_all(readers);
+        drop(reads);
+        assert!(lock.try_write().is_some());
+    }
 }
 
 // ReentrantMutex.
@@ -572,6 +587,32 @@ fn condvar_ping_pong(w: World) {
     });
     join_all(tasks);
     assert_eq!(*state.0.lock(), 2 * count);
+}
+
+/// Others have the mutex in between, also if there is no time to wait.
+fn condvar_without_time(w: World) {
+    type Wait = for<'a> fn(&Condvar, MutexGuard<'a, bool>) -> (MutexGuard<'a, bool>, WaitTimeoutResult);
+    let waits: [Wait; 4] = [
+        |condvar, guard| condvar.wait_timeout(guard, Duration::ZERO),
+        |condvar, guard| condvar.wait_until(guard, Instant::now()),
+        |condvar, guard| condvar.wait_timeout_while(guard, Duration::ZERO, |done| !*done),
+        |condvar, guard| condvar.wait_until_while(guard, Instant::now(), |done| !*done),
+    ];
+    for wait in waits {
+        let (done, condvar) = (Arc::new(Mutex::new(false)), Condvar::new());
+        let mut guard = done.lock();
+        let other = {
+            let done = done.clone();
+            w.task(1, move || *done.lock() = true)
+        };
+        let start = Instant::now();
+        while !*guard {
+            assert!(start.elapsed() < PATIENCE, "it is kept out");
+            guard = wait(&condvar, guard).0;
+        }
+        drop(guard);
+        other.join();
+    }
 }
 
 /// Waits until `count` tasks wait, each of which counts itself under the mutex before.
@@ -990,6 +1031,34 @@ fn semaphore_keeps_the_order(w: World) {
     }
 }
 
+/// When one who wants many gives up, all behind it get theirs who can, however many they are.
+fn semaphore_serves_all_behind(w: World) {
+    for is_cancelled in [false, true] {
+        if is_cancelled && w.threads[0] {
+            continue;
+        }
+        let semaphore = Arc::new(Semaphore::new(100));
+        let _out = semaphore.clone().acquire_many_owned(60).unwrap();
+        let many = {
+            let semaphore = semaphore.clone();
+            let time = if is_cancelled { LONG } else { Duration::from_millis(30) };
+            w.task(0, move || semaphore.acquire_many_timeout(50, time).is_ok())
+        };
+        wait_until("it waits", || semaphore.try_acquire().is_err() || many.is_finished());
+        let few = w.tasks(40, |_| {
+            let semaphore = semaphore.clone();
+            Box::new(move || semaphore.acquire().unwrap().forget())
+        });
+        if is_cancelled {
+            gort::time::sleep(SHORT);
+            many.cancel();
+        }
+        assert_ne!(many.outcome(), Some(true));
+        join_all(few);
+        assert_eq!((semaphore.available_permits(), semaphore.try_acquire().is_ok()), (0, false));
+    }
+}
+
 fn semaphore_close_wakes(w: World) {
     let semaphore = Arc::new(Semaphore::new(0));
     let tasks = w.tasks(50, |number| {
@@ -1297,6 +1366,25 @@ fn object_pool(w: World) {
     assert_eq!((alive.load(SeqCst), pool.status().idle), (0, 0));
 }
 
+/// A size that is meant as no limit costs nothing.
+#[test]
+fn object_pool_of_any_size() {
+    for max_idle in [None, Some(Duration::ZERO), Some(LONG)] {
+        let mut builder = ObjectPool::builder(Semaphore::MAX_PERMITS, || Ok::<_, ()>([1_u64; 4]));
+        if let Some(time) = max_idle {
+            builder = builder.max_idle(time);
+        }
+        let pool = builder.build();
+        let objects: Vec<_> = (0..100).map(|_| pool.acquire().unwrap()).collect();
+        assert_eq!(pool.status().in_use, 100);
+        drop(objects);
+        assert_eq!(pool.status().idle, 100);
+        std::thread::sleep(Duration::from_millis(1));
+        drop(pool.acquire());
+        assert_eq!(pool.status().idle, if max_idle == Some(Duration::ZERO) { 1 } else { 100 });
+    }
+}
+
 macro_rules! worlds {
     ($($check:ident)*) => {
         worlds! { @ one_proc ONE_PROC $($check)* }
@@ -1324,11 +1412,37 @@ worlds! {
     rwlock_many_readers_are_let_in_together
     reentrant_mutex
     condvar_smoke condvar_ping_pong condvar_wakes_in_order condvar_passes_on condvar_cancel_and_notify
+    condvar_without_time
     once once_unwinds once_lock lazy_lock
     barrier_rounds barrier_cancelled
     semaphore_smoke semaphore_limits semaphore_keeps_the_order semaphore_close_wakes semaphore_cancelled
+    semaphore_serves_all_behind
     wait_group notify watch
     pool object_pool
+}
+
+/// Too many permits are refused without the queue's lock: what the panic hook does with the semaphore does not hang.
+#[test]
+fn too_many_permits_while_somebody_waits() {
+    static SEMAPHORE: Semaphore = Semaphore::new(1);
+    let _watchdog = common::watchdog(PATIENCE, "too many permits");
+    quiet_panics();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        // It takes the lock, whoever panics.
+        SEMAPHORE.forget_permits(0);
+        let text = info.payload().downcast_ref::<&str>();
+        if !text.is_some_and(|text| text.contains("Semaphore::MAX_PERMITS")) {
+            before(info);
+        }
+    }));
+    let waiting = std::thread::spawn(|| SEMAPHORE.acquire_many(3).unwrap().forget());
+    wait_until("it waits", || SEMAPHORE.try_acquire().is_err());
+    assert!(catch_unwind(|| SEMAPHORE.add_permits(Semaphore::MAX_PERMITS)).is_err());
+    assert_eq!(SEMAPHORE.available_permits(), 1);
+    SEMAPHORE.add_permits(2);
+    waiting.join().unwrap();
+    assert!(catch_unwind(|| SEMAPHORE.add_permits(Semaphore::MAX_PERMITS + 1)).is_err());
 }
 
 /// A coroutine that lives in the home of one that locks again and again can go on only when that one parks: it gets the

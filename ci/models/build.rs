@@ -36,6 +36,7 @@ const WHOLE: &[&str] = &[
     "sched/timers.rs",
     "sched/wait.rs",
     "sched/wait_word.rs",
+    "sched/watch_list.rs",
     "poll/word.rs",
     "sync/raw_condvar.rs",
     "sync/raw_mutex.rs",

@@ -21,7 +21,7 @@
 //! So a send that times out or is cancelled has not sent, a receive has not taken anything, and
 //! there is no moment at which a message could be lost between the two sides.
 
-use super::chan::{Chan, Locked, Side, Step, pass, tell};
+use super::chan::{Chan, Locked, Side, Step, pass, pass_to, tell};
 use super::store::Block;
 use super::waitq::{Claimed, Node, Outcome};
 use crate::os::clock::{self, NEVER, Nanos};
@@ -48,8 +48,8 @@ impl Until {
         match self {
             Until::Now => None,
             Until::Done => Some(NEVER),
-            Until::Instant(instant) => (instant > Instant::now()).then(|| clock::at(instant)),
-            Until::Elapsed(time) => (!time.is_zero()).then(|| clock::after(time)),
+            Until::Instant(instant) => clock::ahead(instant),
+            Until::Elapsed(time) => clock::later(time),
         }
     }
 }
@@ -135,9 +135,8 @@ impl<T> Chan<T> {
                 }
                 Step::Direct(peer) => {
                     drop(state);
-                    // SAFETY: the peer is a claimed receiver, whose slot has room for a message.
-                    unsafe { pass(value, peer.slot()) };
-                    peer.settle(Outcome::Passed).go();
+                    // SAFETY: the value is the caller's promise.
+                    unsafe { pass_to(peer, value) };
                     armed.abandon();
                     return Ok(());
                 }
@@ -146,18 +145,7 @@ impl<T> Chan<T> {
                     armed.abandon();
                     return Err(Refused::Disconnected);
                 }
-                Step::NoBlock => {
-                    drop(state);
-                    let block = Block::new();
-                    state = self.lock();
-                    // Another sender may have been faster: then two are at hand, and ours goes.
-                    let superfluous = self.offer(&mut state, block);
-                    if superfluous.is_some() {
-                        drop(state);
-                        drop(superfluous);
-                        state = self.lock();
-                    }
-                }
+                Step::NoBlock => state = self.add_block(state),
                 Step::Blocked => match armed.wait.take().or_else(|| armed.arm_locked()) {
                     None => {
                         drop(state);
@@ -171,6 +159,21 @@ impl<T> Chan<T> {
                 Step::Moved(_) | Step::Promised(_) => unreachable!("only a receive meets those"),
             }
         }
+    }
+
+    /// Gives the channel a block, in the middle of a step that will be tried again.
+    pub(super) fn add_block<'a>(&'a self, state: Locked<'a, T, Waiter>) -> Locked<'a, T, Waiter> {
+        drop(state);
+        let block = Block::new();
+        let mut state = self.lock();
+        // Another sender may have been faster: then two are at hand, and ours goes.
+        let superfluous = self.offer(&mut state, block);
+        if superfluous.is_none() {
+            return state;
+        }
+        drop(state);
+        drop(superfluous);
+        self.lock()
     }
 
     /// Tells the watchers of a side, in the middle of a step that will be tried again.

@@ -9,8 +9,7 @@
 //! that stands still. It must be used up: by [`Chan::send_chosen`], by taking the message, or by [`Ops::give_up`].
 
 use super::blocking::{Refused, Until};
-use super::chan::{Chan, Reserve, Side, Step, pass};
-use super::store::Block;
+use super::chan::{Chan, Reserve, Side, Step, pass_to};
 use super::waitq::{Claimed, Node, Outcome};
 use crate::os::clock::Nanos;
 use crate::sched::wait::Waiter;
@@ -215,9 +214,8 @@ impl<T> Chan<T> {
     pub(super) unsafe fn send_chosen(&self, value: *mut T, chosen: Chosen) -> Result<(), Refused> {
         match chosen {
             Chosen::Peer(peer) => {
-                // SAFETY: the peer is a claimed receiver, whose slot has room for a message.
-                unsafe { pass(value, peer.slot()) };
-                peer.settle(Outcome::Passed).go();
+                // SAFETY: the value is the caller's promise.
+                unsafe { pass_to(peer, value) };
                 return Ok(());
             }
             Chosen::Room => {}
@@ -232,26 +230,15 @@ impl<T> Chan<T> {
                 Step::Closed => return Err(Refused::Disconnected),
                 Step::Direct(peer) => {
                     drop(state);
-                    // SAFETY: the peer is a claimed receiver, whose slot has room for a message.
-                    unsafe { pass(value, peer.slot()) };
-                    peer.settle(Outcome::Passed).go();
+                    // SAFETY: as above.
+                    unsafe { pass_to(peer, value) };
                     if let Some(admitted) = admitted {
                         admitted.go();
                     }
                     return Ok(());
                 }
                 Step::Watched => state = self.tell_watchers(state, Side::Recv),
-                Step::NoBlock => {
-                    drop(state);
-                    let block = Block::new();
-                    state = self.lock();
-                    let superfluous = self.offer(&mut state, block);
-                    if superfluous.is_some() {
-                        drop(state);
-                        drop(superfluous);
-                        state = self.lock();
-                    }
-                }
+                Step::NoBlock => state = self.add_block(state),
                 _ => crate::os::fatal("a reserved place was taken"),
             }
         }

@@ -459,10 +459,11 @@ impl<T, W: Task> Chan<T, W> {
         self.admit(state)
     }
 
-    /// A place became free other than by a receive: the first waiting sender has it.
+    /// A place became free other than by a receive: the first waiting sender has it. Not after the close, whose `wake_all` may
+    /// have yet to come: the last receiver may have left, and nobody would drop the message.
     fn admit(&self, state: &mut State<T, W>) -> Admitted<W> {
         let mut sender = None;
-        if self.flags() & SEND_WAITING != 0 && !self.has_no_room(state) {
+        if self.flags() & (SEND_WAITING | CLOSED) == SEND_WAITING && !self.has_no_room(state) {
             sender = self.pop_sender(state).map(|sender| {
                 if sender.is_without_message() {
                     self.take_place(state);
@@ -809,4 +810,15 @@ impl<T, W> State<T, W> {
 pub(super) unsafe fn pass<T>(from: *const T, to: *mut T) {
     // SAFETY: the caller's promise.
     unsafe { ptr::copy_nonoverlapping(from, to, 1) };
+}
+
+/// Passes a message to a receiver that stands still for it, which then goes on. Without the lock.
+///
+/// # Safety
+/// `from` holds a message of the channel on which the receiver was claimed; it is gone from there.
+#[inline(always)]
+pub(super) unsafe fn pass_to<T, W: Task>(receiver: Claimed<W>, from: *const T) {
+    // SAFETY: a receiver's slot has room for a message; the rest is the caller's promise.
+    unsafe { pass(from, receiver.slot()) };
+    receiver.settle(Outcome::Passed).go();
 }

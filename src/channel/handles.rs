@@ -156,7 +156,8 @@ impl<T, W: Task> Chan<T, W> {
         // SAFETY: alive until a side leaves second; ours does so at the end of this scope.
         let chan = unsafe { chan.as_ref() };
         chan.close();
-        // Exact, and final: it was closed, by us or before, under a lock that we have held since.
+        // Exact, and final: it was closed, by us or before, under a lock that we have held since. No message has come
+        // after that (invariant 5), whoever is still inside `close`, and nobody else receives.
         if chan.len() != 0 {
             chan.discard();
         }

@@ -40,7 +40,7 @@ pub struct Iter<'a, T> {
 ///
 /// # Scheduling
 ///
-/// `next` never parks or blocks.
+/// `next` does not wait, but for the message of a select that it meets, like [`Receiver::try_recv`].
 pub struct TryIter<'a, T> {
     pub(super) receiver: &'a Receiver<T>,
 }

@@ -1,7 +1,9 @@
 //! Channels between coroutines, threads, or both.
 //!
 //! The interface is that of the crossbeam-channel crate, so that code moves over by changing the
-//! import; Go's `close` comes on top. A channel is made by [`bounded`] or [`unbounded`] and used
+//! import; Go's `close` comes on top. (One thing is not taken over: a [`Select`] is neither `Send` nor `Sync`. It
+//! takes the message when it chooses, so it would have to refuse channels of messages that are not `Send`, between
+//! [local](crate::spawn_local) coroutines.) A channel is made by [`bounded`] or [`unbounded`] and used
 //! through its two kinds of handle, [`Sender`] and [`Receiver`]. Both can be cloned, shared
 //! and sent; a message goes to exactly one receiver.
 //!

@@ -74,7 +74,8 @@ impl<T> Receiver<T> {
     ///
     /// # Scheduling
     ///
-    /// Never parks or blocks. May let other coroutines run first, if the time slice is over.
+    /// Does not wait for a sender, but for the message of a select that it meets: that has chosen to send here, and makes the
+    /// message now. May let other coroutines run first, if the time slice is over.
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         crate::sched::checkpoint();
@@ -133,7 +134,8 @@ impl<T> Receiver<T> {
     ///
     /// # Scheduling
     ///
-    /// Parks the coroutine, or blocks the thread, until there is a message or the time has passed.
+    /// Parks the coroutine, or blocks the thread, until there is a message or the time has passed. The message of a select
+    /// that has chosen to send here is waited for, however long its making takes.
     #[inline]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.recv_in_time(Until::Elapsed(timeout))
@@ -288,7 +290,7 @@ impl<T> Receiver<T> {
     ///
     /// # Scheduling
     ///
-    /// `next` never parks or blocks, like [`Self::try_recv`].
+    /// `next` does not wait, but for the message of a select that it meets, like [`Self::try_recv`].
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }

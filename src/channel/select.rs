@@ -22,7 +22,9 @@
 //! While a select waits it holds no lock and owns nothing in a channel but its nodes, which
 //! lie in its frame ([`INLINE`] of them; more are allocated).
 //!
-//! A coroutine that is cancelled in step 3 takes its nodes out and unwinds: no case has taken effect.
+//! A coroutine that is cancelled in step 3 takes its nodes out and unwinds: no case has taken effect. Nor has any
+//! if a `Waitable` panics in steps 2 to 4, which call users' code: the panic is caught and goes on at the end of step 4, when no
+//! node is in a queue any more; if a peer had chosen a case, that is given up.
 //!
 //! Tested in `tests/select.rs`, `tests/select_random.rs`; modelled in `ci/models`, `select::*`.
 //! Rejected: locking all channels in the order of their addresses, as Go does (its cost grows with the
@@ -34,11 +36,16 @@ use super::case::{Case, Chosen};
 use super::waitq::Node;
 use crate::os::clock::{self, Nanos};
 use crate::sched::cancel;
-use crate::sched::wait::{self, WaitReason, Waiter, Wake};
+use crate::sched::wait::{self, Wait, WaitReason, Waiter, Wake};
+use std::any::Any;
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// A select of so many cases allocates nothing.
 const INLINE: usize = 16;
+
+/// What somebody panicked with.
+type Payload = Box<dyn Any + Send>;
 
 /// Which of several possible cases is chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,33 +136,52 @@ unsafe fn wait_with(
         let wait = wait::begin();
         let waiter = wait.waiter();
         let (mut until, mut joined) = (deadline, 0);
-        for (case, node) in cases.iter().zip(&mut *nodes) {
-            // A send's slot is null: it has no message yet.
-            let node = node.write(Node::new(waiter, case.slot));
-            // SAFETY: the case is alive. The node lies still until the end of this round: until `park` or `abandon` has
-            // returned, so that who claimed the wait is done with it, and until it has left.
-            if !unsafe { (case.ops.join)(case.what, node) } {
-                break;
+        let mut panic = caught(|| {
+            for (case, node) in cases.iter().zip(&mut *nodes) {
+                // A send's slot is null: it has no message yet.
+                let node = node.write(Node::new(waiter, case.slot));
+                // SAFETY: the case is alive. The node lies still until the end of this round: until `park` or `abandon` has
+                // returned, so that who claimed the wait is done with it, and until it has left. Nothing in this round
+                // unwinds before that: what users' code panics with goes on at its end.
+                if !unsafe { (case.ops.join)(case.what, node) } {
+                    break;
+                }
+                joined += 1;
+                // SAFETY: the case is alive.
+                until = until.min(unsafe { (case.ops.next_time)(case.what) });
             }
-            joined += 1;
-            // SAFETY: the case is alive.
-            until = until.min(unsafe { (case.ops.next_time)(case.what) });
+        });
+        let all = joined == cases.len() && panic.is_none();
+        let wake = end(wait, all.then_some(until));
+        let (mut found, mut at) = (None, 0);
+        while at < joined {
+            let while_leaving = caught(|| {
+                while at < joined {
+                    let (case, this) = (&cases[at], at);
+                    // SAFETY: written above, as the first `joined` are.
+                    let node = unsafe { nodes[at].assume_init_ref() };
+                    at += 1;
+                    match Chosen::by_peer(node) {
+                        Some(chosen) => found = Some((this, chosen)),
+                        // SAFETY: it joined above.
+                        None => unsafe { (case.ops.leave)(case.what, node) },
+                    }
+                }
+            });
+            keep_first(&mut panic, while_leaving);
         }
-        let wake = if joined == cases.len() { Some(park(wait, WaitReason::Select, until)) } else { wait.abandon() };
-        let mut found = None;
-        for (at, (case, node)) in cases.iter().zip(&*nodes).enumerate().take(joined) {
-            // SAFETY: written above, as the first `joined` are.
-            let node = unsafe { node.assume_init_ref() };
-            match Chosen::by_peer(node) {
-                Some(chosen) => found = Some((at, chosen)),
-                // SAFETY: it joined above.
-                None => unsafe { (case.ops.leave)(case.what, node) },
+        if let Some(payload) = panic {
+            if let Some((at, chosen)) = found {
+                // SAFETY: it was chosen with this slot, and is not used otherwise. If the drop of its message panics, that
+                // panic goes on: nothing is joined any more.
+                unsafe { (cases[at].ops.give_up)(cases[at].what, cases[at].slot, chosen) };
             }
+            resume_unwind(payload);
         }
         if found.is_some() {
             return found;
         }
-        if wake == Some(Wake::Cancel) && joined == cases.len() {
+        if wake == Some(Wake::Cancel) && all {
             cancel::unwind();
         }
         // SAFETY: the caller's promise.
@@ -163,6 +189,33 @@ unsafe fn wait_with(
         if found.is_some() || (wake == Some(Wake::Timeout) && deadline <= clock::now()) {
             return found;
         }
+    }
+}
+
+/// Parks until a time; or, if there is none to wait, ends the wait, unless somebody was faster.
+fn end(wait: Wait, until: Option<Nanos>) -> Option<Wake> {
+    if !wait.is_latest() {
+        // Whoever has claimed this one may have readied us in the middle of the other.
+        crate::os::fatal("a Waitable has waited in `watch` or `ready_at`");
+    }
+    match until {
+        Some(until) => Some(park(wait, WaitReason::Select, until)),
+        None => wait.abandon(),
+    }
+}
+
+/// What users' code panicked with, in the middle of a wait. Caught rather than left to a guard: a wait that ends while the
+/// coroutine unwinds would have to be begun as one of a coroutine that is panicking.
+fn caught(f: impl FnOnce()) -> Option<Payload> {
+    catch_unwind(AssertUnwindSafe(f)).err()
+}
+
+/// Of several panics the first goes on.
+fn keep_first(first: &mut Option<Payload>, other: Option<Payload>) {
+    match first {
+        None => *first = other,
+        // Its own drop might panic.
+        Some(_) => std::mem::forget(other),
     }
 }
 
@@ -180,21 +233,30 @@ pub(super) fn ready(cases: &[Case<'_>], until: Until, order: Order) -> Option<us
         let wait = wait::begin();
         let waiter = wait.waiter();
         let (mut limit, mut watched) = (deadline, 0);
-        for case in cases {
-            // SAFETY: as above.
-            if !unsafe { (case.ops.watch)(case.what, waiter) } {
-                break;
+        let mut panic = caught(|| {
+            for case in cases {
+                // SAFETY: as above.
+                if !unsafe { (case.ops.watch)(case.what, waiter) } {
+                    break;
+                }
+                watched += 1;
+                // SAFETY: as above.
+                limit = limit.min(unsafe { (case.ops.next_time)(case.what) });
             }
-            watched += 1;
+        });
+        let all = watched == cases.len() && panic.is_none();
+        let wake = end(wait, all.then_some(limit));
+        let mut left = cases[..watched].iter();
+        while left.len() > 0 {
             // SAFETY: as above.
-            limit = limit.min(unsafe { (case.ops.next_time)(case.what) });
+            let unwatch = |case: &Case<'_>| unsafe { (case.ops.unwatch)(case.what, waiter) };
+            let while_leaving = caught(|| left.by_ref().for_each(unwatch));
+            keep_first(&mut panic, while_leaving);
         }
-        let wake = if watched == cases.len() { Some(park(wait, WaitReason::Select, limit)) } else { wait.abandon() };
-        for case in &cases[..watched] {
-            // SAFETY: as above.
-            unsafe { (case.ops.unwatch)(case.what, waiter) };
+        if let Some(payload) = panic {
+            resume_unwind(payload);
         }
-        if wake == Some(Wake::Cancel) && watched == cases.len() {
+        if wake == Some(Wake::Cancel) && all {
             cancel::unwind();
         }
         let ready = look();

@@ -75,8 +75,9 @@
 ///
 /// # Scheduling
 ///
-/// Parks the coroutine, or blocks the thread, until a case can be chosen; never with `default`. A point where a coroutine may be
-/// cancelled: then no case has had an effect.
+/// Parks the coroutine, or blocks the thread, until a case can be chosen. With `default` it does not wait for that, but for
+/// the message of another select that it meets, which has chosen to send here. A point where a coroutine may be cancelled:
+/// then no case has had an effect.
 #[macro_export]
 macro_rules! select {
     ($($tokens:tt)*) => {

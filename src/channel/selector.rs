@@ -26,6 +26,13 @@ use std::time::{Duration, Instant};
 ///
 /// If several are possible any of them is chosen, unless the set was made by [`new_biased`](Self::new_biased).
 ///
+/// A set stays on its thread: what it has chosen holds the message, which need not be `Send`.
+///
+/// ```compile_fail,E0277
+/// fn is_send<T: Send>() {}
+/// is_send::<gort::channel::Select<'static>>();
+/// ```
+///
 /// # Examples
 ///
 /// ```

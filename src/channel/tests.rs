@@ -3,7 +3,7 @@
 //! linger. Method: stub tasks that a random script moves, one step at a time, in one thread;
 //! the model is two deques of messages and the lists of who waits. Miri runs it too.
 
-use super::chan::{Chan, Side, Step, UNBOUNDED, pass};
+use super::chan::{Chan, Reserve, Side, Step, UNBOUNDED, pass};
 use super::store::Block;
 use super::waitq::{Node, Outcome, Task};
 use std::cell::{Cell, UnsafeCell};
@@ -436,4 +436,53 @@ fn messages_are_aligned_and_large_ones_fit() {
             Chan::drop_receiver(chan);
         }
     }
+}
+
+/// A task that does something when it goes on.
+#[derive(Clone, Copy)]
+struct Does<'a>(&'a dyn Fn());
+
+impl PartialEq for Does<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(self.0, other.0)
+    }
+}
+
+impl Task for Does<'_> {
+    fn claim(self) -> bool {
+        true
+    }
+
+    unsafe fn ready(self) {
+        (self.0)();
+    }
+}
+
+/// While somebody closes a channel and has not woken those who wait, the last receiver leaves, and then a place
+/// is given back: a sender that waits for it is refused, as nobody would drop its message.
+#[test]
+fn a_place_given_back_after_the_close_admits_nobody() {
+    let chan: NonNull<Chan<u64, Does<'_>>> = Chan::allocate(1);
+    // SAFETY: alive until the last handle is dropped, which is done below.
+    let channel = || unsafe { chan.as_ref() };
+    // A select has chosen to send.
+    assert!(matches!(channel().reserve(&mut channel().lock()), Reserve::Room));
+    let refused = Cell::new(0);
+    let is_refused = || refused.set(refused.get() + 1);
+    let mut message = 5_u64;
+    let node = Node::new(Does(&is_refused), (&raw mut message).cast());
+    // SAFETY: the node and the message outlive the channel's use of them.
+    unsafe { channel().join(&mut channel().lock(), Side::Send, &node) };
+    // The closer tells the watchers before it wakes those who wait: a good moment.
+    let in_the_middle = || {
+        // SAFETY: it is the receiver's only handle.
+        unsafe { Chan::drop_receiver(chan) };
+        let admitted = channel().give_back(&mut channel().lock());
+        admitted.go();
+    };
+    assert!(channel().watch(Side::Send, Does(&in_the_middle)));
+    assert!(channel().close());
+    assert_eq!((node.outcome(), refused.get(), channel().len()), (Outcome::Closed, 1, 0));
+    // SAFETY: it is the sender's only handle.
+    unsafe { Chan::drop_sender(chan) };
 }

@@ -5,8 +5,8 @@
 
 use super::Context;
 use crate::os::clock::NEVER;
-use crate::sched::Later;
 use crate::sched::wait::Wake;
+use crate::sched::{Later, or_panic};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,15 +41,11 @@ impl AfterFunc {
             f();
         };
         let when = if node.has_ended() { NEVER } else { node.nanos() };
-        match Later::new(when, Location::caller(), run) {
-            Ok(later) => {
-                if !ctx.watch(later.waiter(), Wake::Ready) {
-                    later.waiter().wake(Wake::Ready);
-                }
-                AfterFunc(Kind::Waits(later, ctx.clone()))
-            }
-            Err(error) => panic!("{error}"),
+        let later = or_panic(Later::new(when, Location::caller(), run));
+        if !ctx.watch(later.waiter(), Wake::Ready) {
+            later.waiter().wake(Wake::Ready);
         }
+        AfterFunc(Kind::Waits(later, ctx.clone()))
     }
 
     /// Stops it: true if the closure will not run. False if it has begun, or was stopped before.

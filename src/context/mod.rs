@@ -76,6 +76,7 @@ pub use error::{Cause, ContextError};
 
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::sched::bound::{self, End};
+use crate::sched::or_panic;
 use crate::sched::wait::{Waiter, Wake};
 use crate::time::Deadline;
 use crate::{Builder, JoinHandle};
@@ -471,10 +472,7 @@ impl Context {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        match self.spawn_as(Builder::new(), f) {
-            Ok(handle) => handle,
-            Err(error) => panic!("{error}"),
-        }
+        or_panic(self.spawn_as(Builder::new(), f))
     }
 
     /// [`spawn`](Self::spawn) of a coroutine as a [`Builder`] says.
@@ -499,8 +497,17 @@ impl Context {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let ctx = self.clone();
-        builder.spawn(move || ctx.run(f))
+        self.clone().spawn_in(builder, f)
+    }
+
+    /// [`spawn_as`](Self::spawn_as) with a handle to give away.
+    #[track_caller]
+    pub(crate) fn spawn_in<F, T>(self, builder: Builder, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        builder.spawn(move || self.run(f))
     }
 
     /// Enters a waiter, to be woken for the reason `why` when the context has ended; false if it has.

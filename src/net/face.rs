@@ -53,6 +53,54 @@ macro_rules! handle {
     };
 }
 
+/// The address of this side, which `$convert` makes of the kernel's form; `$what` says what it is, and `$check` looks at it.
+macro_rules! local_addr {
+    ($name:ident, $convert:expr, $what:expr, $setup:expr, $check:expr) => {
+        impl $name {
+            #[doc = $what]
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = $setup]
+            #[doc = $check]
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// If the system refuses, which it does not for a valid socket.
+            pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+                $convert(socket2::SockRef::from(&*self.fd).local_addr()?)
+            }
+        }
+    };
+}
+
+/// The address of the other side; as for [`local_addr`].
+macro_rules! peer_addr {
+    ($name:ident, $convert:expr, $what:expr, $setup:expr, $check:expr) => {
+        impl $name {
+            #[doc = $what]
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = $setup]
+            #[doc = $check]
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// [`NotConnected`](std::io::ErrorKind::NotConnected) if it is not connected, or not any more.
+            pub fn peer_addr(&self) -> std::io::Result<SocketAddr> {
+                $convert(socket2::SockRef::from(&*self.fd).peer_addr()?)
+            }
+        }
+    };
+}
+
 /// The error that the kernel keeps for a socket.
 macro_rules! pending_error {
     ($name:ident, $setup:expr) => {
@@ -577,5 +625,6 @@ macro_rules! debug {
 }
 
 pub(crate) use {
-    byte_stream, convert, debug, handle, listener, pending_error, read_limits, time_to_live, write_limits,
+    byte_stream, convert, debug, handle, listener, local_addr, peer_addr, pending_error, read_limits, time_to_live,
+    write_limits,
 };

@@ -227,7 +227,7 @@ impl<T: AsFd> Fd<T> {
         end: impl Fn() -> io::Result<R>,
     ) -> io::Result<R> {
         let is_would_block = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
-        let is_shut = |fd: &T| socket::wait(fd.as_fd().as_raw_fd(), Interest::Shut, None, 0);
+        let is_shut = |fd: &T| socket::is_ready(fd.as_fd().as_raw_fd(), Interest::Shut);
         self.when_readable(|fd| match attempt(fd) {
             Err(error) if is_would_block(&error) && !self.is_nonblocking() && is_shut(fd)? => match attempt(fd) {
                 // Nothing came before it was shut.
@@ -250,7 +250,7 @@ impl<T: AsFd> Fd<T> {
             Direction::Write => Interest::Writable,
         };
         // An edge says that something has happened, not how things are now: that is asked.
-        let is_ready = |fd: &T| match socket::wait(fd.as_fd().as_raw_fd(), interest, None, 0) {
+        let is_ready = |fd: &T| match socket::is_ready(fd.as_fd().as_raw_fd(), interest) {
             Ok(true) => Ok(()),
             Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),

@@ -248,40 +248,6 @@ impl UdpSocket {
         self.fd.when_readable(|fd| socket::peek(fd.as_fd(), buffer))
     }
 
-    /// The address that the socket is bound to.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let socket = gort::net::UdpSocket::bind("127.0.0.1:0")?;
-    /// assert!(socket.local_addr()?.ip().is_loopback());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses, which it does not for a valid socket.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        internet(SockRef::from(&*self.fd).local_addr()?)
-    }
-
-    /// The address that the socket is [connected](Self::connect) to.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let socket = gort::net::UdpSocket::bind("127.0.0.1:0")?;
-    /// assert_eq!(socket.peer_addr().unwrap_err().kind(), std::io::ErrorKind::NotConnected);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is not connected.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        internet(SockRef::from(&*self.fd).peer_addr()?)
-    }
-
     /// Joins a group of IPv4 multicast on the interface with the address `interface`; with
     /// [`UNSPECIFIED`](Ipv4Addr::UNSPECIFIED) the system chooses one.
     ///
@@ -430,6 +396,20 @@ macro_rules! recv {
     };
 }
 
+face::local_addr!(
+    UdpSocket,
+    internet,
+    "The address that the socket is bound to.",
+    setup!(),
+    "assert!(socket.local_addr()?.ip().is_loopback());"
+);
+face::peer_addr!(
+    UdpSocket,
+    internet,
+    "The address that the socket is [connected](Self::connect) to.",
+    setup!(),
+    "assert_eq!(socket.peer_addr().unwrap_err().kind(), std::io::ErrorKind::NotConnected);"
+);
 face::handle!(UdpSocket, setup!(), recv!());
 face::pending_error!(UdpSocket, setup!());
 face::time_to_live!(UdpSocket, setup!());

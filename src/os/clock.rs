@@ -52,6 +52,16 @@ pub(crate) fn at(instant: Instant) -> Nanos {
     after(instant.saturating_duration_since(Instant::now()))
 }
 
+/// [`after`]; None if that is now.
+pub(crate) fn later(time: Duration) -> Option<Nanos> {
+    (!time.is_zero()).then(|| after(time))
+}
+
+/// [`at`]; None if that has passed.
+pub(crate) fn ahead(instant: Instant) -> Option<Nanos> {
+    (instant > Instant::now()).then(|| at(instant))
+}
+
 /// The same moment for std, or one that is a little later: never earlier. None if it never comes, or is beyond what std can
 /// count.
 pub(crate) fn instant(time: Nanos) -> Option<Instant> {

@@ -130,7 +130,7 @@ impl Epoll {
 
     /// Whether a wait would return something at once.
     pub(crate) fn is_readable(&self) -> bool {
-        socket::wait(self.0.as_raw_fd(), Interest::Readable, None, 0).unwrap_or(false)
+        socket::is_ready(self.0.as_raw_fd(), Interest::Readable).unwrap_or(false)
     }
 
     /// Waits for at least one event, at most `timeout_ns` ([`NEVER`]: without end; 0: not at

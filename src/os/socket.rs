@@ -124,7 +124,7 @@ fn internet_address(storage: &libc::sockaddr_storage, length: usize) -> io::Resu
     }
 }
 
-/// What [`wait`] waits for.
+/// What [`wait`] waits for, and [`is_ready`] asks about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Interest {
     Readable,
@@ -134,8 +134,27 @@ pub(crate) enum Interest {
 }
 
 /// Blocks the thread until `fd` is ready, `breaker` is readable, or `timeout_ns` has passed:
-/// false then. May return early with true.
+/// false then. May return early with true: when a signal has come the caller looks again at what it waits for.
 pub(crate) fn wait(fd: RawFd, interest: Interest, breaker: Option<RawFd>, timeout_ns: Nanos) -> io::Result<bool> {
+    match poll(fd, interest, breaker, timeout_ns) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+        result => result,
+    }
+}
+
+/// Whether `fd` is ready now. Exact: a signal interrupts even a poll that does not wait, if nothing is ready,
+/// and that is no answer.
+pub(crate) fn is_ready(fd: RawFd, interest: Interest) -> io::Result<bool> {
+    loop {
+        match poll(fd, interest, None, 0) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// `ppoll(2)`.
+fn poll(fd: RawFd, interest: Interest, breaker: Option<RawFd>, timeout_ns: Nanos) -> io::Result<bool> {
     let events = match interest {
         Interest::Readable => libc::POLLIN,
         Interest::Writable => libc::POLLOUT,
@@ -150,11 +169,5 @@ pub(crate) fn wait(fd: RawFd, interest: Interest, breaker: Option<RawFd>, timeou
     let timeout = if timeout_ns == NEVER { std::ptr::null() } else { &raw const timeout };
     // SAFETY: the set and the timeout outlive the call; a null mask leaves the mask as it is.
     let result = unsafe { libc::ppoll(set.as_mut_ptr(), 2, timeout, std::ptr::null()) };
-    if result >= 0 {
-        return Ok(result > 0);
-    }
-    match io::Error::last_os_error() {
-        error if error.kind() == io::ErrorKind::Interrupted => Ok(true),
-        error => Err(error),
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result > 0) }
 }

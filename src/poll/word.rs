@@ -56,8 +56,8 @@
 //! Rejected: a lock around a list of waiters; a thread that is preempted while it holds it would
 //! stop the poller, and the common case (one waiter) costs two more atomic operations.
 
-use crate::sched::lock::Spin;
 use crate::sched::wait::Waiter;
+use crate::sched::watch_list::Guarded;
 use crate::shim::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 const WAITING: u64 = 1;
@@ -133,7 +133,8 @@ pub(crate) struct Side<W = Waiter> {
     /// The count that somebody had observed before it read short. Only compared with the word.
     drained_at: AtomicU64,
     slot: [AtomicPtr<()>; 2],
-    overflow: Spin<Vec<W>>,
+    /// Who holds its lock keeps its P: it may allocate, and the poller takes it.
+    overflow: Guarded<Vec<W>>,
 }
 
 impl<W: TwoWords> Side<W> {
@@ -142,7 +143,7 @@ impl<W: TwoWords> Side<W> {
             word: AtomicU64::new(0),
             drained_at: AtomicU64::new(NEVER_DRAINED),
             slot: [AtomicPtr::new(std::ptr::null_mut()), AtomicPtr::new(std::ptr::null_mut())],
-            overflow: Spin::new(Vec::new()),
+            overflow: Guarded::new(Vec::new()),
         }
     }
 

@@ -12,7 +12,7 @@ use super::m::M;
 use super::p::HeldP;
 use super::preempt::{self, Pin};
 use super::ps::{By, Ps};
-use super::spawn::Builder;
+use super::spawn::{Builder, or_panic};
 use super::starter::Starter;
 use super::{cancel, deadlock, sysmon};
 use crate::os;
@@ -563,10 +563,7 @@ impl Runtime {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        match self.try_spawn(Builder::new(), f) {
-            Ok(handle) => handle,
-            Err(error) => panic!("{error}"),
-        }
+        or_panic(self.try_spawn(Builder::new(), f))
     }
 
     /// Starts a coroutine on this runtime as `builder` says, from anywhere.

@@ -3,7 +3,7 @@
 use super::cancel;
 use super::join::{JoinError, JoinHandle};
 use super::lock::Spin;
-use super::spawn::Plan;
+use super::spawn::{Plan, or_panic};
 use super::wait::{self, WaitReason, Waiter, Wake};
 use crate::os::clock::NEVER;
 use std::fmt;
@@ -198,10 +198,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        match self.try_go(f) {
-            Ok(handle) => handle,
-            Err(error) => panic!("{error}"),
-        }
+        or_panic(self.try_go(f))
     }
 
     /// Starts a coroutine that may borrow what outlives the scope, or says why it cannot.

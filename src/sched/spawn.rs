@@ -570,8 +570,15 @@ where
     F: FnOnce() -> T,
 {
     // SAFETY: the caller's promise.
-    match unsafe { spawn_raw(rt, plan, f) } {
-        Ok(handle) => handle,
+    or_panic(unsafe { spawn_raw(rt, plan, f) })
+}
+
+/// What was started; panics where there is an error and the caller's signature has no place for it.
+#[track_caller]
+#[inline(always)]
+pub(crate) fn or_panic<T>(started: io::Result<T>) -> T {
+    match started {
+        Ok(started) => started,
         Err(error) => panic!("{error}"),
     }
 }

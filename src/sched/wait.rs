@@ -263,6 +263,11 @@ impl Wait {
         self.waiter
     }
 
+    /// Whether the caller has begun no other wait since: one that was begun while this was in force has taken its word.
+    pub(crate) fn is_latest(&self) -> bool {
+        self.waiter.task.word().is_latest(self.waiter.ticket)
+    }
+
     /// Ends the wait in the name of somebody else, who alone readies the caller from now on; the caller
     /// parks without a deadline. False if the wait has been ended already: then it was not this.
     pub(crate) fn claim_for_another(&self) -> bool {

@@ -97,6 +97,12 @@ impl WaitWord {
         self.0.load(Ordering::Relaxed) == ticket.0
     }
 
+    /// Whether `ticket` is that of the last wait. For the owner.
+    pub(crate) fn is_latest(&self, ticket: Ticket) -> bool {
+        // Relaxed: only the owner changes the ticket.
+        self.0.load(Ordering::Relaxed) & !STATE_MASK == ticket.0 & !STATE_MASK
+    }
+
     /// Gives another reason for the end of the last wait, which has been claimed. For the owner.
     pub(crate) fn change(&self, why: Wake) {
         // Relaxed: nobody but the owner touches a word that is not armed.

@@ -59,8 +59,10 @@ impl WatchList {
 pub(crate) struct Guarded<T>(Spin<T>);
 
 impl<T> Guarded<T> {
-    pub(crate) const fn new(value: T) -> Guarded<T> {
-        Guarded(Spin::new(value))
+    crate::shim::const_fn! {
+        pub(crate) fn new(value: T) -> Guarded<T> {
+            Guarded(Spin::new(value))
+        }
     }
 
     pub(crate) fn lock(&self) -> Held<'_, T> {

@@ -1,9 +1,8 @@
 //! `Condvar`: the queue of `raw_condvar.rs` beside a mutex.
 
-use super::deadline;
 use super::raw_condvar::RawCondvar;
 use super::{Mutex, MutexGuard};
-use crate::os::clock::{NEVER, Nanos};
+use crate::os::clock::{self, NEVER, Nanos};
 use std::time::{Duration, Instant};
 
 /// Lets tasks wait until a condition on the value of a [`Mutex`] holds.
@@ -74,7 +73,7 @@ impl Condvar {
     /// # Scheduling
     /// See [`Condvar`].
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.wait_to(guard, NEVER).0
+        self.wait_to(guard, Some(NEVER)).0
     }
 
     /// [`wait`](Self::wait), until `condition` is false.
@@ -105,8 +104,8 @@ impl Condvar {
         guard
     }
 
-    /// [`wait`](Self::wait), but for at most `timeout`. In either case the mutex is locked again, however long
-    /// that takes.
+    /// [`wait`](Self::wait), but for at most `timeout`. In either case the mutex is unlocked, and locked again, however
+    /// long that takes.
     ///
     /// # Examples
     /// ```
@@ -125,10 +124,7 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         timeout: Duration,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        match deadline::after(timeout) {
-            Some(deadline) => self.wait_to(guard, deadline),
-            None => (guard, WaitTimeoutResult(true)),
-        }
+        self.wait_to(guard, clock::later(timeout))
     }
 
     /// [`wait`](Self::wait), but not beyond `deadline`.
@@ -148,10 +144,7 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         deadline: Instant,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        match deadline::at(deadline) {
-            Some(deadline) => self.wait_to(guard, deadline),
-            None => (guard, WaitTimeoutResult(true)),
-        }
+        self.wait_to(guard, clock::ahead(deadline))
     }
 
     /// [`wait_while`](Self::wait_while), but for at most `timeout`. It has timed out if `condition` is still true.
@@ -173,7 +166,7 @@ impl Condvar {
         timeout: Duration,
         condition: impl FnMut(&mut T) -> bool,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        self.wait_while_to(guard, deadline::after(timeout), condition)
+        self.wait_while_to(guard, clock::later(timeout), condition)
     }
 
     /// [`wait_while`](Self::wait_while), but not beyond `deadline`. It has timed out if `condition` is still true.
@@ -194,7 +187,7 @@ impl Condvar {
         deadline: Instant,
         condition: impl FnMut(&mut T) -> bool,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        self.wait_while_to(guard, deadline::at(deadline), condition)
+        self.wait_while_to(guard, clock::ahead(deadline), condition)
     }
 
     /// Lets the one go on who has waited longest.
@@ -227,25 +220,32 @@ impl Condvar {
         deadline: Option<Nanos>,
         mut condition: impl FnMut(&mut T) -> bool,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        let mut timed_out = deadline.is_none();
+        let mut timed_out = false;
         while condition(&mut guard) {
             if timed_out {
                 return (guard, WaitTimeoutResult(true));
             }
             let result;
-            (guard, result) = self.wait_to(guard, deadline.unwrap_or(NEVER));
+            (guard, result) = self.wait_to(guard, deadline);
             timed_out = result.timed_out();
         }
         (guard, WaitTimeoutResult(false))
     }
 
+    /// Waits until `deadline`. If that has passed others may have the mutex in between all the same: who asks
+    /// again and again would keep out whoever is to change what it asks for.
     fn wait_to<'a, T: ?Sized>(
         &self,
         guard: MutexGuard<'a, T>,
-        deadline: Nanos,
+        deadline: Option<Nanos>,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        crate::sched::checkpoint();
         let mutex: &'a Mutex<T> = MutexGuard::mutex(&guard);
+        let Some(deadline) = deadline else {
+            drop(guard);
+            crate::sched::checkpoint();
+            return (mutex.lock(), WaitTimeoutResult(true));
+        };
+        crate::sched::checkpoint();
         let (guard, notified) = self.raw.wait(deadline, || drop(guard), || mutex.lock());
         (guard, WaitTimeoutResult(!notified))
     }

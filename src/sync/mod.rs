@@ -36,7 +36,6 @@
 
 mod barrier;
 mod condvar;
-mod deadline;
 mod lazy_lock;
 mod mutex;
 mod notify;

@@ -1,8 +1,7 @@
 //! `Mutex`: the raw lock of `raw_mutex.rs` in the types of `lock_api`.
 
-use super::deadline;
 use super::raw_mutex::RawMutex;
-use crate::os::clock::NEVER;
+use crate::os::clock::{self, NEVER};
 use std::time::{Duration, Instant};
 
 /// Gives one task at a time access to a value.
@@ -144,11 +143,11 @@ unsafe impl lock_api::RawMutexTimed for RawMutex {
     type Instant = Instant;
 
     fn try_lock_for(&self, timeout: Duration) -> bool {
-        lock_api::RawMutex::try_lock(self) || deadline::after(timeout).is_some_and(|deadline| self.lock_slow(deadline))
+        lock_api::RawMutex::try_lock(self) || clock::later(timeout).is_some_and(|deadline| self.lock_slow(deadline))
     }
 
     fn try_lock_until(&self, timeout: Instant) -> bool {
-        lock_api::RawMutex::try_lock(self) || deadline::at(timeout).is_some_and(|deadline| self.lock_slow(deadline))
+        lock_api::RawMutex::try_lock(self) || clock::ahead(timeout).is_some_and(|deadline| self.lock_slow(deadline))
     }
 }
 

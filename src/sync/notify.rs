@@ -4,9 +4,8 @@
 //! notification to somebody who waits is a grant (`waitq.rs`): a deadline or `cancel` comes before it, and then it goes to
 //! the next, or after it.
 
-use super::deadline;
 use super::waitq::{Grant, Ready, Waited, Waiters};
-use crate::os::clock::{NEVER, Nanos};
+use crate::os::clock::{self, NEVER, Nanos};
 use crate::sched::wait::WaitReason;
 use crate::shim::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -86,7 +85,7 @@ impl Notify {
     /// # Scheduling
     /// See [`Notify`].
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.wait_to(|| deadline::after(timeout))
+        self.wait_to(|| clock::later(timeout))
     }
 
     /// [`wait`](Self::wait), but not beyond `deadline`: false if none has come then.
@@ -102,7 +101,7 @@ impl Notify {
     /// # Scheduling
     /// See [`Notify`].
     pub fn wait_until(&self, deadline: Instant) -> bool {
-        self.wait_to(|| deadline::at(deadline))
+        self.wait_to(|| clock::ahead(deadline))
     }
 
     /// Takes the notification that is kept.

@@ -2,7 +2,7 @@
 
 use super::semaphore::{AcquireTimeoutError, Semaphore, SemaphorePermit, TryAcquireError};
 use crate::os::clock::{self, NEVER, Nanos};
-use crate::sched::lock::Spin;
+use crate::sched::watch_list::Guarded;
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
 use std::ops::{Deref, DerefMut};
@@ -54,8 +54,8 @@ struct Shared<T, E> {
     size: usize,
     /// A permit for each object that is not in use, whether it has been made or not.
     free: Semaphore,
-    /// The latest last. There is room for all.
-    idle: Spin<Vec<Idle<T>>>,
+    /// The latest last. It grows as objects come back: a size may be meant as no limit at all.
+    idle: Guarded<Vec<Idle<T>>>,
 }
 
 struct Idle<T> {
@@ -104,13 +104,7 @@ impl<T, E> ObjectPool<T, E> {
     /// # Scheduling
     /// Parks the coroutine, or blocks the thread, while all are in use; calls the functions that make and check.
     pub fn acquire(&self) -> Result<PooledObject<T, E>, ObjectPoolError<E>> {
-        match self.shared.free.acquire() {
-            Ok(permit) => {
-                permit.forget();
-                self.take()
-            }
-            Err(_) => Err(ObjectPoolError::Closed),
-        }
+        self.take_with(self.shared.free.acquire().map_err(|_| AcquireTimeoutError::Closed))
     }
 
     /// As [`acquire`](Self::acquire), but waits for `timeout` at most.
@@ -255,12 +249,11 @@ impl<T, E> Shared<T, E> {
         if self.max_idle == NEVER {
             return Vec::new();
         }
-        let mut stale = Vec::with_capacity(self.size);
         let first = clock::now().saturating_sub(self.max_idle);
         let mut idle = self.idle.lock();
         let count = idle.iter().take_while(|idle| idle.since < first).count();
-        stale.extend(idle.drain(..count).map(|idle| idle.object));
-        stale
+        // Allocates only if there are some.
+        idle.drain(..count).map(|idle| idle.object).collect()
     }
 
     fn put(&self, object: T) {
@@ -361,7 +354,7 @@ impl<T, E> ObjectPoolBuilder<T, E> {
                 max_idle,
                 size: self.size,
                 free: Semaphore::new(self.size),
-                idle: Spin::new(Vec::with_capacity(self.size)),
+                idle: Guarded::new(Vec::new()),
             }),
         }
     }

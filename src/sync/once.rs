@@ -1,8 +1,7 @@
 //! `Once`: something is done once.
 
-use super::deadline;
 use super::raw_once::RawOnce;
-use crate::os::clock::NEVER;
+use crate::os::clock::{self, NEVER};
 use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
@@ -105,7 +104,7 @@ impl Once {
     /// # Scheduling
     /// As [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.raw.is_done() || deadline::after(timeout).is_some_and(|deadline| self.raw.wait(deadline))
+        self.raw.is_done() || clock::later(timeout).is_some_and(|deadline| self.raw.wait(deadline))
     }
 }
 

@@ -1,8 +1,7 @@
 //! `OnceLock`: a value that is written once.
 
-use super::deadline;
 use super::raw_once::RawOnce;
-use crate::os::clock::NEVER;
+use crate::os::clock::{self, NEVER};
 use std::cell::UnsafeCell;
 use std::convert::Infallible;
 use std::fmt;
@@ -177,7 +176,7 @@ impl<T> OnceLock<T> {
     /// As [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Option<&T> {
         if !self.once.is_done() {
-            self.once.wait(deadline::after(timeout)?);
+            self.once.wait(clock::later(timeout)?);
         }
         self.get()
     }

@@ -48,13 +48,45 @@ const WAITING: u32 = 2;
 const WOKEN: u32 = 4;
 
 /// How long one who was woken in vain may be barged past.
-pub(super) const PATIENCE_NS: Nanos = 500_000;
+const PATIENCE_NS: Nanos = 500_000;
 
 /// How often a free mutex is looked for before the caller queues, if nobody else waits.
 const SPINS: u32 = 20;
 
-/// The request of one who has not been woken in vain; others give the time since when they have.
-const FRESH: u64 = 0;
+/// What one who waits for a mutex, or to write, has been through.
+pub(super) struct Patience {
+    /// It was woken, and has not had the lock since.
+    pub(super) woken: bool,
+    /// Since when it has been woken in vain.
+    since: Nanos,
+}
+
+impl Patience {
+    /// The `since` of one who has not been woken in vain.
+    const FRESH: Nanos = 0;
+
+    pub(super) fn new() -> Patience {
+        Patience { woken: false, since: Patience::FRESH }
+    }
+
+    /// Its request, and whether it goes to the head of the queue.
+    pub(super) fn request(&self) -> (u64, bool) {
+        (self.since, self.woken)
+    }
+
+    /// It was woken and the lock is taken.
+    pub(super) fn in_vain(&mut self) {
+        if self.since == Patience::FRESH {
+            self.since = clock::now();
+        }
+    }
+
+    /// What it is granted who comes first with such a request: the lock, if that is fair or it has waited long.
+    pub(super) fn grant(since: u64, fair: bool) -> Grant {
+        let waited_long = || since != Patience::FRESH && clock::now().saturating_sub(since) >= PATIENCE_NS;
+        if fair || waited_long() { Grant::Given } else { Grant::Again }
+    }
+}
 
 /// The raw lock inside a [`Mutex`](super::Mutex): 16 bytes, see the essay of `waitq.rs`.
 #[derive(Debug)]
@@ -111,12 +143,12 @@ impl RawMutex {
         if self.spin() {
             return true;
         }
-        let (mut woken, mut since) = (false, FRESH);
+        let mut patience = Patience::new();
         loop {
             let waited = self.waiters.wait(
-                (since, woken),
+                patience.request(),
                 (WaitReason::Mutex, deadline),
-                |_| self.settle(woken),
+                |_| self.settle(patience.woken),
                 || (),
                 |locked, _| {
                     if locked.is_empty() {
@@ -128,15 +160,13 @@ impl RawMutex {
             match waited {
                 Waited::Settled(()) | Waited::Granted(Grant::Given) => return true,
                 Waited::TimedOut => return false,
-                Waited::Granted(_) => woken = true,
+                Waited::Granted(_) => patience.woken = true,
             }
             // Whoever barged past may be done in a moment.
             if self.take_woken() {
                 return true;
             }
-            if since == FRESH {
-                since = clock::now();
-            }
+            patience.in_vain();
         }
     }
 
@@ -216,10 +246,7 @@ impl RawMutex {
                 // The last one has given up meanwhile.
                 continue;
             }
-            let granted = locked.grant(&mut ready, |since| {
-                let hand_over = fair || (since != FRESH && clock::now().saturating_sub(since) >= PATIENCE_NS);
-                Some(if hand_over { Grant::Given } else { Grant::Again })
-            });
+            let granted = locked.grant(&mut ready, |since| Some(Patience::grant(since, fair)));
             let waiting = if locked.is_empty() { 0 } else { WAITING };
             let granted = match granted {
                 Some((_, Grant::Given)) => LOCKED,

@@ -29,9 +29,9 @@
 //!
 //! Modelled in `ci/models`, `rwlock::*`.
 
-use super::raw_mutex::PATIENCE_NS;
+use super::raw_mutex::Patience;
 use super::waitq::{Grant, Locked, Ready, Waited, Waiters};
-use crate::os::clock::{self, Nanos};
+use crate::os::clock::Nanos;
 use crate::sched::wait::WaitReason;
 use crate::shim::atomic::{AtomicU32, Ordering};
 use crate::shim::const_fn;
@@ -41,10 +41,8 @@ const WAITING: u32 = 2;
 const WOKEN: u32 = 4;
 const READER: u32 = 8;
 
-/// The request of a reader.
+/// The request of a reader; a writer's is its [`Patience`].
 const READ: u64 = u64::MAX;
-/// The request of a writer who has not been woken in vain; others give the time since when they have.
-const FRESH: u64 = 0;
 
 /// The raw lock inside a [`RwLock`](super::RwLock): 16 bytes, see the essay of `waitq.rs`.
 #[derive(Debug)]
@@ -161,10 +159,11 @@ impl RawRwLock {
         if self.state().load(Ordering::Relaxed) & WOKEN != 0 {
             crate::sched::make_way_for_sharers();
         }
-        let (mut gone, mut since) = (0, FRESH);
+        let mut patience = Patience::new();
         loop {
+            let gone = if patience.woken { WOKEN } else { 0 };
             let waited = self.waiters.wait(
-                (since, gone != 0),
+                patience.request(),
                 (WaitReason::WriteLock, deadline),
                 |_| self.settle(|state| RawRwLock::with_writer(state, gone), gone),
                 || (),
@@ -173,14 +172,12 @@ impl RawRwLock {
             match waited {
                 Waited::Settled(()) | Waited::Granted(Grant::Given) => return true,
                 Waited::TimedOut => return false,
-                Waited::Granted(_) => gone = WOKEN,
+                Waited::Granted(_) => patience.woken = true,
             }
-            if self.take_clearing(gone) {
+            if self.take_clearing(WOKEN) {
                 return true;
             }
-            if since == FRESH {
-                since = clock::now();
-            }
+            patience.in_vain();
         }
     }
 
@@ -202,26 +199,32 @@ impl RawRwLock {
         }
     }
 
-    /// Somebody has left the queue without a grant.
+    /// Somebody has left the queue, with a grant or without.
     fn left(&self, locked: &Locked<'_, AtomicU32>, ready: &mut Ready) {
         self.admit(locked, ready);
         if locked.is_empty() {
-            // Relaxed: as in `settle`.
+            // Relaxed: the queue's lock orders those who look at the queue. What was released to the word before stays to
+            // be acquired from it: this is a read-modify-write.
             self.state().fetch_and(!WAITING, Ordering::Relaxed);
         }
     }
 
-    /// Lets the readers at the head of the queue in, if readers hold the lock.
+    /// Lets the readers at the head of the queue in, if readers hold the lock, as long as `ready` is not full.
     fn admit(&self, locked: &Locked<'_, AtomicU32>, ready: &mut Ready) {
         // Acquire: what the last writer wrote is passed on to the readers by the claims.
         let state = self.state().load(Ordering::Acquire);
         if state & (WRITER | WOKEN) != 0 || state < READER {
             return;
         }
-        while locked.grant(ready, |request| (request == READ).then_some(Grant::Given)).is_some() {
+        while !ready.is_full() && self.grant_to_reader(locked, ready) {
             // Acquire: as above. The count is not zero (module essay), so the lock is a reader's.
             self.state().fetch_add(READER, Ordering::Acquire);
         }
+    }
+
+    /// Grants the lock to who comes first, if that is a reader.
+    fn grant_to_reader(&self, locked: &Locked<'_, AtomicU32>, ready: &mut Ready) -> bool {
+        locked.grant(ready, |request| (request == READ).then_some(Grant::Given)).is_some()
     }
 
     /// Gives up a reader's right.
@@ -288,10 +291,7 @@ impl RawRwLock {
         let woken = self.state().load(Ordering::Relaxed) & WOKEN;
         let granted = locked.grant(&mut ready, |request| match request {
             READ => Some(Grant::Given),
-            since if fair || (since != FRESH && clock::now().saturating_sub(since) >= PATIENCE_NS) => {
-                Some(Grant::Given)
-            }
-            _ => Some(Grant::Again),
+            since => Some(Patience::grant(since, fair)),
         });
         let state = match granted {
             None => 0,
@@ -301,9 +301,7 @@ impl RawRwLock {
         };
         let mut readers = 0;
         if state == READER {
-            while !ready.is_full()
-                && locked.grant(&mut ready, |request| (request == READ).then_some(Grant::Given)).is_some()
-            {
+            while !ready.is_full() && self.grant_to_reader(&locked, &mut ready) {
                 readers += READER;
             }
         }
@@ -314,31 +312,7 @@ impl RawRwLock {
         drop(locked);
         ready.go();
         if more {
-            self.admit_more();
-        }
-    }
-
-    /// The rest of more readers than should be claimed at one hold of the lock.
-    fn admit_more(&self) {
-        let mut more = true;
-        while more {
-            let mut ready = Ready::new();
-            let locked = self.waiters.lock();
-            // Acquire, and the rest, as in `admit`.
-            let state = self.state().load(Ordering::Acquire);
-            more = state & (WRITER | WOKEN) == 0 && state >= READER;
-            while more && !ready.is_full() {
-                more = locked.grant(&mut ready, |request| (request == READ).then_some(Grant::Given)).is_some();
-                if more {
-                    self.state().fetch_add(READER, Ordering::Acquire);
-                }
-            }
-            if locked.is_empty() {
-                self.state().fetch_and(!WAITING, Ordering::Relaxed);
-                more = false;
-            }
-            drop(locked);
-            ready.go();
+            self.waiters.in_batches(|locked, ready| self.left(locked, ready));
         }
     }
 
@@ -348,7 +322,7 @@ impl RawRwLock {
         self.change(Ordering::Release, |state| Some(state - WRITER + READER));
         // Relaxed: if somebody comes later, that one goes by the state as it is now.
         if self.state().load(Ordering::Relaxed) & WAITING != 0 {
-            self.admit_more();
+            self.waiters.in_batches(|locked, ready| self.left(locked, ready));
         }
     }
 }

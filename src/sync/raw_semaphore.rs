@@ -150,7 +150,7 @@ impl RawSemaphore {
         // Relaxed: the compare-and-swap decides.
         let mut state = self.state().load(Ordering::Relaxed);
         while state & WAITING == 0 {
-            let more = RawSemaphore::sum(state, count);
+            let more = RawSemaphore::sum(state, count).unwrap_or_else(|| too_many());
             // Release: pairs with the Acquire of those who take them.
             match self.state().compare_exchange_weak(state, more, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -160,29 +160,27 @@ impl RawSemaphore {
         self.add_slow(count);
     }
 
-    fn sum(state: usize, count: usize) -> usize {
-        let sum = (state / PERMIT).checked_add(count).filter(|sum| *sum <= RawSemaphore::MOST);
-        (sum.expect("more permits than Semaphore::MAX_PERMITS") * PERMIT) | (state & (PERMIT - 1))
+    /// `count` permits more; None if that is too many.
+    fn sum(state: usize, count: usize) -> Option<usize> {
+        let sum = (state / PERMIT).checked_add(count).filter(|sum| *sum <= RawSemaphore::MOST)?;
+        Some((sum * PERMIT) | (state & (PERMIT - 1)))
     }
 
     #[cold]
     fn add_slow(&self, count: usize) {
-        let mut count = count;
-        loop {
-            let mut ready = Ready::new();
-            let locked = self.waiters.lock();
+        let (mut count, mut fits) = (count, true);
+        self.waiters.in_batches(|locked, ready| {
             // AcqRel: Release as in `add`; `WAITING` may have gone meanwhile, then others change it as well.
-            let add = |state| Some(RawSemaphore::sum(state, count));
-            let added = self.state().fetch_update(Ordering::AcqRel, Ordering::Relaxed, add);
-            debug_assert!(added.is_ok());
-            self.distribute(&locked, &mut ready);
-            let done = !ready.is_full();
-            drop(locked);
-            ready.go();
-            if done {
-                return;
+            let add = |state| RawSemaphore::sum(state, count);
+            fits = self.state().fetch_update(Ordering::AcqRel, Ordering::Relaxed, add).is_ok();
+            if fits {
+                self.distribute(locked, ready);
             }
             count = 0;
+        });
+        if !fits {
+            // Without the lock: a panic calls users' code, the hook.
+            too_many();
         }
     }
 
@@ -208,4 +206,9 @@ impl RawSemaphore {
             self.state().fetch_update(Ordering::Release, Ordering::Relaxed, |state| Some((state | CLOSED) & !WAITING));
         locked.wake_all(Grant::Refused);
     }
+}
+
+#[cold]
+fn too_many() -> ! {
+    panic!("more permits than Semaphore::MAX_PERMITS");
 }

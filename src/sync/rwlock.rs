@@ -1,8 +1,7 @@
 //! `RwLock`: the raw lock of `raw_rwlock.rs` in the types of `lock_api`.
 
-use super::deadline;
 use super::raw_rwlock::RawRwLock;
-use crate::os::clock::NEVER;
+use crate::os::clock::{self, NEVER};
 use std::time::{Duration, Instant};
 
 /// Gives many readers or one writer access to a value.
@@ -170,19 +169,19 @@ unsafe impl lock_api::RawRwLockTimed for RawRwLock {
     type Instant = Instant;
 
     fn try_lock_shared_for(&self, timeout: Duration) -> bool {
-        self.take_shared() || deadline::after(timeout).is_some_and(|deadline| self.lock_shared_slow(deadline, false))
+        self.take_shared() || clock::later(timeout).is_some_and(|deadline| self.lock_shared_slow(deadline, false))
     }
 
     fn try_lock_shared_until(&self, timeout: Instant) -> bool {
-        self.take_shared() || deadline::at(timeout).is_some_and(|deadline| self.lock_shared_slow(deadline, false))
+        self.take_shared() || clock::ahead(timeout).is_some_and(|deadline| self.lock_shared_slow(deadline, false))
     }
 
     fn try_lock_exclusive_for(&self, timeout: Duration) -> bool {
-        self.take() || deadline::after(timeout).is_some_and(|deadline| self.lock_slow(deadline))
+        self.take() || clock::later(timeout).is_some_and(|deadline| self.lock_slow(deadline))
     }
 
     fn try_lock_exclusive_until(&self, timeout: Instant) -> bool {
-        self.take() || deadline::at(timeout).is_some_and(|deadline| self.lock_slow(deadline))
+        self.take() || clock::ahead(timeout).is_some_and(|deadline| self.lock_slow(deadline))
     }
 }
 
@@ -202,12 +201,11 @@ unsafe impl lock_api::RawRwLockRecursive for RawRwLock {
 // SAFETY: as above.
 unsafe impl lock_api::RawRwLockRecursiveTimed for RawRwLock {
     fn try_lock_shared_recursive_for(&self, timeout: Duration) -> bool {
-        self.take_shared_again()
-            || deadline::after(timeout).is_some_and(|deadline| self.lock_shared_slow(deadline, true))
+        self.take_shared_again() || clock::later(timeout).is_some_and(|deadline| self.lock_shared_slow(deadline, true))
     }
 
     fn try_lock_shared_recursive_until(&self, timeout: Instant) -> bool {
-        self.take_shared_again() || deadline::at(timeout).is_some_and(|deadline| self.lock_shared_slow(deadline, true))
+        self.take_shared_again() || clock::ahead(timeout).is_some_and(|deadline| self.lock_shared_slow(deadline, true))
     }
 }
 

@@ -1,8 +1,7 @@
 //! `Semaphore`: permits, and the types that give them back.
 
-use super::deadline;
 use super::raw_semaphore::{RawSemaphore, Refused};
-use crate::os::clock::{NEVER, Nanos};
+use crate::os::clock::{self, NEVER, Nanos};
 use std::error::Error;
 use std::fmt;
 use std::mem;
@@ -177,7 +176,7 @@ impl Semaphore {
         count: usize,
         timeout: Duration,
     ) -> Result<SemaphorePermit<'_>, AcquireTimeoutError> {
-        self.take(count, || deadline::after(timeout))?;
+        self.take(count, || clock::later(timeout))?;
         Ok(SemaphorePermit { semaphore: self, count })
     }
 
@@ -216,7 +215,7 @@ impl Semaphore {
         count: usize,
         deadline: Instant,
     ) -> Result<SemaphorePermit<'_>, AcquireTimeoutError> {
-        self.take(count, || deadline::at(deadline))?;
+        self.take(count, || clock::ahead(deadline))?;
         Ok(SemaphorePermit { semaphore: self, count })
     }
 
@@ -313,7 +312,7 @@ impl Semaphore {
         count: usize,
         timeout: Duration,
     ) -> Result<OwnedSemaphorePermit, AcquireTimeoutError> {
-        self.take(count, || deadline::after(timeout))?;
+        self.take(count, || clock::later(timeout))?;
         Ok(OwnedSemaphorePermit { semaphore: self, count })
     }
 

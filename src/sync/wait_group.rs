@@ -3,9 +3,8 @@
 //! The word is the number of handles. It goes to zero once for good, unless a wait with a time that fails takes a handle
 //! again, which it does under the queue's lock and only while others have some.
 
-use super::deadline;
 use super::waitq::{Grant, Waited, Waiters};
-use crate::os::clock::{NEVER, Nanos};
+use crate::os::clock::{self, NEVER, Nanos};
 use crate::sched::wait::WaitReason;
 use crate::shim::atomic::{AtomicUsize, Ordering};
 use std::fmt;
@@ -121,7 +120,7 @@ impl WaitGroup {
     pub fn wait_timeout(self, timeout: Duration) -> Result<(), WaitGroup> {
         // Without any time: the deadline is in the past, and the timer due at once.
         let group = self.take();
-        if group.wait(deadline::after(timeout).unwrap_or(0)) { Ok(()) } else { Err(WaitGroup { group: Some(group) }) }
+        if group.wait(clock::later(timeout).unwrap_or(0)) { Ok(()) } else { Err(WaitGroup { group: Some(group) }) }
     }
 }
 

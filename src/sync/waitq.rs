@@ -53,6 +53,7 @@ use crate::sched::lock::{Spin, SpinGuard};
 use crate::sched::wait::{self, Wait, WaitReason, Waiter, Wake};
 use crate::shim::const_fn;
 use std::cell::Cell;
+use std::mem;
 use std::ptr;
 
 /// What became of a wait.
@@ -174,8 +175,9 @@ impl<S> Waiters<S> {
 
     /// Waits; see the module. `request` is for those who grant, `ahead` says that the caller has waited before
     /// and goes to the head of the queue. `settle` is called under the lock and returns something if there is no
-    /// need to wait. `before` is called between joining the queue and parking. `left` is called under the lock
-    /// if the wait ended without a grant, when the node is out of the queue; it may grant to others.
+    /// need to wait. `before` is called between joining the queue and parking, and must not unwind. `left` is called under the lock
+    /// if the wait ended without a grant, when the node is out of the queue; it may grant to others, and is called again
+    /// as long as they are many.
     ///
     /// Unwinds if the wait was cancelled.
     pub(super) fn wait<R>(
@@ -184,7 +186,7 @@ impl<S> Waiters<S> {
         (reason, deadline): (WaitReason, Nanos),
         settle: impl FnOnce(&Locked<'_, S>) -> Option<R>,
         before: impl FnOnce(),
-        left: impl FnOnce(&Locked<'_, S>, &mut Ready),
+        mut left: impl FnMut(&Locked<'_, S>, &mut Ready),
     ) -> Waited<R> {
         let wait = wait::begin();
         let locked = self.lock();
@@ -196,26 +198,48 @@ impl<S> Waiters<S> {
         }
         let node = Node::new(Some(wait.waiter()), request);
         // SAFETY: the node lies in this frame, which does not end before the node was claimed by a grant and
-        // this task readied, or it has been removed below. `before` is the exception: should it unwind, the
-        // frame would end early; it is a mutex's unlock, which does not.
+        // this task readied, or it has been removed below. In between only `before` might unwind, and that ends the process.
         unsafe { locked.join(&node, ahead) };
         drop(locked);
+        let joined = Joined;
         before();
+        mem::forget(joined);
         let wake = park(wait, reason, deadline);
         if wake == Wake::Ready {
             return Waited::Granted(node.grant.get());
         }
-        let mut ready = Ready::new();
-        let locked = self.lock();
-        // SAFETY: joined above, to this queue.
-        unsafe { locked.remove(&node) };
-        left(&locked, &mut ready);
-        drop(locked);
-        ready.go();
+        self.in_batches(|locked, ready| {
+            // SAFETY: joined above, to this queue.
+            unsafe { locked.remove(&node) };
+            left(locked, ready);
+        });
         if wake == Wake::Cancel {
             cancel::unwind();
         }
         Waited::TimedOut
+    }
+
+    /// Lets `grant` grant what is there, under the lock, and readies those who got it: again, as long as they are as many as
+    /// should be claimed at one hold of the lock, so that nobody is left waiting for what is there.
+    pub(super) fn in_batches(&self, mut grant: impl FnMut(&Locked<'_, S>, &mut Ready)) {
+        let mut more = true;
+        while more {
+            let mut ready = Ready::new();
+            let locked = self.lock();
+            grant(&locked, &mut ready);
+            more = ready.is_full();
+            drop(locked);
+            ready.go();
+        }
+    }
+}
+
+/// While a node is in the queue its frame must not end.
+struct Joined;
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        crate::os::fatal("what is done between joining a queue and parking has unwound");
     }
 }
 

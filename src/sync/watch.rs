@@ -4,10 +4,9 @@
 //! for writing, so who reads the value knows which it is; and before the queue is woken, so who joins the queue
 //! with an old count has been overlooked by nobody.
 
-use super::deadline;
 use super::waitq::{Grant, Waited, Waiters};
 use super::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use crate::os::clock::{NEVER, Nanos};
+use crate::os::clock::{self, NEVER, Nanos};
 use crate::sched::wait::WaitReason;
 use crate::shim::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::error::Error;
@@ -250,7 +249,7 @@ impl<T> Watcher<T> {
     /// # Scheduling
     /// See [`Watch`].
     pub fn changed_timeout(&mut self, timeout: Duration) -> Result<bool, WatchClosed> {
-        self.changed_by(|| deadline::after(timeout))
+        self.changed_by(|| clock::later(timeout))
     }
 
     /// [`changed`](Self::changed), but not beyond `deadline`: `Ok(false)` if there has been no change then.
@@ -267,7 +266,7 @@ impl<T> Watcher<T> {
     /// # Scheduling
     /// See [`Watch`].
     pub fn changed_until(&mut self, deadline: Instant) -> Result<bool, WatchClosed> {
-        self.changed_by(|| deadline::at(deadline))
+        self.changed_by(|| clock::ahead(deadline))
     }
 
     /// Waits until `condition` holds for the value, which may be at once, and reads it.

@@ -1,7 +1,7 @@
 //! `AfterFunc`: a closure that runs later, in a coroutine of its own.
 
 use crate::os::clock::{self, Nanos};
-use crate::sched::Later;
+use crate::sched::{Later, or_panic};
 use std::panic::Location;
 use std::time::Duration;
 
@@ -20,10 +20,7 @@ impl AfterFunc {
     where
         F: FnOnce() + Send + 'static,
     {
-        match Later::new(when, Location::caller(), f) {
-            Ok(later) => AfterFunc(later),
-            Err(error) => panic!("{error}"),
-        }
+        AfterFunc(or_panic(Later::new(when, Location::caller(), f)))
     }
 
     /// Stops it: true if the closure will not run, and has been dropped or is about to be (by the runtime, if the caller is

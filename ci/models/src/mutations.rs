@@ -677,10 +677,12 @@ mutations! {
         "unsafe fn wait_with(" {
             select_forgets_nodes, select::timeout: "unsafe { (case.ops.leave)(case.what, node) }" =>
                 "()", "a sender meets a frame that is gone";
+            select_forgets_found, select::facing: "found = Some((this, chosen))" => "()",
+                "what a peer has left is lost";
+        }
+        "fn end(" {
             select_forgets_peer, select::facing: "wait.abandon()" => "{ std::mem::forget(wait); None }",
                 "a peer ends a wait that nobody is in";
-            select_forgets_found, select::facing: "found = Some((at, chosen))" => "()",
-                "what a peer has left is lost";
         }
         "pub(crate) fn ready(" {
             ready_forgets_watch, select::ready: "(case.ops.watch)(case.what, waiter)" => "true", "nobody tells it";
@@ -693,7 +695,7 @@ mutations! {
                 "the receiver stands still for ever";
         }
         "pub(crate) unsafe fn send_chosen(" {
-            chosen_not_passed, select::both_ends: "⟦unsafe { pass(value, peer.slot()) };⟧\n                peer.settle(Outcome::Passed).go();\n                return Ok(());" => "",
+            chosen_not_passed, select::both_ends: "⟦unsafe { pass_to(peer, value) };⟧\n                return Ok(());" => "peer.settle(Outcome::Passed).go();",
                 "the receiver finds no message";
         }
     }
@@ -726,7 +728,7 @@ mutations! {
                 "", "it is given to one who has left";
         }
         "pub(crate) fn wait<R>(" {
-            leaves_without_word, semaphore::cancel: "left(&locked, &mut ready);" => "",
+            leaves_without_word, semaphore::cancel: "left(locked, ready);" => "",
                 "who stood behind it is not given what is there";
         }
     }
@@ -810,7 +812,7 @@ mutations! {
         "pub(crate) fn downgrade(" {
             rwlock_downgrade_relaxed, rwlock::downgrade: "Ordering::Release" => "Ordering::Relaxed",
                 "a reader does not see what was written";
-            rwlock_downgrade_alone, rwlock::downgrade: "self.admit_more();" => "",
+            rwlock_downgrade_alone, rwlock::downgrade: "self.waiters.in_batches(|locked, ready| self.left(locked, ready));" => "",
                 "readers that wait go on waiting for a reader";
         }
     }

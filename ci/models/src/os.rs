@@ -26,6 +26,12 @@ pub(crate) mod clock {
     pub(crate) fn at(_: std::time::Instant) -> Nanos {
         NEVER
     }
+    pub(crate) fn later(time: std::time::Duration) -> Option<Nanos> {
+        Some(after(time))
+    }
+    pub(crate) fn ahead(instant: std::time::Instant) -> Option<Nanos> {
+        Some(at(instant))
+    }
 }
 
 pub(crate) mod alloc {

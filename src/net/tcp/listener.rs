@@ -5,7 +5,7 @@ use crate::net::addr::{ToSocketAddrs, each_address, internet};
 use crate::net::face;
 use crate::net::fd::{Fd, Kind};
 use crate::os::socket;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -83,23 +83,6 @@ impl TcpListener {
         TcpListenerBuilder { backlog: BACKLOG, reuse_address: true, reuse_port: false, only_v6: None }
     }
 
-    /// The address that the listener is bound to.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// assert!(listener.local_addr()?.ip().is_loopback());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses, which it does not for a valid socket.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        internet(SockRef::from(&*self.fd).local_addr()?)
-    }
-
     /// Accepts a connection, waiting until there is one.
     ///
     /// A connection that its peer has given up before it was accepted is passed over.
@@ -147,6 +130,13 @@ macro_rules! setup {
     };
 }
 
+face::local_addr!(
+    TcpListener,
+    internet,
+    "The address that the listener is bound to.",
+    setup!(),
+    "assert!(socket.local_addr()?.ip().is_loopback());"
+);
 face::handle!(TcpListener, setup!(), "let error = socket.accept().unwrap_err();");
 face::pending_error!(TcpListener, setup!());
 face::time_to_live!(TcpListener, setup!());

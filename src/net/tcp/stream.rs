@@ -144,42 +144,6 @@ impl TcpStream {
         connect_until(address, clock::after(timeout))
     }
 
-    /// The address of the other side.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if the connection has ended.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        internet(SockRef::from(&*self.fd).peer_addr()?)
-    }
-
-    /// The address of this side.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// assert!(stream.local_addr()?.ip().is_loopback());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses, which it does not for a valid socket.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        internet(SockRef::from(&*self.fd).local_addr()?)
-    }
-
     /// Reads without taking: the next read gets the same bytes. Waits until there are some.
     ///
     /// # Examples
@@ -369,6 +333,20 @@ macro_rules! read {
     };
 }
 
+face::local_addr!(
+    TcpStream,
+    internet,
+    "The address of this side.",
+    setup!(),
+    "assert!(socket.local_addr()?.ip().is_loopback());"
+);
+face::peer_addr!(
+    TcpStream,
+    internet,
+    "The address of the other side.",
+    setup!(),
+    "assert_eq!(socket.peer_addr()?, listener.local_addr()?);"
+);
 face::handle!(TcpStream, setup!(), read!());
 face::pending_error!(TcpStream, setup!());
 face::time_to_live!(TcpStream, setup!());

@@ -298,7 +298,20 @@ macro_rules! recv {
     };
 }
 
-super::addresses!(UnixDatagram, setup!());
+face::local_addr!(
+    UnixDatagram,
+    addr::from_kernel,
+    "The address of this side, unnamed if it was not bound.",
+    setup!(),
+    "assert!(socket.local_addr()?.is_unnamed());"
+);
+face::peer_addr!(
+    UnixDatagram,
+    addr::from_kernel,
+    "The address of the other side, unnamed if it was not bound.",
+    setup!(),
+    "assert!(socket.peer_addr()?.is_unnamed());"
+);
 face::handle!(UnixDatagram, setup!(), recv!());
 face::pending_error!(UnixDatagram, setup!());
 face::read_limits!(UnixDatagram, setup!(), recv!());

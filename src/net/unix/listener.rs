@@ -112,26 +112,6 @@ impl UnixListener {
         )?;
         Ok((UnixStream::from_nonblocking(socket.into()), addr::from_kernel(address)?))
     }
-
-    /// The address that the listener is bound to.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use gort::net::unix::{SocketAddr, UnixListener};
-    /// use std::os::linux::net::SocketAddrExt;
-    /// let name = format!("example-local-{}", std::process::id());
-    /// let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
-    /// assert_eq!(listener.local_addr()?.as_abstract_name(), Some(name.as_bytes()));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses, which it does not for a valid socket.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        addr::from_kernel(SockRef::from(&*self.fd).local_addr()?)
-    }
 }
 
 macro_rules! setup {
@@ -143,6 +123,13 @@ macro_rules! setup {
     };
 }
 
+face::local_addr!(
+    UnixListener,
+    addr::from_kernel,
+    "The address that the listener is bound to.",
+    setup!(),
+    "assert!(socket.local_addr()?.as_abstract_name().is_some());"
+);
 face::handle!(UnixListener, setup!(), "let error = socket.accept().unwrap_err();");
 face::pending_error!(UnixListener, setup!());
 face::listener!(UnixListener, UnixStream, setup!(), "let client = UnixStream::connect_addr(&socket.local_addr()?)?;");

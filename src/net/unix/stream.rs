@@ -121,7 +121,20 @@ macro_rules! read {
     };
 }
 
-super::addresses!(UnixStream, setup!());
+face::local_addr!(
+    UnixStream,
+    addr::from_kernel,
+    "The address of this side, unnamed if it was not bound.",
+    setup!(),
+    "assert!(socket.local_addr()?.is_unnamed());"
+);
+face::peer_addr!(
+    UnixStream,
+    addr::from_kernel,
+    "The address of the other side, unnamed if it was not bound.",
+    setup!(),
+    "assert!(socket.peer_addr()?.is_unnamed());"
+);
 face::handle!(UnixStream, setup!(), read!());
 face::pending_error!(UnixStream, setup!());
 face::read_limits!(UnixStream, setup!(), read!());

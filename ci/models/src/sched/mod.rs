@@ -93,6 +93,9 @@ pub(crate) mod wait {
 pub(crate) mod wait_word {
     real!("sched_wait_word");
 }
+pub(crate) mod watch_list {
+    real!("sched_watch_list");
+}
 
 pub(crate) mod find;
 pub(crate) mod g;
