@@ -5,6 +5,7 @@ compile_error!("gort runs on Linux; see \"Platforms\" in ARCHITECTURE.md");
 
 pub mod channel;
 pub mod context;
+pub mod fs;
 pub mod io;
 mod macros;
 pub mod net;
