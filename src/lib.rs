@@ -11,6 +11,7 @@ mod macros;
 pub mod net;
 mod os;
 mod poll;
+pub mod process;
 mod sched;
 mod shim;
 mod stack;
