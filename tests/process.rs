@@ -106,7 +106,7 @@ fn waiting_ends_with_the_child_or_with_its_time() {
         // `wait` closes its input.
         let mut child = sh("cat; exit 4").stdin(Stdio::piped()).spawn().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(4));
-        let mut child = sh("sleep 1000").spawn().unwrap();
+        let mut child = sh("exec sleep 1000").spawn().unwrap();
         child.kill().unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     });
@@ -154,7 +154,7 @@ fn much_on_both_pipes_does_not_jam() {
 #[test]
 fn pipes_have_limits() {
     everywhere(|| {
-        let mut command = sh("sleep 1000");
+        let mut command = sh("exec sleep 1000");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let stdout = child.stdout.as_mut().unwrap();
@@ -182,7 +182,7 @@ fn dropped_children_are_reaped() {
         drop(later);
         assert!(children().iter().any(|(child, _)| *child == id), "it goes on");
         drop(stdin);
-        let never = sh("sleep 1000").kill_on_drop(true).spawn().unwrap();
+        let never = sh("exec sleep 1000").kill_on_drop(true).spawn().unwrap();
         drop(never);
         wait_until("all are gone", || children().is_empty());
     });
@@ -223,7 +223,7 @@ fn cancelling_ends_a_wait_and_the_child_if_that_was_said() {
             for kill in [true, false] {
                 let (sender, receiver) = gort::channel::bounded(1);
                 let task = go!(move || {
-                    let mut child = sh("sleep 1000").kill_on_drop(kill).spawn().unwrap();
+                    let mut child = sh("exec sleep 1000").kill_on_drop(kill).spawn().unwrap();
                     sender.send(child.id()).unwrap();
                     let _ = child.wait();
                     unreachable!("it does not end");
@@ -238,10 +238,8 @@ fn cancelling_ends_a_wait_and_the_child_if_that_was_said() {
                 }
                 wait_until("it is gone", || children().is_empty());
             }
-            assert_eq!(
-                gort::time::timeout(Duration::from_millis(5), || sh("sleep 1000").kill_on_drop(true).output()).is_err(),
-                true
-            );
+            let limit = Duration::from_millis(5);
+            assert!(gort::time::timeout(limit, || sh("exec sleep 1000").kill_on_drop(true).output()).is_err());
             wait_until("it is gone", || children().is_empty());
         });
     }
