@@ -5,11 +5,13 @@ compile_error!("gort runs on Linux; see \"Platforms\" in ARCHITECTURE.md");
 
 pub mod channel;
 pub mod context;
+pub mod fs;
 pub mod io;
 mod macros;
 pub mod net;
 mod os;
 mod poll;
+pub mod process;
 mod sched;
 mod shim;
 mod stack;

@@ -458,3 +458,23 @@ fn on_a_plain_thread_it_is_a_call() {
 fn with_fixed_homes() {
     common::again_with_fixed_homes();
 }
+
+/// Goal: a timer rings though the only thread is blocked. Method: on one P, which has one thread, one coroutine is blocked in
+/// place until another, which sleeps in a home of its own, has written to a pipe. Its P was taken for the timer, and no other
+/// thread was there to have it.
+#[test]
+fn a_timer_rings_while_the_only_thread_is_blocked() {
+    for _ in 0..20 {
+        builder(1).build().unwrap().run(|| {
+            let (mut reader, mut writer) = std::io::pipe().unwrap();
+            let other = gort::go!(move || {
+                gort::time::sleep(Duration::from_millis(3));
+                std::io::Write::write_all(&mut writer, b"x").unwrap();
+            });
+            gort::yield_now();
+            let count = gort::blocking(|| std::io::Read::read(&mut reader, &mut [0; 4])).unwrap();
+            assert_eq!(count, 1);
+            other.join().unwrap();
+        });
+    }
+}

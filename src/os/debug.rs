@@ -7,6 +7,7 @@
 //! | `adapt` | milliseconds | 3000: the period of `RuntimeBuilder::adapt_procs` |
 //! | `machine` | milliseconds | 3000: how often it is asked what the process may use of the machine |
 //! | `preempt` | `0` | as built |
+//! | `pidfd` | `0` | what the kernel has |
 //! | `pwait2` | `0`, `1` | what the kernel has |
 //! | `membarrier` | `0`, `1` | what the kernel has |
 

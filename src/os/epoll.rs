@@ -4,7 +4,7 @@ use super::clock::{NEVER, Nanos, timespec};
 use super::socket::{self, Interest};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -181,6 +181,13 @@ impl Epoll {
         // SAFETY: as above.
         let count = check(unsafe { libc::epoll_wait(set, buffer, capacity as libc::c_int, timeout_ms) })?;
         Ok(count as usize)
+    }
+}
+
+/// A set can be waited for like any descriptor: it is readable while a wait would return something.
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reading and writing what is no socket: pipes.
+//! Reading and writing what is no socket: pipes, files.
 
 use super::socket::{VECTOR_LIMIT, size};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -37,4 +37,20 @@ pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, limit: usize) -> 
     let (no_offset, none) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: without offsets it touches no memory of ours.
     size(unsafe { libc::splice(from.as_raw_fd(), no_offset, to.as_raw_fd(), none, limit, flags) })
+}
+
+/// `preadv2(2)` at `offset`, or at the file's own position, of what needs no waiting (`RWF_NOWAIT`): `WouldBlock` if nothing of it
+/// is in memory. Linux 5.9 and 5.10 may say 0 where the file does not end.
+pub(crate) fn read_nowait(
+    fd: BorrowedFd<'_>,
+    buffers: &mut [IoSliceMut<'_>],
+    offset: Option<u64>,
+) -> io::Result<usize> {
+    let count = buffers.len().min(VECTOR_LIMIT) as libc::c_int;
+    let offset = match offset {
+        Some(offset) => libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?,
+        None => -1,
+    };
+    // SAFETY: as in `read_vectored`.
+    size(unsafe { libc::preadv2(fd.as_raw_fd(), buffers.as_mut_ptr().cast(), count, offset, libc::RWF_NOWAIT) })
 }

@@ -10,6 +10,7 @@ pub(crate) mod futex;
 pub(crate) mod membarrier;
 pub(crate) mod mmap;
 pub(crate) mod priority;
+pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod trap;

@@ -52,6 +52,7 @@ pub use runtime::{Runtime, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, spawn, spawn_local};
 
+pub(crate) use blocking::{apart, begin, briefly};
 pub(crate) use park::{checkpoint, make_way_for_sharers};
 pub(crate) use runtime::current_poller;
 pub(crate) use spawn::{Later, or_panic, task_number};

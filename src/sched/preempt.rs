@@ -416,7 +416,7 @@ impl Shared {
     }
 
     /// The same, with Ms that wait for a P; or it is to go out of service.
-    fn waits_for(&self, p: &P, now: Nanos) -> bool {
+    pub(crate) fn waits_for(&self, p: &P, now: Nanos) -> bool {
         self.is_ready_work(p, now) || !self.waiting.is_empty() || self.is_retiring(p)
     }
 

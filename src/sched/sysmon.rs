@@ -458,10 +458,15 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         // this, but work that waits beside an idle P must not depend on it.
         rt.wake_one();
     }
+    let unattended = !rt.idle.has_poller();
     if rt.is_idle() {
+        // Every M that there is may be blocked, and have lost its P for a timer that was due. Then nobody is there to
+        // look at this P, and no sleep of ours ends for its sake.
+        if unattended && (rt.poller.registered() > 0 || rt.ps.iter().any(|p| p.timers.next() != NEVER)) {
+            rt.wake_one();
+        }
         return soon;
     }
-    let unattended = !rt.idle.has_poller();
     let late = rt.ps.iter().any(|p| p.timers.next().saturating_add(LATE_NS) < now);
     if unattended && idle > 0 && (rt.poller.registered() > 0 || late) {
         // An idle M can be the poller.

@@ -1,0 +1,312 @@
+//! Child processes: waiting for them, their pipes, and what is left of them.
+
+mod common;
+
+use common::{PROCS, builder, is_child, wait_until};
+use gort::process::{Child, Command, Stdio};
+use gort::{go, scope};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command as Theirs;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(60);
+/// More than a pipe holds.
+const MUCH: usize = 1 << 20;
+
+/// Tests that count children, or descriptors, are alone.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Runs `f` on a plain thread and as a coroutine of runtimes with each number of Ps.
+fn everywhere(f: impl Fn() + Sync) {
+    let _alone = alone();
+    eprintln!("plain threads");
+    f();
+    for procs in PROCS {
+        eprintln!("procs = {procs}");
+        builder(procs).build().unwrap().run(&f);
+    }
+    wait_until("no child is left", || children().is_empty());
+}
+
+fn sh(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+/// The children of this process, with their states.
+fn children() -> Vec<(u32, char)> {
+    let us = std::process::id().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let name = entry.unwrap().file_name();
+        let Ok(id) = name.to_string_lossy().parse::<u32>() else { continue };
+        // It may end while we look.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { continue };
+        let mut rest = stat[stat.rfind(')').unwrap() + 2..].split(' ');
+        let state = rest.next().unwrap().chars().next().unwrap();
+        if rest.next() == Some(&*us) {
+            found.push((id, state));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_command_does_what_that_of_std_does() {
+    everywhere(|| {
+        for script in
+            ["echo out; echo err >&2; exit 3", "kill -9 $$", "cat", "echo $A-$B; pwd", "exit 0", "sleep 0.01; echo $0"]
+        {
+            let mut ours = sh(script);
+            let mut theirs = Theirs::new("sh");
+            theirs.args(["-c", script]);
+            ours.env("A", "1").env_remove("B").current_dir("/");
+            theirs.env("A", "1").env_remove("B").current_dir("/");
+            assert_eq!(ours.output().unwrap(), theirs.output().unwrap(), "{script}");
+            assert_eq!(ours.output().unwrap(), theirs.output().unwrap(), "{script}, once more");
+            ours.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            theirs.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            assert_eq!(ours.status().unwrap(), theirs.status().unwrap());
+            assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        }
+        let ours = Command::new("/no/such/program").spawn().unwrap_err();
+        let theirs = Theirs::new("/no/such/program").spawn().unwrap_err();
+        assert_eq!((ours.kind(), ours.raw_os_error()), (theirs.kind(), theirs.raw_os_error()));
+        let mut command = Command::new("sh");
+        // SAFETY: it only makes an error.
+        unsafe { command.pre_exec(|| Err(std::io::Error::from_raw_os_error(libc::EDOM))) };
+        assert_eq!(command.spawn().unwrap_err().raw_os_error(), Some(libc::EDOM));
+        assert_eq!(sh("echo $0").arg0("else").args(["name"]).output().unwrap().stdout, b"name\n");
+    });
+}
+
+#[test]
+fn waiting_ends_with_the_child_or_with_its_time() {
+    everywhere(|| {
+        let mut child = sh("read line; exit $line").stdin(Stdio::piped()).spawn().unwrap();
+        let start = Instant::now();
+        assert_eq!(child.try_wait().unwrap(), None);
+        assert_eq!(child.wait_timeout(Duration::from_millis(5)).unwrap(), None);
+        assert!(start.elapsed() >= Duration::from_millis(5));
+        assert_eq!(child.wait_deadline(Instant::now() + Duration::from_millis(1)).unwrap(), None);
+        assert_eq!(child.wait_deadline(start).unwrap(), None);
+        child.stdin.as_mut().unwrap().write_all(b"7\n").unwrap();
+        assert_eq!(child.wait_timeout(LONG).unwrap().unwrap().code(), Some(7));
+        // Once it is known it stays so.
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+        assert_eq!(child.try_wait().unwrap().unwrap().code(), Some(7));
+        child.kill().unwrap();
+        // `wait` closes its input.
+        let mut child = sh("cat; exit 4").stdin(Stdio::piped()).spawn().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(4));
+        let mut child = sh("exec sleep 1000").spawn().unwrap();
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    });
+}
+
+#[test]
+fn much_on_both_pipes_does_not_jam() {
+    everywhere(|| {
+        let script = format!("head -c {MUCH} /dev/zero; head -c {MUCH} /dev/zero >&2; head -c {MUCH} /dev/zero");
+        let output = sh(&script).output().unwrap();
+        assert!(output.status.success());
+        assert_eq!((output.stdout.len(), output.stderr.len()), (2 * MUCH, MUCH));
+        // And in, by another coroutine or thread.
+        let mut child =
+            sh("tee /dev/stderr").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let write = move || stdin.write_all(&vec![7; MUCH]).unwrap();
+        let read = move || child.wait_with_output().unwrap();
+        let output = if gort::try_current().is_some() {
+            scope(|s| {
+                s.go(write);
+                read()
+            })
+        } else {
+            std::thread::scope(|s| {
+                s.spawn(write);
+                read()
+            })
+        };
+        assert!(output.stdout == vec![7; MUCH] && output.stderr == vec![7; MUCH]);
+        // One of them, and none.
+        let child = sh("echo a").stdout(Stdio::piped()).spawn().unwrap();
+        assert_eq!(child.wait_with_output().unwrap().stdout, b"a\n");
+        let child = sh("echo a >&2").stderr(Stdio::piped()).spawn().unwrap();
+        assert_eq!(child.wait_with_output().unwrap().stderr, b"a\n");
+        assert!(sh("true").spawn().unwrap().wait_with_output().unwrap().stdout.is_empty());
+        // From one to the other.
+        let mut one = sh("echo through").stdout(Stdio::piped()).spawn().unwrap();
+        let other = sh("cat").stdin(one.stdout.take().unwrap()).output().unwrap();
+        assert_eq!(other.stdout, b"through\n");
+        assert!(one.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn pipes_have_limits() {
+    everywhere(|| {
+        let mut command = sh("exec sleep 1000");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let stdout = child.stdout.as_mut().unwrap();
+        stdout.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+        assert_eq!(stdout.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
+        let stdin = child.stdin.as_mut().unwrap();
+        stdin.set_write_deadline(Some(Instant::now() + Duration::from_millis(2)));
+        assert_eq!(stdin.write_all(&vec![0; MUCH]).unwrap_err().kind(), ErrorKind::TimedOut);
+        let theirs: std::process::ChildStdin = child.stdin.take().unwrap().into_std().unwrap();
+        drop(gort::process::ChildStdin::from(theirs));
+    });
+}
+
+#[test]
+fn dropped_children_are_reaped() {
+    everywhere(|| {
+        // One that has ended, one that will, one that never would.
+        let mut ended = sh("true").stdout(Stdio::piped()).spawn().unwrap();
+        assert_eq!(ended.stdout.as_mut().unwrap().read(&mut [0]).unwrap(), 0);
+        drop(ended);
+        let mut later = sh("read line").stdin(Stdio::piped()).spawn().unwrap();
+        let stdin = later.stdin.take();
+        assert_eq!(later.wait_timeout(Duration::from_millis(1)).unwrap(), None);
+        let id = later.id();
+        drop(later);
+        assert!(children().iter().any(|(child, _)| *child == id), "it goes on");
+        drop(stdin);
+        let never = sh("exec sleep 1000").kill_on_drop(true).spawn().unwrap();
+        drop(never);
+        wait_until("all are gone", || children().is_empty());
+    });
+}
+
+#[test]
+fn five_hundred_at_once_leave_no_zombie() {
+    let _alone = alone();
+    builder(2).build().unwrap().run(|| {
+        scope(|s| {
+            for worker in 0..10 {
+                s.go(move || {
+                    let started: Vec<Child> =
+                        (0..50).map(|_| Command::new("sleep").arg("0.05").spawn().unwrap()).collect();
+                    for (i, mut child) in started.into_iter().enumerate() {
+                        if (i + worker) % 5 == 0 {
+                            assert!(child.wait().unwrap().success());
+                        }
+                    }
+                });
+            }
+        });
+    });
+    wait_until("no child is left", || children().is_empty());
+    wait_until("nor the thread that reaps", || {
+        std::fs::read_dir("/proc/self/task").unwrap().all(|task| {
+            let comm = task.unwrap().path().join("comm");
+            !std::fs::read_to_string(comm).unwrap_or_default().starts_with("gort-reaper")
+        })
+    });
+}
+
+#[test]
+fn cancelling_ends_a_wait_and_the_child_if_that_was_said() {
+    let _alone = alone();
+    for procs in PROCS {
+        builder(procs).build().unwrap().run(|| {
+            for kill in [true, false] {
+                let (sender, receiver) = gort::channel::bounded(1);
+                let task = go!(move || {
+                    let mut child = sh("exec sleep 1000").kill_on_drop(kill).spawn().unwrap();
+                    sender.send(child.id()).unwrap();
+                    let _ = child.wait();
+                    unreachable!("it does not end");
+                });
+                let id = receiver.recv_timeout(LONG).unwrap();
+                task.cancel();
+                assert!(task.join_timeout(LONG).expect("it ends").unwrap_err().is_cancelled());
+                if !kill {
+                    assert!(children().iter().any(|(child, state)| *child == id && *state != 'Z'));
+                    // SAFETY: a call without memory; the child has not been reaped, it was there just now.
+                    assert_eq!(unsafe { libc::kill(id as libc::pid_t, libc::SIGKILL) }, 0);
+                }
+                wait_until("it is gone", || children().is_empty());
+            }
+            let limit = Duration::from_millis(5);
+            assert!(gort::time::timeout(limit, || sh("exec sleep 1000").kill_on_drop(true).output()).is_err());
+            wait_until("it is gone", || children().is_empty());
+        });
+    }
+}
+
+/// Goal: others run while a child is started and waited for. Method: one P, and the child ends when the other has written.
+#[test]
+fn nobody_is_held_up() {
+    let _alone = alone();
+    builder(1).build().unwrap().run(|| {
+        for local in [true, false] {
+            let mut child = sh("read line").stdin(Stdio::piped()).spawn().unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            let write = move || {
+                gort::time::sleep(Duration::from_millis(2));
+                stdin.write_all(b"x\n").unwrap();
+            };
+            let other = if local { gort::spawn_local(write) } else { go!(write) };
+            assert!(child.wait().unwrap().success());
+            other.join().unwrap();
+        }
+    });
+}
+
+/// Goal: where there are no descriptors, starting says so and nothing is left; a wait that finds none works all the same.
+/// Method: a process of its own, whose limit is set to what it has.
+#[test]
+fn without_descriptors() {
+    let name = "without_descriptors";
+    if !is_child(name) {
+        return;
+    }
+    builder(2).build().unwrap().run(|| {
+        let mut before = sh("read line").stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = before.stdin.take().unwrap();
+        gort::time::sleep(Duration::from_millis(1));
+        let mut files = Vec::new();
+        // SAFETY: plain data.
+        unsafe {
+            let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+        }
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            files.push(file);
+        }
+        let error = sh("true").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+        assert_eq!(before.wait_timeout(Duration::from_millis(5)).unwrap(), None);
+        let other = go!(move || stdin.write_all(b"x\n").unwrap());
+        assert!(before.wait().unwrap().success());
+        other.join().unwrap();
+        drop(files);
+        assert!(sh("true").status().unwrap().success());
+    });
+}
+
+/// Goal: it all works where pidfds are refused. Method: this program again, with `GORT_DEBUG=pidfd=0`.
+#[test]
+fn again_without_pidfds() {
+    if std::env::var("GORT_DEBUG").is_ok_and(|text| text.contains("pidfd=0")) {
+        return;
+    }
+    let debug = std::env::var("GORT_DEBUG").map_or("pidfd=0".to_owned(), |text| text + ",pidfd=0");
+    let status = Theirs::new(std::env::current_exe().unwrap())
+        .args(["--test-threads=1", "--skip", "again_without_pidfds", "--skip", "five_hundred"])
+        .env("GORT_DEBUG", debug)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
