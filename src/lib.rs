@@ -20,7 +20,7 @@ pub mod time;
 pub use macros::__private;
 pub use os::cpus::CpuSet;
 pub use sched::{
-    Builder, Coroutine, HomeWaits, Id, JoinError, JoinHandle, OsThreadGuard, Runtime, RuntimeBuilder, Scope,
-    ScopedJoinHandle, blocking, current, lock_os_thread, park, park_timeout, procs, run, scope, set_procs, shield,
-    spawn, spawn_local, try_current, yield_now,
+    AccessError, Builder, Coroutine, HomeWaits, Id, JoinError, JoinHandle, Labels, LocalKey, OsThreadGuard, Runtime,
+    RuntimeBuilder, Scope, ScopedJoinHandle, blocking, current, lock_os_thread, park, park_timeout, procs, run, scope,
+    set_procs, shield, spawn, spawn_local, try_current, yield_now,
 };

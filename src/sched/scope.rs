@@ -241,7 +241,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // Relaxed: the coroutine does not exist yet.
         self.data.running.fetch_add(1, Ordering::Relaxed);
         let body = Body(f, Ends(self.data.clone(), false));
-        let plan = Plan { name: None, class: None, own_home: false, local: false, site: Location::caller() };
+        let plan = Plan { extra: None, class: None, own_home: false, local: false, site: Location::caller() };
         let run = move || {
             // In this order: `f` and all it borrows are gone before `ends` is.
             let Body(f, mut ends) = { body };
