@@ -5,6 +5,7 @@ compile_error!("gort runs on Linux; see \"Platforms\" in ARCHITECTURE.md");
 
 pub mod channel;
 pub mod context;
+pub mod group;
 pub mod io;
 mod macros;
 pub mod net;
@@ -16,6 +17,7 @@ mod stack;
 mod switch;
 pub mod sync;
 pub mod time;
+mod worker_pool;
 
 pub use macros::__private;
 pub use os::cpus::CpuSet;
@@ -24,3 +26,4 @@ pub use sched::{
     RuntimeBuilder, Scope, ScopedJoinHandle, blocking, current, lock_os_thread, park, park_timeout, procs, run, scope,
     set_procs, shield, spawn, spawn_local, try_current, yield_now,
 };
+pub use worker_pool::{JobHandle, SubmitError, WorkerPool, WorkerPoolBuilder};

@@ -72,6 +72,71 @@ macro_rules! go_local {
     };
 }
 
+/// Runs closures at once, the first in place and each other in a coroutine of its own, and returns a tuple of what
+/// they return, when all have ended.
+///
+/// They may borrow from the caller, as in a [`scope`](crate::scope()). There may be up to twelve. The first need not be `Send`.
+///
+/// # Examples
+/// ```
+/// gort::run(|| {
+///     let numbers = [3, 1, 2];
+///     let mut sorted = numbers;
+///     let (sum, least, ()) = gort::join!(
+///         || numbers.iter().sum::<i32>(),
+///         || numbers.iter().min(),
+///         || sorted.sort(),
+///     );
+///     assert_eq!((sum, least, sorted), (6, Some(&1), [1, 2, 3]));
+/// });
+/// ```
+///
+/// # Panics
+/// If any closure does, when all have ended: with the payload of the leftmost. On a plain thread.
+///
+/// # Scheduling
+/// Parks the coroutine until all have ended. If that is cancelled meanwhile, the first closure is; the others end by themselves.
+#[macro_export]
+macro_rules! join {
+    ($($f:expr),+ $(,)?) => {
+        $crate::group::join(($($f,)+))
+    };
+}
+
+/// Runs closures at once, each in a coroutine of its own; the first that ends wins, and what it returns is returned. The
+/// others are [cancelled](crate::JoinHandle::cancel), and waited for.
+///
+/// They may borrow from the caller, as in a [`scope`](crate::scope()). There may be up to twelve. What a loser returns, if it
+/// ends by itself all the same, is dropped. A loser that computes, or is in a [`shield`](crate::shield), holds up the rest.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// gort::run(|| {
+///     let (_sender, mirror) = gort::channel::bounded(0);
+///     let answer = gort::race!(
+///         || mirror.recv().unwrap_or("gone"),
+///         || {
+///             gort::time::sleep(Duration::from_millis(1));
+///             "too late"
+///         },
+///     );
+///     assert_eq!(answer, "too late");
+/// });
+/// ```
+///
+/// # Panics
+/// If any closure does, also a loser, when all have ended. On a plain thread.
+///
+/// # Scheduling
+/// Parks the coroutine until all have ended. If that is cancelled meanwhile, they are.
+#[macro_export]
+macro_rules! race {
+    ($($f:expr),+ $(,)?) => {
+        $crate::group::race(($($f,)+))
+    };
+}
+
 /// Declares values of which each coroutine has its own, in the grammar of [`std::thread_local!`].
 ///
 /// A value is made when its coroutine first uses it, by the expression, and dropped when the coroutine ends, before whoever

@@ -58,6 +58,7 @@ pub use spawn::{Builder, spawn, spawn_local};
 
 pub(crate) use park::{checkpoint, make_way_for_sharers};
 pub(crate) use runtime::current_poller;
+pub(crate) use scope::Spawner;
 pub(crate) use spawn::{Later, task_number};
 
 /// The next number of a xorshift sequence (Marsaglia, "Xorshift RNGs", 2003).

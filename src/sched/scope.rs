@@ -40,6 +40,7 @@ impl Data {
         }
     }
 
+    /// Waits until none of them runs.
     fn wait(&self) {
         loop {
             // Acquire: pairs with the Release in `one_ended`.
@@ -57,7 +58,11 @@ impl Data {
             }
             *waiter = Some(wait.waiter());
             drop(waiter);
-            wait.park(WaitReason::Scope, NEVER);
+            if wait.park(WaitReason::Scope, NEVER) == Wake::Cancel {
+                // Not in the scope's end, which is shielded. Nobody else puts one there.
+                self.waiter.lock().take();
+                cancel::unwind();
+            }
         }
     }
 
@@ -224,6 +229,35 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// As [`spawn`](crate::spawn): does not park.
     #[track_caller]
     pub fn try_go<F, T>(&'scope self, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.spawner().try_go(f)
+    }
+
+    pub(crate) fn spawner(&'scope self) -> Spawner<'scope> {
+        Spawner { data: &self.data, scope: PhantomData }
+    }
+
+    /// Waits until none of its coroutines runs; they may be joined later.
+    pub(crate) fn wait(&'scope self) {
+        self.data.wait();
+    }
+}
+
+/// What starts the coroutines of a scope, for those who build on it: without the lifetime that is the caller's matter.
+#[derive(Clone, Copy)]
+pub(crate) struct Spawner<'scope> {
+    data: &'scope Arc<Data>,
+    /// As in [`Scope`]: invariant.
+    scope: PhantomData<&'scope mut &'scope ()>,
+}
+
+impl<'scope> Spawner<'scope> {
+    /// [`Scope::try_go`].
+    #[track_caller]
+    pub(crate) fn try_go<F, T>(&self, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
     where
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
