@@ -493,7 +493,7 @@ fn inherits_clones_where_both_sides_ask_for_it() {
             });
             assert_eq!(handle.unwrap().join().unwrap(), ((Some(2), 6, 0), (None, 0, 0)));
             // What never begins gives its clones back.
-            let unbegun = Builder::new().inherit().spawn(|| gort::park()).unwrap();
+            let unbegun = Builder::new().inherit().spawn(gort::park).unwrap();
             unbegun.cancel();
             let _ = unbegun.join();
             // Nor does a spawn that fails keep them.

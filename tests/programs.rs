@@ -205,8 +205,8 @@ const PROGRAMS: &[Program] = &[
     ("overflow", || {
         gort::run(|| {
             let dig = || std::hint::black_box(dig_for_ever(1));
-            let handle =
-                Builder::new().name("digger").label("depth", "endless").stack_size(64 << 10).spawn(dig).unwrap();
+            let digger = Builder::new().name("digger").label("depth", "endless");
+            let handle = digger.stack_size(64 << 10).spawn(dig).unwrap();
             handle.join().unwrap();
         });
     }),
@@ -418,7 +418,7 @@ const CHECKS: &[Check] = &[
         assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
         ended.says("gort: stack overflow in coroutine ");
         ended.says("\"digger\" {depth=endless}, spawned at ");
-        ended.says(&place("let handle = Builder::new().name(\"digger\")"));
+        ended.says(&place("let handle = digger.stack_size"));
         ended.says("64 KiB");
         ended.says("Builder::stack_size");
     }),
