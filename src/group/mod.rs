@@ -44,7 +44,7 @@
 //! # How it is made
 //!
 //! Of what there is: a context, a [`WaitGroup`] of which each member has a handle (a [scope](crate::scope) if they borrow), a [`Semaphore`] for the limit. A member is
-//! its closure and a [`Place`]. The place is what makes sure: however the member ends, also if its closure never runs, it
+//! its closure and a place (`Place`). That is what makes sure: however the member ends, also if its closure never runs, it
 //! notes the outcome first, then ends the context, and gives back its permit and its handle last.
 //!
 //! Rejected: results of the members, in the order of `go` or of their ends, as tokio's `JoinSet` has them. That is a second
