@@ -62,7 +62,10 @@ impl Pipeline {
             let _ = group.scope(|group| {
                 for input in &inputs {
                     let out = out.clone();
-                    group.go(move || Ok(input.iter().take_while(|n| out.send(*n).is_ok()).for_each(drop)));
+                    group.go(move || {
+                        input.iter().take_while(|n| out.send(*n).is_ok()).for_each(drop);
+                        Ok(())
+                    });
                 }
                 Ok(())
             });
@@ -72,7 +75,7 @@ impl Pipeline {
 
 /// Work that takes its time: whether it is a prime.
 fn prime_or_zero(n: u64) -> u64 {
-    let prime = n > 1 && (2..n).take_while(|d| d * d <= n).all(|d| n % d != 0);
+    let prime = n > 1 && (2..n).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
     if prime { n } else { 0 }
 }
 

@@ -43,6 +43,12 @@ impl Drop for Lives {
     }
 }
 
+/// What a member does that others are to end.
+fn parked<E>() -> Result<(), E> {
+    gort::park();
+    Ok(())
+}
+
 #[test]
 fn the_tests_with_fixed_homes() {
     again_with_fixed_homes();
@@ -140,7 +146,7 @@ fn a_panic_ends_the_others_and_comes_out_of_wait() {
                             context::current().done().wait();
                             panic_meant(5)
                         }),
-                        _ => Ok(gort::park()),
+                        _ => parked(),
                     }
                 });
             }
@@ -193,7 +199,7 @@ fn errors_of_any_kind() {
         });
         assert_eq!(group.wait().unwrap_err().to_string(), "invalid digit found in string");
         let group = Group::<std::io::Error>::new();
-        group.go(|| Ok(gort::park()));
+        group.go(|| parked());
         group.cancel();
         assert_eq!(group.wait().unwrap_err().to_string(), "the context was cancelled");
     });
@@ -248,7 +254,7 @@ fn a_go_that_waits_for_its_turn_is_let_in_when_the_others_are_ended() {
     with_each_procs(|runtime| {
         runtime.run(|| {
             let group = Arc::new(Group::<Failed>::new().limit(1));
-            group.go(|| Ok(gort::park()));
+            group.go(|| parked());
             let theirs = group.clone();
             let waits = go!(move || theirs.go(|| unreachable!("the context has ended")));
             gort::time::sleep(Duration::from_micros(500));
@@ -269,7 +275,7 @@ fn dropping_it_ends_the_members() {
                 let lives = Lives::new(&living);
                 group.go(move || {
                     let _lives = lives;
-                    Ok(gort::park())
+                    parked()
                 });
             }
             drop(group);
@@ -288,7 +294,7 @@ fn a_wait_that_is_cancelled_or_late_ends_the_members() {
                 let lives = Lives::new(&living);
                 group.go(move || {
                     let _lives = lives;
-                    Ok(gort::park())
+                    parked()
                 });
                 if cancel {
                     let waits = go!(move || group.wait());
@@ -310,7 +316,7 @@ fn the_end_of_the_runtime_is_a_failure() {
         let runtime = builder(procs).build().unwrap();
         let group = runtime.run(|| {
             let group = Group::<Failed>::new();
-            group.go(|| Ok(gort::park()));
+            group.go(|| parked());
             group
         });
         drop(runtime);
@@ -357,7 +363,11 @@ fn members_of_a_scope_start_others() {
             }
             static COUNT: AtomicUsize = AtomicUsize::new(0);
             let before = COUNT.load(SeqCst);
-            Group::new().scope(|group| Ok::<_, Failed>(tree(group, &COUNT, 6))).unwrap();
+            let result = Group::new().scope(|group| {
+                tree(group, &COUNT, 6);
+                Ok(())
+            });
+            assert_eq!(result, Ok(()));
             assert_eq!(COUNT.load(SeqCst) - before, 126);
         });
     });
@@ -379,7 +389,7 @@ fn a_failure_ends_the_body_of_a_scope_and_the_other_way_round() {
                 let lives = Lives::new(&living);
                 group.go(|| {
                     let _lives = lives;
-                    Ok(gort::park())
+                    parked()
                 });
                 Err(Failed::Number(2))
             });
@@ -396,7 +406,7 @@ fn a_scope_that_is_left_by_a_panic_or_a_cancel_ends_its_members_first() {
             let parks = |lives: Lives| {
                 move || {
                     let _lives = lives;
-                    Ok(gort::park())
+                    parked()
                 }
             };
             // The body panics.

@@ -27,7 +27,7 @@ fn does_many_jobs_with_few_workers() {
                     let (running, most) = (running.clone(), most.clone());
                     let job = move || {
                         most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
-                        if i % 3 == 0 {
+                        if i.is_multiple_of(3) {
                             gort::yield_now();
                         }
                         running.fetch_sub(1, SeqCst);

@@ -5,7 +5,7 @@ use crate::sched::cancel;
 use crate::{JoinError, ScopedJoinHandle};
 use std::panic::resume_unwind;
 
-/// Closures that can be [joined](join): a tuple of two to twelve.
+/// Closures that can be joined by [`join`]: a tuple of two to twelve.
 pub trait Join {
     /// What they return.
     type Output;
@@ -13,7 +13,7 @@ pub trait Join {
     fn join(self) -> Self::Output;
 }
 
-/// Closures that can [race](race): a tuple of two to twelve that return the same type.
+/// Closures that can [`race`]: a tuple of two to twelve that return the same type.
 pub trait Race {
     /// What they return.
     type Output;
