@@ -21,7 +21,7 @@ fn dine(first: &Fork, second: &Fork, meals: u64, me: u64) {
         let (mut first, mut second) = (first.lock(), second.lock());
         *first += 1;
         // Both in hand.
-        if (meal + me) % 4 == 0 {
+        if (meal + me).is_multiple_of(4) {
             time::sleep(Duration::from_micros(20));
         }
         *second += 1;

@@ -199,7 +199,7 @@ fn errors_of_any_kind() {
         });
         assert_eq!(group.wait().unwrap_err().to_string(), "invalid digit found in string");
         let group = Group::<std::io::Error>::new();
-        group.go(|| parked());
+        group.go(parked);
         group.cancel();
         assert_eq!(group.wait().unwrap_err().to_string(), "the context was cancelled");
     });
@@ -254,7 +254,7 @@ fn a_go_that_waits_for_its_turn_is_let_in_when_the_others_are_ended() {
     with_each_procs(|runtime| {
         runtime.run(|| {
             let group = Arc::new(Group::<Failed>::new().limit(1));
-            group.go(|| parked());
+            group.go(parked);
             let theirs = group.clone();
             let waits = go!(move || theirs.go(|| unreachable!("the context has ended")));
             gort::time::sleep(Duration::from_micros(500));
@@ -316,7 +316,7 @@ fn the_end_of_the_runtime_is_a_failure() {
         let runtime = builder(procs).build().unwrap();
         let group = runtime.run(|| {
             let group = Group::<Failed>::new();
-            group.go(|| parked());
+            group.go(parked);
             group
         });
         drop(runtime);
