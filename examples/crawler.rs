@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The web is a server on loopback, whose pages link to each other, and now and then to one that is not there. The crawler is
-//! a `Group` in a scope: its limit says how many fetch at a time, a `Ticker` that all of them wait for how many in a second, and the
-//! first error would end them all. Which pages it has seen only its body knows, to which they send what they find.
+//! a `Group` in a scope: its limit says how many fetch at a time, a `Ticker` that all of them wait for how many in a
+//! second, and the first error would end them all. Which pages it has seen only its body knows, to which they send what
+//! they find.
 
 use gort::channel;
 use gort::context::Context;

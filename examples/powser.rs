@@ -1,5 +1,5 @@
-//! Power series whose coefficients are computed when somebody asks for them, by coroutines: Go's old test, after M. Douglas McIlroy,
-//! "Squinting at Power Series" (1990).
+//! Power series whose coefficients are computed when somebody asks for them, by coroutines: Go's old test, after M.
+//! Douglas McIlroy, "Squinting at Power Series" (1990).
 //!
 //! ```text
 //! cargo run --release --example powser              the first 12 coefficients of some series

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! In `sieve` the chain ends from its end to its start, when its last receiver goes. Here all filters end at once, when a
-//! context is cancelled. A filter with a number in hand waits for three things: that it gets rid of it, that the end comes, or that
-//! it has been stuck for too long.
+//! context is cancelled. A filter with a number in hand waits for three things: that it gets rid of it, that the end
+//! comes, or that it has been stuck for too long.
 
 use gort::channel::{self, Receiver, Sender};
 use gort::context::Context;

@@ -95,7 +95,8 @@ macro_rules! go_local {
 /// If any closure does, when all have ended: with the payload of the leftmost. On a plain thread.
 ///
 /// # Scheduling
-/// Parks the coroutine until all have ended. If that is cancelled meanwhile, the first closure is; the others end by themselves.
+/// Parks the coroutine until all have ended. If that is cancelled meanwhile, the first closure is; the others end by
+/// themselves.
 #[macro_export]
 macro_rules! join {
     ($($f:expr),+ $(,)?) => {
@@ -140,16 +141,16 @@ macro_rules! race {
 /// Declares values of which each coroutine has its own, in the grammar of [`std::thread_local!`].
 ///
 /// A value is made when its coroutine first uses it, by the expression, and dropped when the coroutine ends, before whoever
-/// [joins](crate::JoinHandle::join) it goes on: in reverse order, as std's are. How a value is used, [`LocalKey`](crate::LocalKey) says.
-/// On a plain thread it is the thread's.
+/// [joins](crate::JoinHandle::join) it goes on: in reverse order, as std's are. How a value is used,
+/// [`LocalKey`](crate::LocalKey) says. On a plain thread it is the thread's.
 ///
 /// *Or a thread-local?* Those are sound in coroutines, and faster by a nanosecond or two. But coroutines may share them: there
 /// are at most so many [homes](crate::RuntimeBuilder::homes), and local coroutines have their spawner's. What belongs to
 /// a task, a request or a call belongs here; caches that any coroutine may use belong there. Inside
 /// [`blocking`](crate::blocking) the values may be those of a spare thread, as thread-locals may.
 ///
-/// *Inheritance.* A new coroutine has none of its spawner's values. If a declaration begins with `#[inherit]`, and the coroutine
-/// is spawned by a builder that says [`inherit`](crate::Builder::inherit), it has a clone. The type must be
+/// *Inheritance.* A new coroutine has none of its spawner's values. If a declaration begins with `#[inherit]`, and the
+/// coroutine is spawned by a builder that says [`inherit`](crate::Builder::inherit), it has a clone. The type must be
 /// `Clone` and `Send` then.
 ///
 /// # Examples

@@ -1,13 +1,13 @@
 //! A pool of workers: a few coroutines that do the jobs of a queue.
 //!
-//! Everything is in one [`State`] under a lock: the jobs, how many workers live, how many of them have one. A worker that lives and is not busy
-//! will look for a job before it does anything else, whether it waits now or not. So a worker is to be made
-//! if there are more jobs than those, and a worker that has waited in vain looks once more, and is counted out under the same lock. The pool is full if
-//! jobs and busy workers are as many as workers and places in the queue: so how much it holds does not depend on who has come
-//! to run.
+//! Everything is in one [`State`] under a lock: the jobs, how many workers live, how many of them have one. A worker that
+//! lives and is not busy will look for a job before it does anything else, whether it waits now or not. So a worker is to
+//! be made if there are more jobs than those, and a worker that has waited in vain looks once more, and is counted out
+//! under the same lock. The pool is full if jobs and busy workers are as many as workers and places in the queue: so how
+//! much it holds does not depend on who has come to run.
 //!
-//! A worker that is cancelled, which only the end of its runtime does, takes itself out in its [`Worker`]'s drop; the last one drops the jobs that
-//! nobody will do.
+//! A worker that is cancelled, which only the end of its runtime does, takes itself out in its [`Worker`]'s drop; the last
+//! one drops the jobs that nobody will do.
 //!
 //! Tested in `tests/worker_pool.rs`.
 
@@ -27,14 +27,15 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A few coroutines that do jobs, and a queue of so many jobs at most.
 ///
-/// *Plain [`go!`](crate::go) is nearly always better.* A coroutine costs less than a job here, which goes through a queue and a lock, and
-/// needs no pool to be cheap. If only so many are to run at once, a [`Group`](crate::group::Group::limit) or a
-/// [`Semaphore`](crate::sync::Semaphore) says so with less. A pool is for what these do not do: it takes jobs on without running them, but not without
-/// end, so that those who submit are slowed down or refused when it falls behind; and it keeps its coroutines, with what they have become
-/// (deep stacks, [coroutine-local](crate::coroutine_local) values, which the jobs of one worker share).
+/// *Plain [`go!`](crate::go) is nearly always better.* A coroutine costs less than a job here, which goes through a queue
+/// and a lock, and needs no pool to be cheap. If only so many are to run at once, a [`Group`](crate::group::Group::limit)
+/// or a [`Semaphore`](crate::sync::Semaphore) says so with less. A pool is for what these do not do: it takes jobs on
+/// without running them, but not without end, so that those who submit are slowed down or refused when it falls behind;
+/// and it keeps its coroutines, with what they have become (deep stacks, [coroutine-local](crate::coroutine_local) values,
+/// which the jobs of one worker share).
 ///
-/// Workers are made when there are jobs for them, and end when they have had none for [a while](WorkerPoolBuilder::idle). Dropping the pool
-/// [closes](Self::close) it: what it has taken on is still done.
+/// Workers are made when there are jobs for them, and end when they have had none for [a while](WorkerPoolBuilder::idle).
+/// Dropping the pool [closes](Self::close) it: what it has taken on is still done.
 ///
 /// # Examples
 /// ```
@@ -203,7 +204,8 @@ impl WorkerPool {
     /// [`Closed`](SubmitError::Closed) if the pool is closed, or is so before there is room.
     ///
     /// # Panics
-    /// Where [`spawn`](crate::spawn) does, on a plain thread for one, if a worker has to be started and there is no other. The job is dropped.
+    /// Where [`spawn`](crate::spawn) does, on a plain thread for one, if a worker has to be started and there is no other.
+    /// The job is dropped.
     ///
     /// # Scheduling
     /// Parks the coroutine until there is room; may be cancelled. Blocks a plain thread.
@@ -359,8 +361,8 @@ impl WorkerPool {
     /// See [`WorkerPool`].
     ///
     /// # Scheduling
-    /// Parks the coroutine; may be cancelled: then the pool is closed, and its jobs go on. Blocks a plain thread. A job must not call it for its own
-    /// pool.
+    /// Parks the coroutine; may be cancelled: then the pool is closed, and its jobs go on. Blocks a plain thread. A job
+    /// must not call it for its own pool.
     pub fn join(self) {
         self.close();
         let state = self.shared.state.lock();
@@ -506,8 +508,8 @@ impl<T> JobHandle<T> {
     /// See [`JobHandle`].
     ///
     /// # Errors
-    /// [`JoinError::Panicked`] with the payload if the job panicked; [`JoinError::Cancelled`] if the runtime of the workers ended before it was
-    /// done.
+    /// [`JoinError::Panicked`] with the payload if the job panicked; [`JoinError::Cancelled`] if the runtime of the
+    /// workers ended before it was done.
     ///
     /// # Scheduling
     /// Parks the coroutine until the job is done; may be cancelled. Blocks a plain thread.

@@ -12,8 +12,8 @@
 //! | `g.Wait()` | [`Group::wait`] |
 //! | the `ctx` that it returns | the [current](crate::context::current) one of each member; [`Group::context`] |
 //!
-//! What members are to give besides errors they send on a channel, which has it in the order in which it comes, or write to where they borrow
-//! it, which needs a [scope](Group::scope):
+//! What members are to give besides errors they send on a channel, which has it in the order in which it comes, or write
+//! to where they borrow it, which needs a [scope](Group::scope):
 //!
 //! ```
 //! use gort::group::Group;
@@ -43,13 +43,14 @@
 //!
 //! # How it is made
 //!
-//! Of what there is: a context, a [`WaitGroup`] of which each member has a handle (a [scope](crate::scope) if they borrow), a [`Semaphore`] for the limit. A member is
-//! its closure and a place (`Place`). That is what makes sure: however the member ends, also if its closure never runs, it
-//! notes the outcome first, then ends the context, and gives back its permit and its handle last.
+//! Of what there is: a context, a [`WaitGroup`] of which each member has a handle (a [scope](crate::scope) if they
+//! borrow), a [`Semaphore`] for the limit. A member is its closure and a place (`Place`). That is what makes sure: however
+//! the member ends, also if its closure never runs, it notes the outcome first, then ends the context, and gives back its
+//! permit and its handle last.
 //!
 //! Rejected: results of the members, in the order of `go` or of their ends, as tokio's `JoinSet` has them. That is a second
-//! way to say what a slot or a channel says, with two more types. Rejected as well: members that look at the context by themselves, as in
-//! Go: there each of them needs a `select` wherever it waits.
+//! way to say what a slot or a channel says, with two more types. Rejected as well: members that look at the context by
+//! themselves, as in Go: there each of them needs a `select` wherever it waits.
 
 mod scope;
 mod together;
@@ -327,9 +328,9 @@ impl<E> Group<E> {
 
     /// Starts a member.
     ///
-    /// It runs with the group's context as the [current](crate::context::current) one, and is ended by it at the call in which it
-    /// waits, as [`Context::bound`] says; what must not be ended like this is to be in a [`shield`](crate::shield).
-    /// If the context has ended already it is not called.
+    /// It runs with the group's context as the [current](crate::context::current) one, and is ended by it at the call in
+    /// which it waits, as [`Context::bound`] says; what must not be ended like this is to be in a
+    /// [`shield`](crate::shield). If the context has ended already it is not called.
     ///
     /// # Examples
     /// See [`Group`].
@@ -338,8 +339,8 @@ impl<E> Group<E> {
     /// Where [`spawn`](crate::spawn) does; on a plain thread, for one.
     ///
     /// # Scheduling
-    /// Parks while as many members run as the [limit](Self::limit) allows; may be cancelled. A member that starts others waits for itself if the limit is
-    /// reached and no other ends. Without a limit it does not park.
+    /// Parks while as many members run as the [limit](Self::limit) allows; may be cancelled. A member that starts others
+    /// waits for itself if the limit is reached and no other ends. Without a limit it does not park.
     #[track_caller]
     pub fn go<F>(&self, f: F)
     where
@@ -398,9 +399,9 @@ impl<E> Group<E> {
 
     /// Waits until all members have ended, and gives the first error. Then the context ends.
     ///
-    /// If the context has ended otherwise (the [parent's](Self::with_context) has, or [`cancel`](Self::cancel) was called) and that has ended
-    /// a member, the error is made of the [`ContextError`]. So `E` is an [`io::Error`](std::io::Error), a boxed error, a `ContextError`, or an enum that can be
-    /// made of one.
+    /// If the context has ended otherwise (the [parent's](Self::with_context) has, or [`cancel`](Self::cancel) was called)
+    /// and that has ended a member, the error is made of the [`ContextError`]. So `E` is an [`io::Error`](std::io::Error),
+    /// a boxed error, a `ContextError`, or an enum that can be made of one.
     ///
     /// If it is cancelled, or its time is [over](crate::time::timeout), the members end without being waited for.
     ///

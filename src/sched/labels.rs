@@ -1,8 +1,8 @@
 //! Labels of coroutines.
 //!
 //! Go has them for profiles; here they are in reports and wherever a coroutine is printed. They lie beside the name
-//! ([`Extra`](super::g::Extra)), so who has none pays nothing, and do not change while the coroutine lives: so a report, or the handler of
-//! a stack overflow, reads them without a lock.
+//! ([`Extra`](super::g::Extra)), so who has none pays nothing, and do not change while the coroutine lives: so a report,
+//! or the handler of a stack overflow, reads them without a lock.
 //!
 //! A coroutine inherits the labels of its spawner if it is told to, by [`Builder::inherit`](crate::Builder::inherit), as with
 //! locals (`local.rs` says why not unasked). Those who inherit all and add none share one list.

@@ -1,35 +1,36 @@
 //! Coroutine-local values: `coroutine_local!` and [`LocalKey`].
 //!
 //! Promise: each coroutine that uses a key has a value of its own, made when it first uses it and dropped when it ends,
-//! by itself, on its own stack, before anybody who joins it goes on. Who uses none pays nothing: no word of its record, no instruction
-//! when it is spawned, and when it ends one look at a byte that has been read just before.
+//! by itself, on its own stack, before anybody who joins it goes on. Who uses none pays nothing: no word of its record, no
+//! instruction when it is spawned, and when it ends one look at a byte that has been read just before.
 //!
 //! # Where the values are
 //!
-//! The first use makes a [`Locals`] on the heap. Its address is in the second word of the record's payload, which is empty while the coroutine
-//! runs (the first is that of `bound.rs`), and the bit `LOCALS` in `asked` says that it is there. A key draws a small number
-//! at its first use in the process, and is found by it in a table: some four loads and no search. The value lies in an
-//! allocation of its own and does not move, so a reference to it is good across parks.
+//! The first use makes a [`Locals`] on the heap. Its address is in the second word of the record's payload, which is empty
+//! while the coroutine runs (the first is that of `bound.rs`), and the bit `LOCALS` in `asked` says that it is there. A
+//! key draws a small number at its first use in the process, and is found by it in a table: some four loads and no search.
+//! The value lies in an allocation of its own and does not move, so a reference to it is good across parks.
 //!
-//! A value is made, used and dropped by its coroutine, so it need be neither `Send` nor `Sync`: it is to the coroutine as what lies
-//! on its stack, and moves between threads as that does (see `home.rs`). References do not get out of a
-//! `with`; to pass one on to another coroutine, in a scope, the type must be `Sync`, as the compiler sees to.
+//! A value is made, used and dropped by its coroutine, so it need be neither `Send` nor `Sync`: it is to the coroutine as
+//! what lies on its stack, and moves between threads as that does (see `home.rs`). References do not get out of a `with`;
+//! to pass one on to another coroutine, in a scope, the type must be `Sync`, as the compiler sees to.
 //!
 //! # The end
 //!
-//! `operate` ([`g`](super::g)) calls [`end`] between the closure and the outcome. Values are dropped in reverse to the order in which
-//! they were made, as std does it. A destructor may use other keys, also those that have no value yet; what it makes comes next. A key whose value
-//! is being dropped, or has been, gives [`AccessError`]; if its type has nothing to drop its value stays until the last has gone. The
-//! destructors are shielded: the coroutine has ended already, so there is nothing to cancel. One that panics ends there, reported by the hook,
-//! and the others go on. (std ends the process.)
+//! `operate` ([`g`](super::g)) calls [`end`] between the closure and the outcome. Values are dropped in reverse to the
+//! order in which they were made, as std does it. A destructor may use other keys, also those that have no value yet; what
+//! it makes comes next. A key whose value is being dropped, or has been, gives [`AccessError`]; if its type has nothing to
+//! drop its value stays until the last has gone. The destructors are shielded: the coroutine has ended already, so there
+//! is nothing to cancel. One that panics ends there, reported by the hook, and the others go on. (std ends the process.)
 //!
 //! A result that nobody will join for is dropped after that, and what its destructor makes of locals is dropped then.
 //!
 //! # Inheritance
 //!
-//! A value is inherited where both sides ask for it: the key is declared `#[inherit]`, for which its type must be `Clone` and `Send`, since the
-//! clone goes to another coroutine; and the spawn says [`Builder::inherit`](crate::Builder::inherit). The clones are made by the spawner,
-//! travel in the record's [`Extra`](super::g::Extra), and are put in place before the closure runs.
+//! A value is inherited where both sides ask for it: the key is declared `#[inherit]`, for which its type must be `Clone`
+//! and `Send`, since the clone goes to another coroutine; and the spawn says
+//! [`Builder::inherit`](crate::Builder::inherit). The clones are made by the spawner, travel in the record's
+//! [`Extra`](super::g::Extra), and are put in place before the closure runs.
 //!
 //! Rejected: cloning at every spawn (`InheritableThreadLocal`). Each spawn would ask whether there is anything to
 //! clone, and now and then run somebody's `Clone` unasked; what was meant for one request would leak into whatever it
@@ -257,7 +258,8 @@ pub(super) fn end(g: GRef) {
     drop(unsafe { Box::from_raw((*slot(g)).cast_mut()) });
 }
 
-/// A key of [`coroutine_local!`](crate::coroutine_local): each coroutine, and each plain thread, has a value of its own under it.
+/// A key of [`coroutine_local!`](crate::coroutine_local): each coroutine, and each plain thread, has a value of its own
+/// under it.
 ///
 /// The methods are those of [`std::thread::LocalKey`].
 ///

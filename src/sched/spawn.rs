@@ -393,8 +393,9 @@ impl Builder {
     /// Lets the coroutine inherit from its spawner: the [labels](Self::label), and the
     /// [coroutine-local](crate::coroutine_local) values that are declared `#[inherit]`.
     ///
-    /// It has clones, made now by the spawner; what either changes later the other does not see. Without this nothing is inherited. The name
-    /// is not in any case, nor is the current [context](crate::context), which `go!(context::current(), ..)` passes on.
+    /// It has clones, made now by the spawner; what either changes later the other does not see. Without this nothing is
+    /// inherited. The name is not in any case, nor is the current [context](crate::context), which
+    /// `go!(context::current(), ..)` passes on.
     ///
     /// # Examples
     /// ```
