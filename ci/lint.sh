@@ -52,15 +52,15 @@ rule() {
     }
 }
 
-rule 'thread_local! only where src/switch keeps the address from callers, and in tests' \
-    'thread_local!' '^src/switch/(word/portable|imp/(thread|corosensei))\.rs$|/tests(/|\.rs$)'
+rule 'thread_local! only where src/switch keeps the address from callers, in what coroutine_local! expands to, and in tests' \
+    'thread_local!' '^src/switch/(word/portable|imp/(thread|corosensei))\.rs$|^src/macros\.rs$|/tests(/|\.rs$)'
 rule 'libc functions are called in src/os only (and getauxval in src/switch/word)' \
     'libc::[a-z][a-z0-9_]*\(' '^src/os/|^src/switch/word/|/tests(/|\.rs$)'
 rule 'fences are those of shim::asymmetric' \
     '[^_a-z](compiler_)?fence\(' '^src/os/membarrier\.rs$|^src/shim/|/tests(/|\.rs$)'
 rule 'assembly is in src/switch, src/os and src/shim only' \
     '[^_a-z](global_)?asm!' '^src/(switch|os|shim)/|/tests(/|\.rs$)'
-rule 'channel, context, net, poll, sync and time know no M or P' \
+rule 'channel, context, group, net, poll, sync, time and the worker pool know no M or P' \
     'sched::(m|p|runq|idle|find|home|g)(::|;)' '^src/(sched|lib\.rs|macros\.rs)'
 [ "$status" != 0 ] || echo "lint.sh: passed"
 exit "$status"

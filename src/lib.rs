@@ -6,6 +6,7 @@ compile_error!("gort runs on Linux; see \"Platforms\" in ARCHITECTURE.md");
 pub mod channel;
 pub mod context;
 pub mod fs;
+pub mod group;
 pub mod io;
 mod macros;
 pub mod net;
@@ -18,11 +19,13 @@ mod stack;
 mod switch;
 pub mod sync;
 pub mod time;
+mod worker_pool;
 
 pub use macros::__private;
 pub use os::cpus::CpuSet;
 pub use sched::{
-    Builder, Coroutine, HomeWaits, Id, JoinError, JoinHandle, OsThreadGuard, Runtime, RuntimeBuilder, Scope,
-    ScopedJoinHandle, blocking, current, lock_os_thread, park, park_timeout, procs, run, scope, set_procs, shield,
-    spawn, spawn_local, try_current, yield_now,
+    AccessError, Builder, Coroutine, HomeWaits, Id, JoinError, JoinHandle, Labels, LocalKey, OsThreadGuard, Runtime,
+    RuntimeBuilder, Scope, ScopedJoinHandle, blocking, current, lock_os_thread, park, park_timeout, procs, run, scope,
+    set_procs, shield, spawn, spawn_local, try_current, yield_now,
 };
+pub use worker_pool::{JobHandle, SubmitError, WorkerPool, WorkerPoolBuilder};

@@ -23,7 +23,7 @@ const PROGRAMS: &[Program] = &[
     ("deadlock", || {
         gort::run(|| {
             let handle = go!("waits for ever", gort::park);
-            drop(go!(gort::park));
+            drop(Builder::new().label("job", "7").label("user", "ada").spawn(gort::park));
             gort::scope(|s| {
                 drop(s.go(gort::park));
             });
@@ -205,7 +205,8 @@ const PROGRAMS: &[Program] = &[
     ("overflow", || {
         gort::run(|| {
             let dig = || std::hint::black_box(dig_for_ever(1));
-            let handle = Builder::new().name("digger").stack_size(64 << 10).spawn(dig).unwrap();
+            let digger = Builder::new().name("digger").label("depth", "endless");
+            let handle = digger.stack_size(64 << 10).spawn(dig).unwrap();
             handle.join().unwrap();
         });
     }),
@@ -359,6 +360,7 @@ const CHECKS: &[Check] = &[
         ended.says("gort: deadlock: all 4 coroutines are parked");
         ended.says("\"main\" [end of a scope]");
         ended.says("\"waits for ever\" [park]");
+        ended.says(" {job=7, user=ada} [park]");
         ended.says(&place("go!(\"waits for ever\""));
         ended.says(&place("drop(s.go(gort::park));"));
         assert!(start.elapsed() < Duration::from_secs(20));
@@ -415,8 +417,8 @@ const CHECKS: &[Check] = &[
         let ended = run("overflow");
         assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
         ended.says("gort: stack overflow in coroutine ");
-        ended.says("\"digger\"");
-        ended.says(&place("let handle = Builder::new().name(\"digger\")"));
+        ended.says("\"digger\" {depth=endless}, spawned at ");
+        ended.says(&place("let handle = digger.stack_size"));
         ended.says("64 KiB");
         ended.says("Builder::stack_size");
     }),

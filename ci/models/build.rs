@@ -30,6 +30,7 @@ const WHOLE: &[&str] = &[
     "sched/home_word.rs",
     "sched/idle.rs",
     "sched/join.rs",
+    "sched/labels.rs",
     "sched/lock.rs",
     "sched/ps.rs",
     "sched/runq.rs",

@@ -10,6 +10,7 @@
 
 use super::g::{self, GRef};
 use super::home_waits;
+use super::labels::Labels;
 use super::m::M;
 use super::runtime::Shared;
 use super::wait::WaitReason;
@@ -112,9 +113,10 @@ fn list(rt: &Shared, report: &mut String) {
             });
             let _ = writeln!(
                 report,
-                "  coroutine {} {}[{}{}] of runtime `{}`, spawned at {}",
+                "  coroutine {} {}{}[{}{}] of runtime `{}`, spawned at {}",
                 g.id.get(),
                 g.name().map(|name| format!("\"{name}\" ")).unwrap_or_default(),
+                Some(Labels::new(g.labels())).filter(|l| !l.is_empty()).map(|l| format!("{l} ")).unwrap_or_default(),
                 WaitReason::describe(g.reason.load(Ordering::Relaxed)),
                 for_home.unwrap_or_default(),
                 rt.name,
@@ -153,6 +155,10 @@ fn describe(g: GRef, out: &mut SafeWriter) {
     let _ = write!(out, "coroutine {}", g.id.get());
     if let Some(name) = g.name() {
         let _ = write!(out, " \"{name}\"");
+    }
+    let labels = Labels::new(g.labels());
+    if !labels.is_empty() {
+        let _ = write!(out, " {labels}");
     }
     let site = g.site.get();
     let _ = write!(out, ", spawned at {}:{}:{}", site.file(), site.line(), site.column());

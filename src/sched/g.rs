@@ -21,6 +21,7 @@
 
 use super::home::Home;
 use super::home_word::Linked;
+use super::local::{self, Locals};
 use super::runtime::Shared;
 use super::wait::Waiter;
 use super::wait_word::WaitWord;
@@ -31,8 +32,8 @@ use std::cell::{Cell, UnsafeCell};
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::panic::Location;
 use std::ptr::{self, NonNull};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// The coroutine has ended and its outcome is in `payload`.
 pub(crate) const COMPLETE: u64 = 1;
@@ -55,6 +56,10 @@ pub(crate) const CANCEL: u8 = 1;
 pub(crate) const BOUND: u8 = 2;
 /// In `asked`: there are frames (`bound.rs`), and the payload's first word points to them.
 pub(crate) const FRAMES: u8 = 4;
+/// In `asked`: it has coroutine-local values (`local.rs`), and the payload's second word points to them.
+pub(crate) const LOCALS: u8 = 8;
+/// In `asked`: it has not run, and its [`Extra`] has values that it inherits.
+pub(crate) const INHERITS: u8 = 16;
 
 /// Words of closure or result that fit in the record.
 const PAYLOAD_WORDS: usize = 6;
@@ -96,7 +101,7 @@ pub(crate) struct G {
     /// Valid while `JOINING` is set.
     pub(crate) joiner: Cell<MaybeUninit<Waiter>>,
     pub(crate) id: Cell<u64>,
-    name: Cell<Option<Box<Box<str>>>>,
+    extra: Cell<Option<Box<Extra>>>,
     pub(crate) site: Cell<&'static Location<'static>>,
     pub(crate) runtime: RuntimePtr,
     run: Cell<unsafe fn(*mut G, Op)>,
@@ -119,6 +124,33 @@ pub(crate) struct G {
     /// When it began to wait for a home; 0 if it does not.
     pub(crate) homeless_since: AtomicU64,
     payload: UnsafeCell<Payload>,
+}
+
+/// A label: its key and its value.
+pub(crate) type Label = (Box<str>, Box<str>);
+
+/// What few coroutines have, so that all others pay one word for it. It is written before the G is shared and dropped with the
+/// last reference, but for what only the coroutine itself looks at.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) name: Option<Box<str>>,
+    /// Shared by those who inherit them.
+    pub(crate) labels: Option<Arc<[Label]>>,
+    /// What the spawner has cloned for it. The coroutine takes them before anything else.
+    pub(crate) inherited: Cell<Option<Box<Locals>>>,
+}
+
+impl Extra {
+    /// That of a coroutine with a name and nothing else.
+    pub(crate) fn named(name: &str) -> Option<Box<Extra>> {
+        Some(Box::new(Extra { name: Some(name.into()), ..Extra::default() }))
+    }
+
+    /// None if there is nothing in it.
+    pub(crate) fn boxed(mut self) -> Option<Box<Extra>> {
+        let empty = self.name.is_none() && self.labels.is_none() && self.inherited.get_mut().is_none();
+        (!empty).then(|| Box::new(self))
+    }
 }
 
 /// Which runtime a coroutine belongs to. An atomic because `for_each_alive` looks at records that may
@@ -249,8 +281,8 @@ impl G {
         unsafe { self.write(f) };
     }
 
-    /// A word that the coroutine may use while it runs: its closure has been taken out of the payload,
-    /// and the result is not there yet.
+    /// Words that the coroutine may use while it runs: its closure has been taken out of the payload,
+    /// and the result is not there yet. The first is that of `bound.rs`, the second that of `local.rs`.
     #[inline(always)]
     pub(crate) fn scratch(&self) -> *mut *const () {
         self.payload.get().cast()
@@ -324,14 +356,34 @@ impl G {
         crate::shim::prefetch(self.home.get().cast());
     }
 
-    pub(crate) fn set_name(&self, name: Option<Box<str>>) {
-        self.name.set(name.map(Box::new));
+    /// Called by whoever spawns the coroutine.
+    pub(crate) fn set_extra(&self, extra: Box<Extra>) {
+        self.extra.set(Some(extra));
+    }
+
+    fn extra(&self) -> Option<&Extra> {
+        // SAFETY: written before the G is shared and dropped with the last reference.
+        unsafe { (*self.extra.as_ptr()).as_deref() }
     }
 
     /// The name. It does not change while the G is alive, so handles may read it.
     pub(crate) fn name(&self) -> Option<&str> {
-        // SAFETY: written before the G is shared and dropped with the last reference.
-        unsafe { (*self.name.as_ptr()).as_deref().map(|n| &**n) }
+        self.extra()?.name.as_deref()
+    }
+
+    /// The labels. As for the name.
+    pub(crate) fn labels(&self) -> &[Label] {
+        self.extra().and_then(|extra| extra.labels.as_deref()).unwrap_or_default()
+    }
+
+    /// The labels, to be kept.
+    pub(crate) fn share_labels(&self) -> Option<Arc<[Label]>> {
+        self.extra()?.labels.clone()
+    }
+
+    /// Takes what it has inherited: for the coroutine itself, or who drops it unbegun.
+    pub(crate) fn take_inherited(&self) -> Option<Box<Locals>> {
+        self.extra()?.inherited.take()
     }
 
     /// Adds a reference.
@@ -358,7 +410,7 @@ impl G {
         let old = self.state.fetch_sub(bits, Ordering::AcqRel);
         debug_assert!(old >= bits);
         if old / REF == bits / REF {
-            self.name.set(None);
+            self.extra.set(None);
             // SAFETY: that was the last reference.
             unsafe { super::gpool::free(GRef::new(ptr::from_ref(self).cast_mut())) };
         }
@@ -385,7 +437,16 @@ where
         Op::Run => {
             // SAFETY: the payload holds the closure, which is ours to take.
             let f = unsafe { g.read::<F>() };
+            let this = GRef(NonNull::from(g));
+            // Relaxed: written by the spawner, who published it with the record.
+            if g.asked.load(Ordering::Relaxed) & INHERITS != 0 {
+                local::inherit(this);
+            }
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+            // Relaxed: the coroutine's own.
+            if g.asked.load(Ordering::Relaxed) & LOCALS != 0 {
+                local::end(this);
+            }
             // SAFETY: the closure was taken, so the payload is empty.
             unsafe {
                 match outcome {
@@ -401,8 +462,12 @@ where
                 }
             }
         }
-        // SAFETY: the payload holds the closure.
-        Op::DropClosure => drop(unsafe { g.read::<F>() }),
+        Op::DropClosure => {
+            let inherited = g.take_inherited();
+            // SAFETY: the payload holds the closure.
+            drop(unsafe { g.read::<F>() });
+            drop(inherited);
+        }
         // SAFETY: the payload holds the result.
         Op::DropResult => drop(unsafe { g.read::<T>() }),
     }
@@ -442,7 +507,7 @@ pub(crate) fn grow(mut each: impl FnMut(GRef)) -> std::io::Result<()> {
                 state: AtomicU64::new(0),
                 joiner: Cell::new(MaybeUninit::uninit()),
                 id: Cell::new(0),
-                name: Cell::new(None),
+                extra: Cell::new(None),
                 site: Cell::new(Location::caller()),
                 runtime: RuntimePtr(AtomicPtr::new(ptr::null_mut())),
                 run: Cell::new(never),

@@ -1,6 +1,7 @@
 //! The handle of a coroutine, and waiting for its end.
 
 use super::g::{self, GRef, Outcome};
+use super::labels::Labels;
 use super::wait::{self, WaitReason, Wake};
 use super::{cancel, m::M};
 use crate::os::clock::{self, NEVER, Nanos};
@@ -446,11 +447,13 @@ impl<T> Drop for JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle")
-            .field("id", &self.id())
-            .field("name", &self.name())
-            .field("finished", &self.is_finished())
-            .finish()
+        let mut shown = f.debug_struct("JoinHandle");
+        shown.field("id", &self.id()).field("name", &self.name());
+        let labels = Labels::new(self.g.labels());
+        if !labels.is_empty() {
+            shown.field("labels", &labels);
+        }
+        shown.field("finished", &self.is_finished()).finish()
     }
 }
 
@@ -575,6 +578,22 @@ impl Coroutine {
         self.g.name()
     }
 
+    /// The labels it was given, and those that it has inherited.
+    ///
+    /// # Examples
+    /// ```
+    /// let labels = |builder: gort::Builder| builder.spawn(|| gort::current().labels().to_string()).unwrap().join().unwrap();
+    /// gort::run(|| {
+    ///     let outer = gort::Builder::new().label("job", "5");
+    ///     let inner = gort::Builder::new().label("part", "2");
+    ///     let handle = outer.spawn(move || (labels(inner.clone()), labels(inner.inherit())));
+    ///     assert_eq!(handle.unwrap().join().unwrap(), ("{part=2}".into(), "{job=5, part=2}".into()));
+    /// });
+    /// ```
+    pub fn labels(&self) -> Labels<'_> {
+        Labels::new(self.g.labels())
+    }
+
     /// Lets the coroutine's current or next [`park`] return, as
     /// [`Thread::unpark`](std::thread::Thread::unpark) does.
     ///
@@ -621,7 +640,12 @@ impl Drop for Coroutine {
 
 impl fmt::Debug for Coroutine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Coroutine").field("id", &self.id()).field("name", &self.name()).finish()
+        let mut shown = f.debug_struct("Coroutine");
+        shown.field("id", &self.id()).field("name", &self.name());
+        if !self.labels().is_empty() {
+            shown.field("labels", &self.labels());
+        }
+        shown.finish()
     }
 }
 

@@ -18,6 +18,8 @@ mod home_waits;
 mod home_word;
 mod idle;
 mod join;
+mod labels;
+mod local;
 pub(crate) mod lock;
 mod m;
 mod os_thread;
@@ -45,6 +47,8 @@ pub use builder::RuntimeBuilder;
 pub use cancel::shield;
 pub use home_waits::HomeWaits;
 pub use join::{Coroutine, Id, JoinError, JoinHandle, current, park, park_timeout, try_current};
+pub use labels::Labels;
+pub use local::{AccessError, LocalKey};
 pub use os_thread::{OsThreadGuard, lock_os_thread};
 pub use park::yield_now;
 pub use procs::{procs, set_procs};
@@ -55,6 +59,7 @@ pub use spawn::{Builder, spawn, spawn_local};
 pub(crate) use blocking::{apart, begin, briefly};
 pub(crate) use park::{checkpoint, make_way_for_sharers};
 pub(crate) use runtime::current_poller;
+pub(crate) use scope::Spawner;
 pub(crate) use spawn::{Later, or_panic, task_number};
 
 /// The next number of a xorshift sequence (Marsaglia, "Xorshift RNGs", 2003).

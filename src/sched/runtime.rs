@@ -4,7 +4,7 @@ use super::adapt::Adapt;
 use super::affinity::Affinity;
 use super::blocking::Spares;
 use super::builder::RuntimeBuilder;
-use super::g::{self, GRef};
+use super::g::{self, Extra, GRef};
 use super::home::Homes;
 use super::idle::Idle;
 use super::join::{JoinError, JoinHandle};
@@ -531,7 +531,7 @@ impl Runtime {
             f()
         };
         let site = std::panic::Location::caller();
-        let plan = super::spawn::Plan { name: Some("main".into()), class: None, own_home: false, local: false, site };
+        let plan = super::spawn::Plan { extra: Extra::named("main"), class: None, own_home: false, local: false, site };
         // SAFETY: this call does not return, by value or by unwinding, before the coroutine
         // has ended and its handle has gone: `join` is shielded and has no deadline.
         let handle: JoinHandle<T> = unsafe { super::spawn::spawn_inner(Some(self.shared()), plan, f) };

@@ -40,6 +40,7 @@ impl Data {
         }
     }
 
+    /// Waits until none of them runs.
     fn wait(&self) {
         loop {
             // Acquire: pairs with the Release in `one_ended`.
@@ -57,7 +58,11 @@ impl Data {
             }
             *waiter = Some(wait.waiter());
             drop(waiter);
-            wait.park(WaitReason::Scope, NEVER);
+            if wait.park(WaitReason::Scope, NEVER) == Wake::Cancel {
+                // Not in the scope's end, which is shielded. Nobody else puts one there.
+                self.waiter.lock().take();
+                cancel::unwind();
+            }
         }
     }
 
@@ -225,6 +230,35 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
+        self.spawner().try_go(f)
+    }
+
+    pub(crate) fn spawner(&'scope self) -> Spawner<'scope> {
+        Spawner { data: &self.data, scope: PhantomData }
+    }
+
+    /// Waits until none of its coroutines runs; they may be joined later.
+    pub(crate) fn wait(&'scope self) {
+        self.data.wait();
+    }
+}
+
+/// What starts the coroutines of a scope, for those who build on it: without the lifetime that is the caller's matter.
+#[derive(Clone, Copy)]
+pub(crate) struct Spawner<'scope> {
+    data: &'scope Arc<Data>,
+    /// As in [`Scope`]: invariant.
+    scope: PhantomData<&'scope mut &'scope ()>,
+}
+
+impl<'scope> Spawner<'scope> {
+    /// [`Scope::try_go`].
+    #[track_caller]
+    pub(crate) fn try_go<F, T>(&self, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
         /// Says that the coroutine has ended, after its closure has been dropped, also when the
         /// closure never ran.
         struct Ends(Arc<Data>, bool);
@@ -238,7 +272,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // Relaxed: the coroutine does not exist yet.
         self.data.running.fetch_add(1, Ordering::Relaxed);
         let body = Body(f, Ends(self.data.clone(), false));
-        let plan = Plan { name: None, class: None, own_home: false, local: false, site: Location::caller() };
+        let plan = Plan { extra: None, class: None, own_home: false, local: false, site: Location::caller() };
         let run = move || {
             // In this order: `f` and all it borrows are gone before `ends` is.
             let Body(f, mut ends) = { body };

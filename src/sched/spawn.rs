@@ -1,6 +1,6 @@
 //! Making coroutines, and their end.
 
-use super::g::{self, GRef, HomeClaim, Op};
+use super::g::{self, Extra, GRef, HomeClaim, Op};
 use super::gpool;
 use super::join::JoinHandle;
 use super::m::M;
@@ -8,9 +8,11 @@ use super::preempt::Pin;
 use super::runtime::Shared;
 use super::timers;
 use super::wait::{WaitReason, Waiter, Wake};
+use super::{labels, local};
 use crate::os::clock::{NEVER, Nanos};
 use crate::stack::{Class, limits};
 use crate::switch;
+use std::cell::Cell;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::Location;
@@ -40,7 +42,8 @@ pub(crate) fn task_number() -> NonZeroUsize {
 
 /// How a coroutine is to be made; the parts of a [`Builder`] as the scheduler wants them.
 pub(crate) struct Plan {
-    pub(crate) name: Option<Box<str>>,
+    /// A name and the like.
+    pub(crate) extra: Option<Box<Extra>>,
     pub(crate) class: Option<Class>,
     pub(crate) own_home: bool,
     pub(crate) local: bool,
@@ -141,8 +144,11 @@ where
     g.site.set(plan.site);
     g.runtime.set(rt);
     g.home.set(ptr::null());
-    if plan.name.is_some() {
-        g.set_name(plan.name);
+    if let Some(mut extra) = plan.extra {
+        if extra.inherited.get_mut().is_some() {
+            g.asked.store(g::INHERITS, Ordering::Relaxed);
+        }
+        g.set_extra(extra);
     }
 }
 
@@ -173,7 +179,7 @@ impl Later {
         let p = M::current().expect("coroutines run on Ms").p();
         // SAFETY: this M holds the P.
         let g = unsafe { p.local() }.records.get()?;
-        let plan = Plan { name: None, class: None, own_home: false, local: false, site };
+        let plan = Plan { extra: None, class: None, own_home: false, local: false, site };
         let f = move || {
             if let Some(g) = M::current_coroutine() {
                 // Relaxed: for reports only.
@@ -263,6 +269,7 @@ pub(crate) fn complete(g: GRef) {
         // SAFETY: the payload holds the closure.
         let dropped = std::panic::catch_unwind(move || unsafe { g.operate(Op::DropClosure) });
         drop(dropped);
+        local::end(g);
         // Relaxed: COMPLETE publishes it.
         g.state.fetch_or(g::CANCELLED, Ordering::Relaxed);
     } else {
@@ -302,6 +309,8 @@ pub(crate) fn complete(g: GRef) {
 fn drop_outcome(g: GRef, state: u64) {
     // SAFETY: the coroutine has ended, and without a handle the outcome is ours.
     drop(std::panic::catch_unwind(move || unsafe { g.drop_outcome(state) }));
+    // It may have used them.
+    local::end(g);
 }
 
 /// Makes coroutines that are not like the others: named, with a larger stack, with a home of
@@ -322,6 +331,8 @@ fn drop_outcome(g: GRef, state: u64) {
 #[must_use = "a builder does nothing until `spawn`"]
 pub struct Builder {
     name: Option<String>,
+    labels: Vec<(String, String)>,
+    inherit: bool,
     stack_size: Option<usize>,
     own_home: bool,
 }
@@ -355,6 +366,53 @@ impl Builder {
     /// ```
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Puts a label on the coroutine: for reports, and for [`Coroutine::labels`](crate::Coroutine::labels).
+    ///
+    /// A label of the same key is replaced. The reports are those that have the [name](Self::name), too.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     let request = gort::Builder::new().name("request").label("user", "ada").label("id", 17.to_string());
+    ///     let text = request.spawn(|| format!("{:?}", gort::current())).unwrap().join().unwrap();
+    ///     assert!(text.contains(r#"labels: {"user": "ada", "id": "17"}"#), "{text}");
+    /// });
+    /// ```
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Builder {
+        let (key, value) = (key.into(), value.into());
+        match self.labels.iter_mut().find(|label| label.0 == key) {
+            Some(label) => label.1 = value,
+            None => self.labels.push((key, value)),
+        }
+        self
+    }
+
+    /// Lets the coroutine inherit from its spawner: the [labels](Self::label), and the
+    /// [coroutine-local](crate::coroutine_local) values that are declared `#[inherit]`.
+    ///
+    /// It has clones, made now by the spawner; what either changes later the other does not see. Without this nothing is
+    /// inherited. The name is not in any case, nor is the current [context](crate::context), which
+    /// `go!(context::current(), ..)` passes on.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::cell::Cell;
+    /// gort::coroutine_local! {
+    ///     #[inherit]
+    ///     static REQUEST: Cell<u64> = const { Cell::new(0) };
+    /// }
+    /// gort::run(|| {
+    ///     REQUEST.set(17);
+    ///     let inherits = gort::Builder::new().inherit();
+    ///     assert_eq!(inherits.spawn(|| REQUEST.get()).unwrap().join().unwrap(), 17);
+    ///     assert_eq!(gort::go!(|| REQUEST.get()).join().unwrap(), 0);
+    /// });
+    /// ```
+    pub fn inherit(mut self) -> Builder {
+        self.inherit = true;
         self
     }
 
@@ -416,7 +474,12 @@ impl Builder {
                 )
             })?),
         };
-        Ok(Plan { name: self.name.map(Into::into), class, own_home: self.own_home, local, site })
+        let extra = Extra {
+            name: self.name.map(Into::into),
+            labels: labels::list(&self.labels, self.inherit),
+            inherited: Cell::new(if self.inherit { local::copies() } else { None }),
+        };
+        Ok(Plan { extra: extra.boxed(), class, own_home: self.own_home, local, site })
     }
 
     /// Starts a coroutine on the caller's runtime.
@@ -429,6 +492,9 @@ impl Builder {
     /// assert_eq!(outside.kind(), ErrorKind::NotConnected);
     /// gort::run(|| assert_eq!(builder.spawn(|| 42).unwrap().join().unwrap(), 42));
     /// ```
+    ///
+    /// # Panics
+    /// If the `Clone` of a value that is [inherited](Self::inherit) does.
     ///
     /// # Errors
     /// - [`NotConnected`](io::ErrorKind::NotConnected): the caller is not a coroutine.
@@ -496,7 +562,7 @@ impl Builder {
 /// The plan of `spawn` without a builder.
 #[track_caller]
 fn ordinary(local: bool) -> Plan {
-    Plan { name: None, class: None, own_home: false, local, site: Location::caller() }
+    Plan { extra: None, class: None, own_home: false, local, site: Location::caller() }
 }
 
 /// Starts a coroutine on the caller's runtime; [`go!`](crate::go) says the same.

@@ -10,6 +10,10 @@ use loom::sync::{Condvar, Mutex};
 use std::any::Any;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+/// As in the original.
+pub(crate) type Label = (Box<str>, Box<str>);
 
 real!("g_state");
 
@@ -41,7 +45,7 @@ pub(crate) struct G {
     pub(crate) shield: AtomicU16,
     pub(crate) claim: std::cell::Cell<HomeClaim>,
     pub(crate) id: std::cell::Cell<u64>,
-    pub(crate) name: std::cell::Cell<Option<()>>,
+    pub(crate) extra: std::cell::Cell<Option<()>>,
     pub(crate) runtime: std::cell::Cell<*const Shared>,
     pub(crate) fresh: bool,
     next: Cell<*mut G>,
@@ -80,7 +84,7 @@ impl G {
             shield: AtomicU16::new(0),
             claim: std::cell::Cell::new(HomeClaim::Share),
             id: std::cell::Cell::new(0),
-            name: std::cell::Cell::new(None),
+            extra: std::cell::Cell::new(None),
             runtime: std::cell::Cell::new(ptr::null()),
             fresh: false,
             next: Cell::new(ptr::null_mut()),
@@ -101,6 +105,14 @@ impl G {
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
+        None
+    }
+
+    pub(crate) fn labels(&self) -> &[Label] {
+        &[]
+    }
+
+    pub(crate) fn share_labels(&self) -> Option<Arc<[Label]>> {
         None
     }
 

@@ -67,6 +67,10 @@ pub(crate) mod idle {
 pub(crate) mod join {
     real!("sched_join");
 }
+#[allow(dead_code, unused_imports, reason = "handles name it; no model has labels")]
+pub(crate) mod labels {
+    real!("sched_labels");
+}
 pub(crate) mod lock;
 pub(crate) mod ps {
     real!("sched_ps");
