@@ -107,7 +107,9 @@ fn what_another_has_queued_runs_where_somebody_blocks() {
             let others: Vec<_> = (0..20)
                 .map(|_| {
                     let ran = ran.clone();
-                    go!(move || drop(ran.fetch_add(1, SeqCst)))
+                    go!(move || {
+                        ran.fetch_add(1, SeqCst);
+                    })
                 })
                 .collect();
             until("the others run where he blocks", &|| ran.load(SeqCst) == 20);
