@@ -504,12 +504,18 @@ fn reentrant_mutex(w: World) {
     let one = mutex.lock();
     let two = mutex.lock();
     assert!(mutex.is_owned_by_current_thread());
-    let other = mutex.clone();
+    let tried = Arc::new(AtomicUsize::new(0));
     // Whatever thread or home it is on, it is another task.
     let others = w.tasks(4, |_| {
-        let mutex = other.clone();
+        let (mutex, tried) = (mutex.clone(), tried.clone());
         Box::new(move || {
-            assert!(!mutex.is_owned_by_current_thread() && mutex.try_lock().is_none());
+            let is_kept_out = || {
+                assert!(!mutex.is_owned_by_current_thread() && mutex.try_lock().is_none());
+                tried.fetch_add(1, SeqCst);
+            };
+            is_kept_out();
+            wait_until("it is released once", || tried.load(SeqCst) > 4);
+            is_kept_out();
             for _ in 0..50 {
                 let outer = mutex.lock();
                 let before = outer.get();
@@ -522,18 +528,17 @@ fn reentrant_mutex(w: World) {
             }
         })
     });
-    gort::time::sleep(SHORT);
+    let all_try = |count| {
+        wait_until("all have tried", || tried.load(SeqCst) == count || others.iter().any(Task::is_finished));
+    };
+    all_try(4);
     drop(one);
-    gort::time::sleep(SHORT);
+    tried.fetch_add(1, SeqCst);
+    all_try(9);
     assert_eq!(two.get(), 0);
     drop(two);
-    // Those who began after that would not find it taken.
-    for task in others {
-        if task.outcome().is_none() {
-            eprintln!("a task came late");
-        }
-    }
-    assert_eq!(mutex.lock().get() % 50, 0);
+    join_all(others);
+    assert_eq!(mutex.lock().get(), 4 * 50);
 }
 
 // Condvar.
