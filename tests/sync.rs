@@ -624,7 +624,8 @@ fn condvar_passes_on(w: World) {
     for round in 0..50 {
         let mut random = Random::new(round + 1);
         let state = Arc::new((Mutex::new(0), Condvar::new()));
-        let tokens = Arc::new(Mutex::new(0));
+        // Not under a lock: who is cancelled while it waits for that would lose its token.
+        let tokens = Arc::new(AtomicUsize::new(0));
         let tasks = w.tasks(8, |number| {
             let (state, tokens) = (state.clone(), tokens.clone());
             let time = if number == 3 { Duration::from_micros(random_of(round) % 300 + 1) } else { LONG };
@@ -633,10 +634,7 @@ fn condvar_passes_on(w: World) {
                 *guard += 1;
                 let (guard, result) = state.1.wait_timeout(guard, time);
                 drop(guard);
-                if !result.timed_out() {
-                    *tokens.lock() += 1;
-                }
-                !result.timed_out()
+                tokens.fetch_add(usize::from(!result.timed_out()), SeqCst);
             })
         });
         all_wait(&state.0, 8);
@@ -651,13 +649,13 @@ fn condvar_passes_on(w: World) {
                 _ => state.1.notify_one(),
             }
         }
+        // Five are told, unless fewer are left who can be: of the eight three at most are cancelled, and one is late.
+        wait_until("none is lost", || tokens.load(SeqCst) >= 4);
         // Whoever is left is woken until all are gone.
         wait_until("all are gone", || {
             state.1.notify_all();
             tasks.iter().all(Task::is_finished)
         });
-        let woken = tasks.into_iter().filter_map(Task::outcome).filter(|woken| *woken).count();
-        assert_eq!(woken, *tokens.lock());
     }
 }
 
