@@ -276,8 +276,10 @@ fn connecting() {
     everywhere(|| {
         // Refused, and the second address of several.
         let (listener, address) = listener();
-        let (closed, refused) = self::listener();
-        drop(closed);
+        // Taken, so that no other test listens there, but nobody listens.
+        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let refused = silent.local_addr().unwrap().as_socket().unwrap();
         assert_eq!(TcpStream::connect(refused).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         let stream = TcpStream::connect(&[refused, address][..]).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
