@@ -32,7 +32,7 @@ impl Drop for Counts {
 #[test]
 fn before_the_first_run_the_closure_is_dropped_and_never_runs() {
     // From inside, where the spawner keeps the only P, the coroutine cannot have run yet.
-    let runtime = builder(1).build().unwrap();
+    let runtime = builder(1).preemption(false).build().unwrap();
     let drops = Drops::default();
     runtime.run(|| {
         for _ in 0..100 {
