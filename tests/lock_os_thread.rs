@@ -135,18 +135,24 @@ fn many_keep_their_threads_at_once() {
     with_each_procs(|runtime| {
         runtime.run(|| {
             let _bustle = Bustle::new(5);
+            let all_hold = Arc::new(gort::sync::Barrier::new(20));
             let handles: Vec<_> = (0..20)
                 .map(|_| {
-                    go!(|| {
+                    let all_hold = all_hold.clone();
+                    go!(move || {
                         let _guard = lock_os_thread();
                         let tid = gettid();
+                        all_hold.wait();
                         every_park(|what| assert_eq!(gettid(), tid, "{what}"));
-                        // Everybody has a thread of his own.
+                        all_hold.wait();
+                        assert_eq!(gettid(), tid);
                         tid
                     })
                 })
                 .collect();
-            handles.into_iter().for_each(|handle| _ = handle.join().unwrap());
+            let tids: std::collections::HashSet<_> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
+            // Everybody has a thread of his own.
+            assert!(!runtime.coroutines_move() || tids.len() == 20, "{tids:?}");
         });
     });
 }
