@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Hogs, builder, cannot_hold, compute, wait_until};
+use common::{Counts, Hogs, builder, cannot_hold, compute, wait_until};
 use gort::channel::bounded;
 use gort::{Builder, go, go_local, lock_os_thread};
 use std::hint::black_box;
@@ -168,15 +168,6 @@ fn one_that_waits_for_a_home_can_be_cancelled_and_ends_with_the_runtime() {
     ends.join().unwrap();
     assert_eq!(dropped.load(SeqCst), 10);
     drop(hog);
-}
-
-/// Counts its drops.
-struct Counts(Arc<AtomicUsize>);
-
-impl Drop for Counts {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, SeqCst);
-    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Random, builder, compute, gettid, panic_meant, quiet_panics, seed, wait_until, with_each_procs};
+use common::{Counts, Random, builder, compute, gettid, panic_meant, quiet_panics, seed, wait_until, with_each_procs};
 use gort::channel::{bounded, unbounded};
 use gort::net::{TcpListener, TcpStream};
 use gort::{Builder, OsThreadGuard, Runtime, go, go_local, lock_os_thread};
@@ -574,12 +574,6 @@ fn the_runtime_ends_while_some_wait_on_their_threads() {
         for _ in 0..5 {
             let runtime = builder(procs).build().unwrap();
             let unwound = Arc::new(AtomicUsize::new(0));
-            struct Counts(Arc<AtomicUsize>);
-            impl Drop for Counts {
-                fn drop(&mut self) {
-                    self.0.fetch_add(1, SeqCst);
-                }
-            }
             let there = Arc::new(AtomicUsize::new(0));
             for number in 0..6 {
                 let (counts, there) = (Counts(unwound.clone()), there.clone());

@@ -7,7 +7,8 @@
 
 mod common;
 
-use common::{Meant, PATIENCE, Random, builder, factor, panic_meant, quiet_panics, wait_until};
+use common::world::suite;
+use common::{Meant, PATIENCE, Random, Task, builder, factor, join_all, panic_meant, quiet_panics, wait_until};
 use gort::sync::{
     AcquireError, AcquireTimeoutError, Barrier, Condvar, LazyLock, Mutex, MutexGuard, Notify, ObjectPool,
     ObjectPoolError, Once, OnceLock, Pool, ReentrantMutex, RwLock, RwLockWriteGuard, Semaphore, TryAcquireError,
@@ -44,11 +45,7 @@ impl World {
 
     /// Starts the task `number`.
     fn task<T: Send + 'static>(self, number: usize, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-        if self.threads[number % 2] {
-            Task::Thread(std::thread::spawn(f))
-        } else {
-            Task::Coroutine(gort::Builder::new().stack_size(2 << 20).spawn(f).unwrap())
-        }
+        Task::start(self.threads[number % 2], f)
     }
 
     /// Starts the tasks from 0 to `count`.
@@ -64,48 +61,6 @@ impl World {
     fn many(self) -> usize {
         factor() as usize * if self.threads == [false, false] { 5_000 } else { 500 }
     }
-}
-
-/// A coroutine or a thread.
-enum Task<T> {
-    Coroutine(gort::JoinHandle<T>),
-    Thread(std::thread::JoinHandle<T>),
-}
-
-impl<T: Send + 'static> Task<T> {
-    fn is_finished(&self) -> bool {
-        match self {
-            Task::Coroutine(task) => task.is_finished(),
-            Task::Thread(task) => task.is_finished(),
-        }
-    }
-
-    /// Asks for the end, if it is a coroutine.
-    fn cancel(&self) {
-        if let Task::Coroutine(task) = self {
-            task.cancel();
-        }
-    }
-
-    /// Waits for the end, parking if the caller is a coroutine. None if it was cancelled or panicked.
-    #[track_caller]
-    fn outcome(self) -> Option<T> {
-        wait_until("a task ends", || self.is_finished());
-        match self {
-            Task::Coroutine(task) => task.join().ok(),
-            Task::Thread(task) => task.join().ok(),
-        }
-    }
-
-    #[track_caller]
-    fn join(self) -> T {
-        self.outcome().expect("it ended well")
-    }
-}
-
-#[track_caller]
-fn join_all<T: Send + 'static>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<T> {
-    tasks.into_iter().map(Task::join).collect()
 }
 
 const SHORT: Duration = Duration::from_millis(3);
@@ -1312,38 +1267,20 @@ fn object_pool(w: World) {
     assert_eq!((alive.load(SeqCst), pool.status().idle), (0, 0));
 }
 
-macro_rules! worlds {
-    ($($check:ident)*) => {
-        worlds! { @ one_proc ONE_PROC $($check)* }
-        worlds! { @ two_procs TWO_PROCS $($check)* }
-        worlds! { @ eight_procs EIGHT_PROCS $($check)* }
-        worlds! { @ threads THREADS $($check)* }
-        worlds! { @ mixed MIXED $($check)* }
-    };
-    (@ $module:ident $world:ident $($check:ident)*) => {
-        mod $module {
-            $(
-                #[test]
-                fn $check() {
-                    super::$world.run(super::$check);
-                }
-            )*
-        }
-    };
-}
-
-worlds! {
-    mutex_smoke mutex_excludes mutex_fair_unlock_keeps_the_order mutex_is_handed_over mutex_is_not_poisoned
-    mutex_of_any_size mutex_held_across_a_wait mutex_cancelled_waiters
-    rwlock_smoke rwlock_excludes rwlock_starves_nobody rwlock_writers_give_up rwlock_recursive_reads
-    rwlock_many_readers_are_let_in_together
-    reentrant_mutex
-    condvar_smoke condvar_ping_pong condvar_wakes_in_order condvar_passes_on condvar_cancel_and_notify
-    once once_unwinds once_lock lazy_lock
-    barrier_rounds barrier_cancelled
-    semaphore_smoke semaphore_limits semaphore_keeps_the_order semaphore_close_wakes semaphore_cancelled
-    wait_group notify watch
-    pool object_pool
+suite! {
+    [one_proc ONE_PROC two_procs TWO_PROCS eight_procs EIGHT_PROCS threads THREADS mixed MIXED] {
+        mutex_smoke mutex_excludes mutex_fair_unlock_keeps_the_order mutex_is_handed_over mutex_is_not_poisoned
+        mutex_of_any_size mutex_held_across_a_wait mutex_cancelled_waiters
+        rwlock_smoke rwlock_excludes rwlock_starves_nobody rwlock_writers_give_up rwlock_recursive_reads
+        rwlock_many_readers_are_let_in_together
+        reentrant_mutex
+        condvar_smoke condvar_ping_pong condvar_wakes_in_order condvar_passes_on condvar_cancel_and_notify
+        once once_unwinds once_lock lazy_lock
+        barrier_rounds barrier_cancelled
+        semaphore_smoke semaphore_limits semaphore_keeps_the_order semaphore_close_wakes semaphore_cancelled
+        wait_group notify watch
+        pool object_pool
+    }
 }
 
 /// A coroutine that lives in the home of one that locks again and again can go on only when that one parks: it gets the

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Meant, Random, builder, factor, panic_meant, wait_until, with_each_procs};
+use common::{Counts, Meant, Random, builder, everywhere, factor, panic_meant, wait_until, with_each_procs};
 use gort::channel::{self, Waitable};
 use gort::sync::{Condvar, Mutex, Notify, RwLock, Semaphore};
 use gort::time::{AfterFunc, Deadline, Elapsed, MissedTicks, Ticker, Timer, sleep, timeout, timeout_at};
@@ -19,22 +19,6 @@ const LONG: Duration = Duration::from_secs(1000);
 #[test]
 fn again_with_fixed_homes() {
     common::again_with_fixed_homes();
-}
-
-/// Runs `f` in coroutines of each number of Ps, and on a plain thread.
-fn everywhere(f: impl Fn() + Send + Sync) {
-    with_each_procs(|runtime| runtime.run(&f));
-    eprintln!("plain thread");
-    f();
-}
-
-/// Counts its drops.
-struct Counts(Arc<AtomicUsize>);
-
-impl Drop for Counts {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, SeqCst);
-    }
 }
 
 fn counter() -> (Arc<AtomicUsize>, Counts) {

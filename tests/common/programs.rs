@@ -112,7 +112,8 @@ impl Arguments {
                 "--ignored" => parsed.only_ignored = true,
                 "--skip" => parsed.skip.push(value()?),
                 "--test-threads" | "--color" | "--format" | "--logfile" => drop(value()?),
-                "--nocapture" | "--no-capture" | "--quiet" | "-q" | "--show-output" | "--include-ignored" | "--test" => {}
+                "--nocapture" | "--no-capture" | "--quiet" | "-q" | "--show-output" | "--include-ignored"
+                | "--test" => {}
                 _ => return Err(format!("no such option: {argument}")),
             }
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 fn the_runtime_sleeps_while_all_wait() {
     // Goal: waiting costs nothing. Method: CPU time while everybody waits for bytes that come
     // much later. Other tests run at the same time, so this one runs in a process of its own.
-    if !is_child("the_runtime_sleeps_while_all_wait") {
+    if !common::is_child("alone::the_runtime_sleeps_while_all_wait") {
         return;
     }
     builder(2).build().unwrap().run(|| {
@@ -26,23 +26,6 @@ fn the_runtime_sleeps_while_all_wait() {
         assert_eq!(reader.join().unwrap(), 1);
         assert!(used < Duration::from_millis(100), "used {used:?} of CPU time while it had nothing to do");
     });
-}
-
-/// Whether this process was started to run this one test alone. If not, starts one and checks
-/// that the test passes there.
-fn is_child(test: &str) -> bool {
-    const VARIABLE: &str = "GORT_TEST_ALONE";
-    if std::env::var_os(VARIABLE).is_some() {
-        return true;
-    }
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("alone::{test}"), "--nocapture"])
-        .env(VARIABLE, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
-    false
 }
 
 /// Changes the limit, and says what it was. With 3 there is none to be had, since the standard streams have them. (With
@@ -60,7 +43,7 @@ fn limit_descriptors(limit: u64) -> u64 {
 #[test]
 fn accept_recovers_when_descriptors_run_out() {
     // Goal: EMFILE is an error of one call; the connection is there when descriptors are.
-    if !is_child("accept_recovers_when_descriptors_run_out") {
+    if !common::is_child("alone::accept_recovers_when_descriptors_run_out") {
         return;
     }
     everywhere(|| {
