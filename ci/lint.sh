@@ -61,7 +61,7 @@ rule 'fences are those of shim::asymmetric' \
     '[^_a-z](compiler_)?fence\(' '^src/os/membarrier\.rs$|^src/shim/|/tests(/|\.rs$)'
 rule 'assembly is in src/switch, src/os and src/shim only' \
     '[^_a-z](global_)?asm!' '^src/(switch|os|shim)/|/tests(/|\.rs$)'
-rule 'channel, context, net, poll, sync and time know no M or P' \
-    'sched::(m|p|runq|idle|find|home|g)(::|;)' '^src/(sched|lib\.rs|macros\.rs)'
+rule 'channel, context, io, net, poll, sync and time know no M or P' \
+    'sched::(\{(.*[{ ,])?)?(m|p|runq|idle|find|home|g)(::|[;,}]| as )' '^src/(sched|lib\.rs|macros\.rs)'
 [ "$status" != 0 ] || echo "lint.sh: passed"
 exit "$status"
