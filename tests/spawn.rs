@@ -280,10 +280,7 @@ fn outside_a_runtime() {
     assert_eq!(error.kind(), ErrorKind::NotConnected);
     let error = Builder::new().spawn_local(|| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotConnected);
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ()));
     let caught = std::panic::catch_unwind(|| drop(go!(|| ())));
-    std::panic::set_hook(hook);
     assert_eq!(
         *caught.unwrap_err().downcast::<String>().unwrap(),
         "gort: spawn outside a runtime: call it inside gort::run or Runtime::run, or use Runtime::spawn"
