@@ -247,7 +247,14 @@ const PROGRAMS: &[Program] = &[
         let reserve = || {
             // SAFETY: a mapping of our own choosing, which nobody touches.
             let all = unsafe {
-                libc::mmap(std::ptr::null_mut(), 1 << 30, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+                libc::mmap(
+                    std::ptr::null_mut(),
+                    1 << 30,
+                    libc::PROT_NONE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                    -1,
+                    0,
+                )
             };
             assert_ne!(all, libc::MAP_FAILED);
             all

@@ -133,7 +133,15 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
     (
         "sysmon",
         "sched/sysmon.rs",
-        &["const AWAKE:", "const SHORT:", "const DEEP:", "pub(crate) fn wake(", "fn cut_short(", "fn needs_looks(", "fn sleep("],
+        &[
+            "const AWAKE:",
+            "const SHORT:",
+            "const DEEP:",
+            "pub(crate) fn wake(",
+            "fn cut_short(",
+            "fn needs_looks(",
+            "fn sleep(",
+        ],
         None,
     ),
     ("calm", "sched/preempt.rs", &["pub(crate) fn is_calm("], None),

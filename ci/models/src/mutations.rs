@@ -420,7 +420,7 @@ mutations! {
             given_up_fence, os_thread::one_p: "asymmetric::heavy();" => "", "T2: neither sees the other";
         }
         "pub(crate) fn return_p(" {
-            no_thread_without_sleepers, idle::no_thread: 
+            no_thread_without_sleepers, idle::no_thread:
                 "lists.ms.iter().any(|m| m.0.fixed.is_none_or(|home| home.word.is_free(false)))" => "false",
                 "who submitted meanwhile has relied on us";
             no_thread_without_look, idle::no_thread: "self.has_work()" => "false",
