@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Meant, builder, panic_meant, wait_until, with_each_procs};
+use common::{Counts, Meant, builder, panic_meant, wait_until, with_each_procs};
 use gort::{JoinError, go, shield};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -12,27 +12,19 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Default)]
 struct Drops(Arc<AtomicUsize>);
 
-struct Counts(Drops);
-
 impl Drops {
     fn one(&self) -> Counts {
-        Counts(self.clone())
+        Counts(self.0.clone())
     }
     fn count(&self) -> usize {
         self.0.load(SeqCst)
     }
 }
 
-impl Drop for Counts {
-    fn drop(&mut self) {
-        self.0.0.fetch_add(1, SeqCst);
-    }
-}
-
 #[test]
 fn before_the_first_run_the_closure_is_dropped_and_never_runs() {
     // From inside, where the spawner keeps the only P, the coroutine cannot have run yet.
-    let runtime = builder(1).build().unwrap();
+    let runtime = builder(1).preemption(false).build().unwrap();
     let drops = Drops::default();
     runtime.run(|| {
         for _ in 0..100 {

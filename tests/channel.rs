@@ -10,9 +10,9 @@
 mod common;
 
 use common::world::{
-    FROM_THREADS, Kind, LIST, MANY_PROCS, ONE, ONE_PROC, RENDEZVOUS, RING, THREADS, TO_THREADS, Task, World, join_all,
+    FROM_THREADS, Kind, LIST, MANY_PROCS, ONE, ONE_PROC, RENDEZVOUS, RING, THREADS, TO_THREADS, World, suite,
 };
-use common::{Meant, PATIENCE, Random, builder, panic_meant, quiet_panics, wait_until};
+use common::{Counts, Meant, PATIENCE, Random, Task, builder, join_all, panic_meant, quiet_panics, wait_until};
 use gort::channel::{
     Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError, TrySendError, bounded,
 };
@@ -500,14 +500,6 @@ fn stress_timeout_two_tasks(k: Kind, w: World) {
     reader.join();
 }
 
-/// A value that counts its drops.
-struct Counted(Arc<AtomicUsize>);
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
-
 fn drops(k: Kind, w: World) {
     let mut random = Random::new(common::seed());
     for _ in 0..20 {
@@ -527,19 +519,19 @@ fn drops(k: Kind, w: World) {
             let (s, dropped) = (s.clone(), dropped.clone());
             w.left(move || {
                 for _ in 0..steps {
-                    s.send(Counted(dropped.clone())).unwrap();
+                    s.send(Counts(dropped.clone())).unwrap();
                 }
             })
         };
         writer.join();
         reader.join();
         for _ in 0..extra {
-            s.send(Counted(dropped.clone())).unwrap();
+            s.send(Counts(dropped.clone())).unwrap();
         }
         assert_eq!(dropped.load(SeqCst), steps);
         drop(r);
         assert_eq!(dropped.load(SeqCst), steps + extra);
-        assert!(s.send(Counted(dropped.clone())).is_err());
+        assert!(s.send(Counts(dropped.clone())).is_err());
         assert_eq!(dropped.load(SeqCst), steps + extra + 1);
     }
 }
@@ -863,11 +855,11 @@ fn cancelled_senders_have_not_sent(k: Kind, w: World) {
     for round in 0..50 {
         let dropped = Arc::new(AtomicUsize::new(0));
         let (s, r) = k.make();
-        (0..k.room()).for_each(|_| s.send(Counted(Arc::default())).unwrap_or_else(|_| unreachable!()));
+        (0..k.room()).for_each(|_| s.send(Counts(Arc::default())).unwrap_or_else(|_| unreachable!()));
         let sent = Arc::new(AtomicUsize::new(0));
         let senders: Vec<_> = (0..4)
             .map(|_| {
-                let (s, message, sent) = (s.clone(), Counted(dropped.clone()), sent.clone());
+                let (s, message, sent) = (s.clone(), Counts(dropped.clone()), sent.clone());
                 gort::go!(move || {
                     if s.send(message).is_ok() {
                         sent.fetch_add(1, SeqCst);
@@ -946,54 +938,19 @@ fn polling_lets_others_run(k: Kind, w: World) {
     assert_eq!(poller.join(), 200);
 }
 
-/// A test of each check for a kind in a world.
-macro_rules! suite {
-    ($module:ident, $world:ident, $kind:ident: $($check:ident)*) => {
-        mod $module {
-            $(
-                #[test]
-                fn $check() {
-                    use super::super::*;
-                    $world.run(super::super::$check, $kind);
-                }
-            )*
-        }
-    };
-}
-
-macro_rules! world {
-    ($($module:ident $world:ident,)*) => {
-        $(
-            mod $module {
-                world!(@kind rendezvous, $world, RENDEZVOUS);
-                world!(@kind one, $world, ONE);
-                world!(@kind ring, $world, RING);
-                world!(@kind list, $world, LIST);
-            }
-        )*
-    };
-    (@kind $module:ident, $world:ident, $kind:ident) => {
-        suite! { $module, $world, $kind:
-            smoke capacity len_empty_full len_under_load
-            try_recv try_send recv send
-            recv_timeout recv_deadline send_timeout send_deadline expired_deadlines
-            send_after_disconnect recv_after_disconnect disconnect_wakes_senders disconnect_wakes_receivers
-            close_fails_sends_and_lets_receives_drain close_wakes_senders close_wakes_receivers close_happens_once
-            spsc mpmc stress_oneshot stress_iter stress_timeout_two_tasks
-            drops linearizable fairness fairness_duplicates recv_in_send channel_through_channel
-            zero_sized huge_messages panic_on_drop drop_uses_channel
-            receivers_are_woken_in_order senders_are_woken_in_order who_gave_up_gets_nothing
-            handles cancelled_senders_have_not_sent cancelled_receivers_have_taken_nothing polling_lets_others_run
-        }
-    };
-}
-
-world! {
-    one_proc ONE_PROC,
-    many_procs MANY_PROCS,
-    threads THREADS,
-    to_threads TO_THREADS,
-    from_threads FROM_THREADS,
+suite! {
+    every_world every_kind {
+        smoke capacity len_empty_full len_under_load
+        try_recv try_send recv send
+        recv_timeout recv_deadline send_timeout send_deadline expired_deadlines
+        send_after_disconnect recv_after_disconnect disconnect_wakes_senders disconnect_wakes_receivers
+        close_fails_sends_and_lets_receives_drain close_wakes_senders close_wakes_receivers close_happens_once
+        spsc mpmc stress_oneshot stress_iter stress_timeout_two_tasks
+        drops linearizable fairness fairness_duplicates recv_in_send channel_through_channel
+        zero_sized huge_messages panic_on_drop drop_uses_channel
+        receivers_are_woken_in_order senders_are_woken_in_order who_gave_up_gets_nothing
+        handles cancelled_senders_have_not_sent cancelled_receivers_have_taken_nothing polling_lets_others_run
+    }
 }
 
 #[test]

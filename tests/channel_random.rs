@@ -16,10 +16,9 @@
 
 mod common;
 
-use common::{Random, RoundWatchdog, builder, factor, variable};
+use common::{Random, RoundWatchdog, Task, builder, variable};
 use gort::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -170,11 +169,6 @@ impl Actor {
     }
 }
 
-enum Task {
-    Coroutine(gort::JoinHandle<()>),
-    Thread(std::thread::JoinHandle<()>),
-}
-
 fn make<T>(cap: Option<usize>) -> (Sender<T>, Receiver<T>) {
     cap.map_or_else(unbounded, bounded)
 }
@@ -214,11 +208,7 @@ fn round(seed: u64) {
                 log,
                 may_close,
             };
-            tasks.push(if random.below(4) < threads {
-                Task::Thread(std::thread::spawn(|| actor.run()))
-            } else {
-                Task::Coroutine(gort::spawn(|| actor.run()))
-            });
+            tasks.push(Task::start(random.below(4) < threads, || actor.run()));
         }
         drop(s);
         let kept = keeps.then(|| r.clone());
@@ -241,19 +231,7 @@ fn round(seed: u64) {
             assert_eq!(kept.try_recv().err(), Some(TryRecvError::Disconnected));
             logs.push(log);
         }
-        for task in tasks {
-            match task {
-                Task::Coroutine(task) => match task.join() {
-                    Ok(()) => {}
-                    Err(error) if error.is_cancelled() && cancels => {}
-                    Err(error) => resume_unwind(error.into_panic().expect("a panic")),
-                },
-                Task::Thread(task) => {
-                    common::wait_until("a thread ends", || task.is_finished());
-                    task.join().unwrap_or_else(|panic| resume_unwind(panic));
-                }
-            }
-        }
+        tasks.into_iter().for_each(|task| task.end_or_cancelled(cancels));
         logs
     });
     assert_eq!(alive.load(SeqCst), 0, "every message was dropped once");
@@ -282,21 +260,7 @@ fn round(seed: u64) {
 
 #[test]
 fn random_programs_lose_nothing() {
-    let first = variable("GORT_TEST_SEED").unwrap_or_else(common::seed);
-    let rounds = variable("GORT_TEST_ROUNDS");
-    let watchdog = RoundWatchdog::new();
-    let start = Instant::now();
-    let mut done = 0;
-    while rounds.map_or(start.elapsed() < Duration::from_secs(8) * factor() as u32, |rounds| done < rounds) {
-        let seed = first.wrapping_add(done);
-        watchdog.begins(seed);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| round(seed))) {
-            eprintln!("to run it again: GORT_TEST_SEED={seed} GORT_TEST_ROUNDS=1");
-            resume_unwind(panic);
-        }
-        done += 1;
-    }
-    eprintln!("{done} programs");
+    common::random_programs(8, round);
 }
 
 /// Sums over all messages that nobody received: how many, and of their [`mark`]s.
@@ -426,8 +390,7 @@ fn epoch(seed: u64) -> (Account, String) {
 #[test]
 #[ignore = "takes minutes"]
 fn long_stress() {
-    let first = variable("GORT_TEST_SEED").unwrap_or_else(common::seed);
-    eprintln!("GORT_TEST_SEED={first}");
+    let first = common::seed();
     let messages = variable("GORT_STRESS_MESSAGES").unwrap_or(100_000_000);
     let watchdog = RoundWatchdog::new();
     let (start, mut said) = (Instant::now(), Instant::now());
@@ -435,10 +398,8 @@ fn long_stress() {
     while done < messages {
         watchdog.begins(seed);
         let begun = Instant::now();
-        let (sent, what) = catch_unwind(AssertUnwindSafe(|| epoch(seed))).unwrap_or_else(|panic| {
-            eprintln!("to run it again: GORT_TEST_SEED={seed} GORT_STRESS_MESSAGES=1");
-            resume_unwind(panic)
-        });
+        let again = format!("GORT_TEST_SEED={seed} GORT_STRESS_MESSAGES=1");
+        let (sent, what) = common::again_with(&again, || epoch(seed));
         done += sent[0];
         seed = seed.wrapping_add(1);
         if said.elapsed() > Duration::from_secs(2) || done >= messages {

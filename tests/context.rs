@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Meant, Random, builder, factor, panic_meant, wait_until, with_each_procs};
+use common::{Counts, Meant, Random, builder, everywhere, factor, panic_meant, wait_until, with_each_procs};
 use gort::channel::{self, Waitable};
 use gort::context::{self, AfterFunc, CancelHandle, CancelOnDrop, Cause, Context, ContextError, Done};
 use gort::sync::{Mutex, WaitGroup};
@@ -22,13 +22,6 @@ const EXCEEDED: Option<ContextError> = Some(ContextError::DeadlineExceeded);
 #[test]
 fn again_with_fixed_homes() {
     common::again_with_fixed_homes();
-}
-
-/// Runs `f` in coroutines of each number of Ps, and on a plain thread.
-fn everywhere(f: impl Fn() + Send + Sync) {
-    with_each_procs(|runtime| runtime.run(&f));
-    eprintln!("plain thread");
-    f();
 }
 
 fn text(cause: Option<Cause>) -> String {
@@ -133,12 +126,6 @@ fn the_first_cause_counts() {
 
 #[test]
 fn values_are_found_by_type() {
-    struct Counts(Arc<AtomicUsize>);
-    impl Drop for Counts {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, SeqCst);
-        }
-    }
     everywhere(|| {
         let drops = Arc::new(AtomicUsize::new(0));
         let first = Context::background().with_value(1u8).with_value(Counts(drops.clone()));

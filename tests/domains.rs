@@ -153,8 +153,8 @@ fn is_in_time(beside: &str) {
 #[test]
 fn a_ticker_is_in_time_beside_a_runtime_full_of_hogs() {
     // Goal: hogs keep their own runtime busy, all of it, and no other; preempted or not.
-    let _watchdog = watchdog(SOON, "a ticker beside another runtime's hogs");
     for (procs, number, preemption) in [(1, 1, false), (1, 8, true), (2, 2, false), (2, 8, true)] {
+        let _watchdog = watchdog(SOON, "a ticker beside another runtime's hogs");
         let full = builder(procs).preemption(preemption).build().unwrap();
         let hogs = Hogs::start(&full, number, computes);
         is_in_time(&format!("{number} hogs on {procs} Ps, preemption {preemption}"));
@@ -170,8 +170,8 @@ fn a_ticker_is_in_time_beside_a_runtime_full_of_hogs() {
 #[test]
 fn a_ticker_is_in_time_beside_a_runtime_that_is_blocked() {
     // Goal: as above, with coroutines that block their threads.
-    let _watchdog = watchdog(SOON, "a ticker beside another runtime's blocked threads");
     for preemption in [false, true] {
+        let _watchdog = watchdog(SOON, "a ticker beside another runtime's blocked threads");
         let full = builder(2).preemption(preemption).build().unwrap();
         let blocked = Hogs::start(&full, 4, |_| |_| std::thread::sleep(3 * MS));
         is_in_time(&format!("blocked threads, preemption {preemption}"));

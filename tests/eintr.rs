@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{Hogs, PATIENCE, Watchdog, builder, wait_until, watchdog};
+use common::{Hogs, PATIENCE, Task, Watchdog, builder, wait_until, watchdog};
 use gort::channel::{RecvTimeoutError, SendTimeoutError, bounded};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::cell::Cell;
@@ -151,26 +151,8 @@ fn unique() -> usize {
     DRAWN.fetch_add(1, Relaxed)
 }
 
-/// A coroutine if the caller is one, else a thread.
-enum Task<T> {
-    Coroutine(gort::JoinHandle<T>),
-    Thread(thread::JoinHandle<T>),
-}
-
 fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-    match gort::try_current() {
-        Some(_) => Task::Coroutine(gort::spawn(f)),
-        None => Task::Thread(thread::spawn(f)),
-    }
-}
-
-impl<T> Task<T> {
-    fn join(self) -> T {
-        match self {
-            Task::Coroutine(handle) => handle.join().unwrap(),
-            Task::Thread(handle) => handle.join().unwrap(),
-        }
-    }
+    Task::start_alike(f)
 }
 
 /// What a call has given, if it was not interrupted.

@@ -7,7 +7,7 @@
 mod common;
 
 use common::workload::{self, Load};
-use common::{Random, builder, compute, gettid, seed, wait_until, with_each_procs};
+use common::{Counts, Random, builder, compute, gettid, seed, wait_until, with_each_procs};
 use gort::{Builder, go, go_local};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -133,13 +133,7 @@ fn a_home_is_one_identity_and_a_new_one_is_not_shared_while_few_live() {
 
 #[test]
 fn thread_local_destructors_run_when_the_runtime_ends() {
-    struct Ends(Arc<AtomicUsize>);
-    impl Drop for Ends {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, SeqCst);
-        }
-    }
-    thread_local!(static ENDS: RefCell<Vec<Ends>> = const { RefCell::new(Vec::new()) });
+    thread_local!(static ENDS: RefCell<Vec<Counts>> = const { RefCell::new(Vec::new()) });
     for procs in common::PROCS {
         let runtime = builder(procs).homes(5).build().unwrap();
         let ends = Arc::new(AtomicUsize::new(0));
@@ -147,7 +141,7 @@ fn thread_local_destructors_run_when_the_runtime_ends() {
             .map(|_| {
                 let ends = ends.clone();
                 runtime.spawn(move || {
-                    ENDS.with_borrow_mut(|all| all.push(Ends(ends)));
+                    ENDS.with_borrow_mut(|all| all.push(Counts(ends)));
                     gort::yield_now();
                 })
             })

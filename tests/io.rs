@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PROCS, Random, builder, seed, wait_until};
+use common::{PROCS, Random, builder, everywhere, is_nonblocking, pass, seed, wait_until};
 use gort::io::{Interest, PipeReader, PipeWriter, Pollable, copy, pipe, splice};
 use gort::net::UnixStream;
 use gort::{go, scope};
@@ -17,16 +17,6 @@ const LONG: Duration = Duration::from_secs(60);
 /// More than a pipe holds.
 const MUCH: usize = 1 << 20;
 
-/// Runs `f` on a plain thread and as a coroutine of runtimes with each number of Ps.
-fn everywhere(f: impl Fn() + Sync) {
-    eprintln!("plain threads");
-    f();
-    for procs in PROCS {
-        eprintln!("procs = {procs}");
-        builder(procs).build().unwrap().run(&f);
-    }
-}
-
 /// Runs both at once, as coroutines or as threads.
 fn both<A: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() + Send) -> A {
     if gort::try_current().is_some() {
@@ -40,20 +30,6 @@ fn both<A: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() + Send) -> A {
             a()
         })
     }
-}
-
-fn pass() {
-    match gort::try_current() {
-        Some(_) => gort::yield_now(),
-        None => std::thread::yield_now(),
-    }
-}
-
-fn is_nonblocking(fd: &impl AsRawFd) -> bool {
-    // SAFETY: asks for flags, touches no memory.
-    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
-    assert!(flags >= 0);
-    flags & libc::O_NONBLOCK != 0
 }
 
 fn eventfd() -> File {

@@ -26,6 +26,27 @@ fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
 }
 
+/// Makes this process that of a user of its own, for limits by user; says so if it has no right to.
+fn become_nobody() -> bool {
+    // SAFETY: single-threaded; ids of nobody.
+    let done = unsafe { libc::getuid() == 0 && libc::setgid(54321) == 0 && libc::setuid(54321) == 0 };
+    if !done {
+        eprintln!("skipped: to become another user one must be root");
+    }
+    done
+}
+
+/// Changes a limit for the time being, and says what it was.
+fn change_limit(resource: libc::__rlimit_resource_t, value: u64) -> u64 {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills the limits in.
+    assert_eq!(unsafe { libc::getrlimit(resource, &mut now) }, 0);
+    let before = std::mem::replace(&mut now.rlim_cur, value);
+    // SAFETY: reads the limits.
+    assert_eq!(unsafe { libc::setrlimit(resource, &now) }, 0);
+    before
+}
+
 const PROGRAMS: &[Program] = &[
     ("parked", || {
         let runtime = builder(2).build().unwrap();
@@ -175,12 +196,14 @@ const PROGRAMS: &[Program] = &[
             });
         };
         (0..200).for_each(one);
+        // Main and sysmon: a thread that has ended is listed for a moment longer.
+        wait_until("the threads of the last one are gone", || threads() <= 2);
         let (rss, tasks, maps) = (status_kib("VmRSS"), threads(), maps());
         (0..1000).for_each(one);
         let grown = status_kib("VmRSS").saturating_sub(rss);
         eprintln!("{grown} KiB more, {tasks} and {} threads, {maps} and {} mappings", threads(), self::maps());
         assert!(grown < 2000, "{grown} KiB more after 1000 runtimes");
-        assert_eq!(threads(), tasks);
+        wait_until("no thread is left", || threads() <= tasks);
         // glibc makes up to 16 heaps here, of two mappings each, as threads happen to allocate at the same time.
         assert!(self::maps() <= maps + 40);
     }),
@@ -287,16 +310,18 @@ const PROGRAMS: &[Program] = &[
     }),
     ("no_more_threads", || {
         // As an ordinary user without the right to one more thread: homes cannot be made either.
-        // SAFETY: single-threaded; ids of nobody.
-        unsafe {
-            if libc::getuid() != 0 || libc::setgid(54321) != 0 || libc::setuid(54321) != 0 {
-                return;
-            }
+        if !become_nobody() {
+            return;
         }
         let runtime = builder(4).build().unwrap();
         runtime.run(|| go!(|| ()).join().unwrap());
-        let now = threads() as u64;
-        limit(libc::RLIMIT_NPROC, now);
+        let most = std::cell::Cell::new(0);
+        // Again if one that was about to end is counted.
+        wait_until("no thread is to be had", || {
+            most.set(threads());
+            limit(libc::RLIMIT_NPROC, most.get() as u64);
+            std::thread::Builder::new().spawn(|| ()).is_err()
+        });
         let sum: usize = runtime.run(|| {
             let handles: Vec<_> = (0..100)
                 .map(|i| {
@@ -309,7 +334,34 @@ const PROGRAMS: &[Program] = &[
             handles.into_iter().map(|handle| handle.join().unwrap()).sum()
         });
         assert_eq!(sum, 4950);
-        eprintln!("{} homes, {now} and {} threads", runtime.homes(), threads());
+        let (most, now) = (most.get(), threads());
+        assert!(now <= most, "{now} threads of {most}");
+        eprintln!("{} homes, {now} threads of {most}", runtime.homes());
+    }),
+    ("no_thread_at_all", || {
+        // Not even one for sysmon, which the first runtime starts, nor for a worker.
+        if !become_nobody() {
+            return;
+        }
+        let usual = change_limit(libc::RLIMIT_NPROC, 1);
+        for _ in 0..2 {
+            let error = builder(2).build().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+        }
+        assert_eq!(threads(), 1);
+        change_limit(libc::RLIMIT_NPROC, usual);
+        let runtime = builder(2).build().unwrap();
+        assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
+    }),
+    ("no_descriptor", || {
+        let usual = change_limit(libc::RLIMIT_NOFILE, 3);
+        for _ in 0..2 {
+            let error = builder(2).build().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+        }
+        change_limit(libc::RLIMIT_NOFILE, usual);
+        let runtime = builder(2).build().unwrap();
+        assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
     }),
     ("threads_retire", || {
         let runtime = builder(8).build().unwrap();
@@ -360,6 +412,8 @@ const CHECKS: &[Check] = &[
     ("who_waits_for_a_stack_gets_it_when_memory_comes_back", || well("memory_comes_back")),
     ("one_thread_is_enough", || well("threads")),
     ("no_more_threads_to_be_had", || well("no_more_threads")),
+    ("a_runtime_without_a_thread_is_refused", || well("no_thread_at_all")),
+    ("a_runtime_without_a_descriptor_is_refused", || well("no_descriptor")),
     ("idle_threads_retire", || well("threads_retire")),
 ];
 

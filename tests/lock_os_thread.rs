@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Random, builder, compute, gettid, panic_meant, quiet_panics, seed, wait_until, with_each_procs};
+use common::{Counts, Random, builder, compute, gettid, panic_meant, quiet_panics, seed, wait_until, with_each_procs};
 use gort::channel::{bounded, unbounded};
 use gort::net::{TcpListener, TcpStream};
 use gort::{Builder, OsThreadGuard, Runtime, go, go_local, lock_os_thread};
@@ -135,18 +135,24 @@ fn many_keep_their_threads_at_once() {
     with_each_procs(|runtime| {
         runtime.run(|| {
             let _bustle = Bustle::new(5);
+            let all_hold = Arc::new(gort::sync::Barrier::new(20));
             let handles: Vec<_> = (0..20)
                 .map(|_| {
-                    go!(|| {
+                    let all_hold = all_hold.clone();
+                    go!(move || {
                         let _guard = lock_os_thread();
                         let tid = gettid();
+                        all_hold.wait();
                         every_park(|what| assert_eq!(gettid(), tid, "{what}"));
-                        // Everybody has a thread of his own.
+                        all_hold.wait();
+                        assert_eq!(gettid(), tid);
                         tid
                     })
                 })
                 .collect();
-            handles.into_iter().for_each(|handle| _ = handle.join().unwrap());
+            let tids: std::collections::HashSet<_> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
+            // Everybody has a thread of his own.
+            assert!(!runtime.coroutines_move() || tids.len() == 20, "{tids:?}");
         });
     });
 }
@@ -568,12 +574,6 @@ fn the_runtime_ends_while_some_wait_on_their_threads() {
         for _ in 0..5 {
             let runtime = builder(procs).build().unwrap();
             let unwound = Arc::new(AtomicUsize::new(0));
-            struct Counts(Arc<AtomicUsize>);
-            impl Drop for Counts {
-                fn drop(&mut self) {
-                    self.0.fetch_add(1, SeqCst);
-                }
-            }
             let there = Arc::new(AtomicUsize::new(0));
             for number in 0..6 {
                 let (counts, there) = (Counts(unwound.clone()), there.clone());

@@ -5,7 +5,9 @@
 
 mod common;
 
-use common::{Hogs, Meant, Watchdog, builder, cannot_hold, compute, is_child, panic_meant, wait_until, watchdog};
+use common::{
+    Hogs, Meant, Watchdog, builder, cannot_hold, compute, is_child, panic_meant, variable, wait_until, watchdog,
+};
 use gort::channel::bounded;
 use gort::{Runtime, go, go_local};
 use std::cell::{Cell, RefCell};
@@ -144,10 +146,6 @@ fn a_ticker_beside_hogs_goes_on() {
 }
 
 /// The value of an environment variable, if it is set.
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
-
 #[test]
 #[ignore = "takes minutes"]
 fn long_mix() {

@@ -10,6 +10,7 @@ use common::{builder, wait_until};
 use gort::{Builder, go};
 use harness::{Check, Program, run, run_with};
 use std::cell::Cell;
+use std::io::{Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -17,6 +18,30 @@ use std::time::{Duration, Instant};
 
 fn main() {
     harness::main(PROGRAMS, CHECKS);
+}
+
+/// Lets the kernel refuse these system calls to this process from now on, as a container does.
+fn refuse(calls: &[libc::c_long], errno: u16) {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const IS: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    // The number of the call is the first word of what the filter is given.
+    let mut filter = vec![step(LOAD, 0, 0, 0)];
+    for &call in calls {
+        filter.push(step(IS, call as u32, 0, 1));
+        filter.push(step(RETURN, libc::SECCOMP_RET_ERRNO | u32::from(errno), 0, 0));
+    }
+    filter.push(step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0));
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its steps outlive the call, which copies them.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let done = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program);
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+        assert_eq!(libc::syscall(calls[0], 0, 0, 0, 0), -1);
+    }
+    assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(i32::from(errno)));
 }
 
 const PROGRAMS: &[Program] = &[
@@ -239,6 +264,68 @@ const PROGRAMS: &[Program] = &[
         });
     }),
     ("panic_in_main", || gort::run(|| panic!("on purpose"))),
+    ("panic_after_a_park_while_unwinding", || {
+        struct Parks;
+        impl Drop for Parks {
+            fn drop(&mut self) {
+                gort::time::sleep(Duration::from_millis(1));
+                panic!("the second");
+            }
+        }
+        gort::run(|| {
+            let others = go!(|| (0..100).for_each(|_| gort::yield_now()));
+            let handle = go!(|| {
+                let _parks = Parks;
+                panic!("the first");
+            });
+            _ = handle.join();
+            others.join().unwrap();
+        });
+    }),
+    ("refused_calls", || {
+        let errno = std::env::var("GORT_TEST_ERRNO").unwrap().parse().unwrap();
+        refuse(
+            &[libc::SYS_membarrier, libc::SYS_epoll_pwait2, libc::SYS_sched_setattr, libc::SYS_sched_getaffinity],
+            errno,
+        );
+        let runtime = gort::Runtime::builder().build().unwrap();
+        assert!(runtime.procs() >= 1);
+        drop(runtime);
+        let runtime = builder(2).build().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        // With fixed homes they would keep their threads for ever.
+        let hogs = if runtime.coroutines_move() { 2 } else { 0 };
+        let hogs: Vec<_> = (0..hogs)
+            .map(|_| {
+                let stop = stop.clone();
+                runtime.spawn(move || {
+                    while !stop.load(SeqCst) {
+                        std::hint::spin_loop();
+                    }
+                })
+            })
+            .collect();
+        runtime.run(|| {
+            let (mut reader, mut writer) = gort::net::UnixStream::pair().unwrap();
+            let echo = go!(move || {
+                let mut byte = [0];
+                for _ in 0..10 {
+                    reader.read_exact(&mut byte).unwrap();
+                    reader.write_all(&byte).unwrap();
+                }
+            });
+            for _ in 0..10 {
+                let start = Instant::now();
+                gort::time::sleep(Duration::from_micros(1300));
+                assert!(start.elapsed() >= Duration::from_micros(1300));
+                writer.write_all(b"x").unwrap();
+                writer.read_exact(&mut [0]).unwrap();
+            }
+            echo.join().unwrap();
+        });
+        stop.store(true, SeqCst);
+        hogs.into_iter().for_each(|hog| hog.join().unwrap());
+    }),
     ("abort_in_a_coroutine", || gort::run(|| go!(|| std::process::abort()).join().unwrap())),
     ("exit_in_a_coroutine", || {
         gort::run(|| {
@@ -445,6 +532,26 @@ const CHECKS: &[Check] = &[
         let ended = run("panic_in_main");
         assert_eq!(ended.code, Some(101), "{ended:#?}");
         ended.says("on purpose");
+    }),
+    ("a_panic_that_leaves_a_destructor_while_unwinding_aborts", || {
+        // The destructor has parked in between, so that others have run on the thread.
+        for homes in ["", "homes=fixed"] {
+            let ended = run_with("panic_after_a_park_while_unwinding", |command| {
+                command.env("GORT_DEBUG", homes);
+            });
+            assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
+            ended.says("the first");
+            ended.says("the second");
+            ended.says("panic in a destructor during cleanup");
+        }
+    }),
+    ("calls_that_a_container_refuses_are_done_without", || {
+        for errno in [libc::ENOSYS, libc::EPERM] {
+            let ended = run_with("refused_calls", |command| {
+                command.env("GORT_TEST_ERRNO", errno.to_string()).env_remove("GORT_PROCS");
+            });
+            ended.is_well();
+        }
     }),
     ("abort_is_abort", || assert_eq!(run("abort_in_a_coroutine").signal, Some(libc::SIGABRT))),
     ("exit_is_exit", || assert_eq!(run("exit_in_a_coroutine").code, Some(7))),

@@ -2,20 +2,12 @@
 
 mod common;
 
-use common::{Meant, builder, panic_meant, wait_until};
+use common::{Counts, Meant, builder, panic_meant, wait_until};
 use gort::{Runtime, go};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-
-struct Counts(Arc<AtomicUsize>);
-
-impl Drop for Counts {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
 
 #[test]
 fn settings_that_make_no_sense_are_refused() {

@@ -183,23 +183,31 @@ fn sleeping_takes_as_long_as_asked_and_not_much_longer() {
 
 #[test]
 fn sleepers_wake_in_order_of_their_deadlines() {
-    let runtime = builder(1).build().unwrap();
+    // On one P they are readied in this order, even if all are due at once, and nobody is preempted between its wake and
+    // its note.
+    let runtime = builder(1).preemption(false).build().unwrap();
     let order = Arc::new(Mutex::new(Vec::new()));
-    let start = Instant::now() + Duration::from_millis(20);
+    let there = Arc::new(AtomicUsize::new(0));
+    let start = Arc::new(gort::sync::OnceLock::new());
     let handles: Vec<_> = [7u32, 3, 9, 1, 5, 8, 2, 6, 4, 0]
         .map(|i| {
-            let order = order.clone();
+            let (order, there, start) = (order.clone(), there.clone(), start.clone());
             runtime.spawn(move || {
-                gort::time::sleep_until(start + Duration::from_millis(3) * i);
-                order.lock().unwrap().push((i, Instant::now()));
+                there.fetch_add(1, SeqCst);
+                let deadline = *start.wait() + Duration::from_millis(3) * i;
+                gort::time::sleep_until(deadline);
+                assert!(Instant::now() >= deadline);
+                order.lock().unwrap().push(i);
             })
         })
         .into_iter()
         .collect();
+    wait_until("all are there", || there.load(SeqCst) == 10);
+    // Enough for all to begin to sleep.
+    start.set(Instant::now() + Duration::from_millis(300)).unwrap();
     handles.into_iter().for_each(|handle| handle.join().unwrap());
-    for (i, at) in order.lock().unwrap().iter() {
-        assert!(*at >= start + Duration::from_millis(3) * *i);
-    }
+    // It has Ps that come and go.
+    assert!(common::CHAOS || order.lock().unwrap().is_sorted(), "{order:?}");
 }
 
 #[test]

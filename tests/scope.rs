@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Meant, builder, panic_meant, wait_until, with_each_procs};
+use common::{Counts, Meant, builder, panic_meant, wait_until, with_each_procs};
 use gort::{go, scope};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -354,12 +354,6 @@ fn ends_with_its_runtime() {
         for _ in 0..20 {
             let runtime = builder(procs).build().unwrap();
             let (started, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-            struct Counts(Arc<AtomicUsize>);
-            impl Drop for Counts {
-                fn drop(&mut self) {
-                    self.0.fetch_add(1, SeqCst);
-                }
-            }
             let (started2, ended2) = (started.clone(), ended.clone());
             drop(runtime.spawn(move || {
                 let data = vec![1, 2, 3];

@@ -8,9 +8,9 @@
 mod common;
 
 use common::world::{
-    FROM_THREADS, Kind, LIST, MANY_PROCS, ONE, ONE_PROC, RENDEZVOUS, RING, THREADS, TO_THREADS, World, join_all,
+    FROM_THREADS, Kind, LIST, MANY_PROCS, ONE, ONE_PROC, RENDEZVOUS, RING, THREADS, TO_THREADS, World, suite,
 };
-use common::{Meant, builder, panic_meant, quiet_panics, wait_until};
+use common::{Counts, Meant, builder, join_all, panic_meant, quiet_panics, wait_until};
 use gort::channel::{
     ReadyTimeoutError, Receiver, RecvError, Select, SelectTimeoutError, SelectWaker, SendError, Sender, TryReadyError,
     TryRecvError, TrySelectError, Waitable, after, at, bounded, never, tick, unbounded,
@@ -74,9 +74,6 @@ fn ready_cases(k: Kind, _: World) {
 
 /// A full channel does not take, an empty one does not give; then one does.
 fn send_waits(k: Kind, w: World) {
-    if k == LIST {
-        return;
-    }
     let (s, r) = k.make();
     (0..k.room()).for_each(|i| s.send(i).unwrap());
     select! {
@@ -303,10 +300,7 @@ fn ends_wake(k: Kind, w: World) {
 }
 
 /// Of several that are possible each has its share.
-fn fairness_when_ready(k: Kind, _: World) {
-    if k == RENDEZVOUS || k == ONE {
-        return;
-    }
+fn fairness_when_ready(_: Kind, _: World) {
     const COUNT: usize = 10_000;
     let (s1, r1) = unbounded();
     let (s2, r2) = bounded(COUNT);
@@ -452,9 +446,6 @@ fn messages_are_made_when_chosen(k: Kind, w: World) {
 
 /// While one place is promised, others find the channel full, and get it when it is given up.
 fn promised_places(k: Kind, w: World) {
-    if k != ONE {
-        return;
-    }
     let (s, r) = k.make();
     let mut select = Select::new();
     select.send(&s);
@@ -501,19 +492,13 @@ fn promised_places(k: Kind, w: World) {
 
 /// Every message is dropped once, however it ends.
 fn drops(k: Kind, w: World) {
-    struct Counted(Arc<AtomicUsize>);
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, SeqCst);
-        }
-    }
     let (dropped, made) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (s, r) = k.make();
     let make = {
         let (dropped, made) = (dropped.clone(), made.clone());
         move || {
             made.fetch_add(1, SeqCst);
-            Counted(dropped.clone())
+            Counts(dropped.clone())
         }
     };
     let count = w.many(k) / 20;
@@ -556,9 +541,6 @@ fn drops(k: Kind, w: World) {
 
 /// A coroutine that is cancelled in a select has done nothing.
 fn cancel(k: Kind, w: World) {
-    if w.procs == 0 {
-        return;
-    }
     let (s, r) = k.make::<u32>();
     let (full, _full_end) = bounded::<u32>(0);
     let began = Arc::new(AtomicBool::new(false));
@@ -741,10 +723,7 @@ fn ready_stress(k: Kind, w: World) {
     assert_eq!(join_all(readers).iter().sum::<usize>(), 2 * count);
 }
 
-fn timers(k: Kind, w: World) {
-    if k != ONE {
-        return;
-    }
+fn timers(_: Kind, w: World) {
     let start = Instant::now();
     let once = after(SHORT);
     assert_eq!((once.capacity(), once.len(), once.is_empty(), once.is_full()), (Some(1), 0, true, false));
@@ -811,10 +790,7 @@ fn timers(k: Kind, w: World) {
 }
 
 /// The end of a coroutine as a case.
-fn join_handles(k: Kind, w: World) {
-    if k != ONE || w.procs == 0 {
-        return;
-    }
+fn join_handles(_: Kind, w: World) {
     let (_stop, stopped) = bounded::<()>(0);
     for round in 0..100 {
         let (go, may) = bounded(0);
@@ -1021,47 +997,32 @@ fn waitables_panic(k: Kind, w: World) {
     }
 }
 
-macro_rules! suite {
-    ($module:ident, $world:ident, $kind:ident: $($check:ident)*) => {
-        mod $module {
-            $(
-                #[test]
-                fn $check() {
-                    use super::super::*;
-                    $world.run(super::super::$check, $kind);
-                }
-            )*
-        }
-    };
+suite! {
+    every_world every_kind {
+        ready_cases recv_waits plain_meets_select select_meets_select both_ends same_channel_twice ends_wake
+        fairness_when_waiting messages_are_made_when_chosen drops thousand_cases dynamic ready_is_told ready_stress
+        waitables waitables_panic
+    }
 }
 
-macro_rules! world {
-    ($($name:ident $world:ident,)*) => {
-        $(
-            mod $name {
-                world!(@kind rendezvous, $world, RENDEZVOUS);
-                world!(@kind one, $world, ONE);
-                world!(@kind ring, $world, RING);
-                world!(@kind list, $world, LIST);
-            }
-        )*
-    };
-    (@kind $module:ident, $world:ident, $kind:ident) => {
-        suite! { $module, $world, $kind:
-            ready_cases send_waits recv_waits plain_meets_select select_meets_select both_ends same_channel_twice
-            ends_wake fairness_when_ready fairness_when_waiting messages_are_made_when_chosen promised_places
-            drops cancel thousand_cases dynamic ready_is_told ready_stress timers join_handles waitables
-            waitables_panic
-        }
-    };
+mod bounded {
+    crate::suite! { every_world [rendezvous RENDEZVOUS one ONE ring RING] { send_waits } }
 }
 
-world! {
-    one_proc ONE_PROC,
-    many_procs MANY_PROCS,
-    threads THREADS,
-    to_threads TO_THREADS,
-    from_threads FROM_THREADS,
+mod with_room_for_several {
+    crate::suite! { every_world [ring RING list LIST] { fairness_when_ready } }
+}
+
+mod one_place {
+    crate::suite! { every_world [one ONE] { promised_places timers } }
+}
+
+mod in_coroutines {
+    crate::suite! { worlds_in_coroutines every_kind { cancel } }
+}
+
+mod in_coroutines_once {
+    crate::suite! { worlds_in_coroutines [one ONE] { join_handles } }
 }
 
 #[allow(

@@ -13,17 +13,13 @@
 
 mod common;
 
-use common::{Meant, PATIENCE, Random, builder, factor, quiet_panics};
+use common::{Random, builder, quiet_panics};
 use gort::channel::{Receiver, RecvError, Select, Sender, bounded, unbounded};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
 
 /// A message: who sent it as the how-manieth; and a count of those alive.
 struct Message {
@@ -325,38 +321,7 @@ fn round(seed: u64) -> usize {
 #[test]
 fn random_programs_lose_nothing() {
     quiet_panics();
-    let first = variable("GORT_TEST_SEED").unwrap_or_else(common::seed);
-    let rounds = variable("GORT_TEST_ROUNDS");
-    let now = Arc::new(AtomicU64::new(first));
-    let watched = Arc::downgrade(&now);
-    std::thread::spawn(move || {
-        let mut last = (0, Instant::now());
-        while let Some(seed) = watched.upgrade().map(|seed| seed.load(SeqCst)) {
-            if seed != last.0 {
-                last = (seed, Instant::now());
-            } else if last.1.elapsed() > PATIENCE {
-                eprintln!("GORT_TEST_SEED={seed} hangs");
-                std::process::abort();
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    });
-    let start = Instant::now();
-    let (mut done, mut sent) = (0, 0);
-    while rounds.map_or(start.elapsed() < Duration::from_secs(8) * factor() as u32, |rounds| done < rounds) {
-        let seed = first.wrapping_add(done);
-        now.store(seed, SeqCst);
-        match catch_unwind(AssertUnwindSafe(|| round(seed))) {
-            Ok(messages) => sent += messages,
-            Err(panic) => {
-                eprintln!("to run it again: GORT_TEST_SEED={seed} GORT_TEST_ROUNDS=1");
-                if let Some(Meant(_)) = panic.downcast_ref() {
-                    eprintln!("a panic that was meant got out");
-                }
-                resume_unwind(panic);
-            }
-        }
-        done += 1;
-    }
-    eprintln!("{done} programs, {sent} messages");
+    let sent = AtomicUsize::new(0);
+    common::random_programs(8, |seed| _ = sent.fetch_add(round(seed), SeqCst));
+    eprintln!("{} messages", sent.into_inner());
 }

@@ -2,20 +2,12 @@
 
 mod common;
 
-use common::{Meant, builder, panic_meant, wait_until, with_each_procs};
+use common::{Counts, Meant, builder, panic_meant, wait_until, with_each_procs};
 use gort::{Builder, go, spawn};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-
-struct Counts(Arc<AtomicUsize>);
-
-impl Drop for Counts {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
 
 #[test]
 fn join_gives_the_value() {
@@ -288,10 +280,7 @@ fn outside_a_runtime() {
     assert_eq!(error.kind(), ErrorKind::NotConnected);
     let error = Builder::new().spawn_local(|| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotConnected);
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ()));
     let caught = std::panic::catch_unwind(|| drop(go!(|| ())));
-    std::panic::set_hook(hook);
     assert_eq!(
         *caught.unwrap_err().downcast::<String>().unwrap(),
         "gort: spawn outside a runtime: call it inside gort::run or Runtime::run, or use Runtime::spawn"

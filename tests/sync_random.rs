@@ -12,9 +12,8 @@
 
 mod common;
 
-use common::{Random, RoundWatchdog, builder, factor, variable};
+use common::{Random, Task, builder};
 use gort::sync::{Condvar, Mutex, MutexGuard, Notify, RwLock, RwLockWriteGuard, Semaphore, WaitGroup};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -366,20 +365,6 @@ impl<G, F: FnMut(&mut G)> Drop for Complete<G, F> {
     }
 }
 
-enum Task {
-    Coroutine(gort::JoinHandle<()>),
-    Thread(std::thread::JoinHandle<()>),
-}
-
-impl Task {
-    fn is_finished(&self) -> bool {
-        match self {
-            Task::Coroutine(task) => task.is_finished(),
-            Task::Thread(task) => task.is_finished(),
-        }
-    }
-}
-
 /// Runs the program of a seed and compares what was noted with what is there.
 fn round(seed: u64) {
     let mut random = Random::new(seed);
@@ -399,11 +384,7 @@ fn round(seed: u64) {
                 steps: 1 + random.below(150),
                 ended: Ended { world: world.clone(), group: group.clone() },
             };
-            tasks.push(if random.below(6) < threads {
-                Task::Thread(std::thread::spawn(|| actor.run()))
-            } else {
-                Task::Coroutine(gort::spawn(|| actor.run()))
-            });
+            tasks.push(Task::start(random.below(6) < threads, || actor.run()));
         }
         let waits = {
             let (group, world) = (group.clone(), world.clone());
@@ -424,16 +405,7 @@ fn round(seed: u64) {
             gort::time::sleep(Duration::from_micros(random.below(100)));
         }
         assert_eq!(waits.join().unwrap(), count, "the group has waited for all");
-        for task in tasks {
-            match task {
-                Task::Coroutine(task) => match task.join() {
-                    Ok(()) => {}
-                    Err(error) if error.is_cancelled() && cancels => {}
-                    Err(error) => resume_unwind(error.into_panic().expect("a panic")),
-                },
-                Task::Thread(task) => task.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            }
-        }
+        tasks.into_iter().for_each(|task| task.end_or_cancelled(cancels));
     });
     let account = &world.account;
     let left = |account: &[AtomicUsize; 2]| account[0].load(SeqCst) - account[1].load(SeqCst);
@@ -449,19 +421,5 @@ fn round(seed: u64) {
 
 #[test]
 fn random_programs_lose_nothing() {
-    let first = variable("GORT_TEST_SEED").unwrap_or_else(common::seed);
-    let rounds = variable("GORT_TEST_ROUNDS");
-    let watchdog = RoundWatchdog::new();
-    let start = Instant::now();
-    let mut done = 0;
-    while rounds.map_or(start.elapsed() < Duration::from_secs(5) * factor() as u32, |rounds| done < rounds) {
-        let seed = first.wrapping_add(done);
-        watchdog.begins(seed);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| round(seed))) {
-            eprintln!("to run it again: GORT_TEST_SEED={seed} GORT_TEST_ROUNDS=1");
-            resume_unwind(panic);
-        }
-        done += 1;
-    }
-    eprintln!("{done} programs");
+    common::random_programs(5, round);
 }

@@ -2,16 +2,21 @@
 
 #![allow(
     dead_code,
+    unused_imports,
+    unused_macros,
     missing_docs,
     unreachable_pub,
     missing_debug_implementations,
     reason = "private to the tests; each program uses a part"
 )]
 
-use gort::{JoinHandle, Runtime, RuntimeBuilder};
+use gort::{JoinError, JoinHandle, Runtime, RuntimeBuilder};
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -75,6 +80,112 @@ pub fn watchdog(limit: Duration, what: impl Into<String>) -> Watchdog {
 /// The number that an environment variable says.
 pub fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+/// A coroutine or a thread.
+pub enum Task<T> {
+    Coroutine(JoinHandle<T>),
+    Thread(std::thread::JoinHandle<T>),
+}
+
+impl<T: Send + 'static> Task<T> {
+    pub fn start(thread: bool, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+        if thread {
+            Task::Thread(std::thread::spawn(f))
+        } else {
+            // Enough for a large message, of which a debug build makes several copies.
+            Task::Coroutine(gort::Builder::new().stack_size(2 << 20).spawn(f).unwrap())
+        }
+    }
+
+    /// What the caller is: a coroutine or a thread.
+    pub fn start_alike(f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+        match gort::try_current() {
+            Some(_) => Task::Coroutine(gort::spawn(f)),
+            None => Task::Thread(std::thread::spawn(f)),
+        }
+    }
+
+    pub fn is_finished(&self) -> bool {
+        match self {
+            Task::Coroutine(task) => task.is_finished(),
+            Task::Thread(task) => task.is_finished(),
+        }
+    }
+
+    /// Asks for the end, if it is a coroutine.
+    pub fn cancel(&self) {
+        if let Task::Coroutine(task) = self {
+            task.cancel();
+        }
+    }
+
+    /// Waits for the end, parking if the caller is a coroutine, and returns the value.
+    #[track_caller]
+    pub fn join(self) -> T {
+        self.outcome().expect("it ended well")
+    }
+
+    /// The same; None if it was cancelled or panicked.
+    #[track_caller]
+    pub fn outcome(self) -> Option<T> {
+        self.end().ok()
+    }
+
+    /// The same. A task that was cancelled has no panic.
+    #[track_caller]
+    pub fn end(self) -> Result<T, Option<Box<dyn Any + Send>>> {
+        match self {
+            Task::Coroutine(task) => match task.join_timeout(PATIENCE) {
+                Ok(outcome) => outcome.map_err(JoinError::into_panic),
+                Err(_) => panic!("a task does not end"),
+            },
+            Task::Thread(task) => {
+                wait_until("a task ends", || task.is_finished());
+                task.join().map_err(Some)
+            }
+        }
+    }
+
+    /// Waits for the end, which may be that it was cancelled, if that `may_be`; panics as it did.
+    #[track_caller]
+    pub fn end_or_cancelled(self, may_be: bool) {
+        match self.end() {
+            Err(Some(panic)) => resume_unwind(panic),
+            Err(None) => assert!(may_be, "cancelled"),
+            Ok(_) => {}
+        }
+    }
+}
+
+#[track_caller]
+pub fn join_all<T: Send + 'static>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<T> {
+    tasks.into_iter().map(Task::join).collect()
+}
+
+/// Counts its drops.
+pub struct Counts(pub Arc<AtomicUsize>);
+
+impl Drop for Counts {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Lets others go on for a turn, in coroutines and on plain threads.
+pub fn pass() {
+    match gort::try_current() {
+        Some(_) => gort::yield_now(),
+        None => std::thread::yield_now(),
+    }
+}
+
+/// Whether the open file behind a descriptor does not block.
+pub fn is_nonblocking(fd: &impl AsRawFd) -> bool {
+    // SAFETY: asks for flags, touches no memory.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+    assert!(flags >= 0);
+    flags & libc::O_NONBLOCK != 0
 }
 
 /// Ends the process with the seed if a round takes far too long: it hangs.
@@ -195,24 +306,58 @@ pub fn with_each_procs(f: impl Fn(&Runtime)) {
     }
 }
 
+/// Runs `f` on a plain thread and as a coroutine of runtimes with each number of Ps.
+pub fn everywhere(f: impl Fn() + Sync) {
+    eprintln!("plain threads");
+    f();
+    with_each_procs(|runtime| runtime.run(&f));
+}
+
 /// A runtime of so many Ps, to be changed further.
 pub fn builder(procs: usize) -> RuntimeBuilder {
     Runtime::builder().procs(procs).name("test")
 }
 
-/// A fresh seed, or that of `GORT_SEED`; printed, so that a failure can be repeated.
+/// A fresh seed, or that of `GORT_TEST_SEED`; printed, so that a failure can be repeated.
 pub fn seed() -> u64 {
-    let seed = match std::env::var("GORT_SEED") {
-        Ok(text) => text.parse().expect("GORT_SEED is a number"),
-        Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64,
-    };
-    eprintln!("GORT_SEED={seed}");
+    let fresh = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    let seed = variable("GORT_TEST_SEED").unwrap_or_else(fresh);
+    eprintln!("GORT_TEST_SEED={seed}");
     seed
+}
+
+/// Runs the programs of one seed after the other: for so many seconds, `GORT_TEST_FACTOR` times as long, or as many as
+/// `GORT_TEST_ROUNDS` says. The seed of one that fails or hangs is printed.
+pub fn random_programs(seconds: u64, round: impl Fn(u64)) {
+    let first = seed();
+    let rounds = variable("GORT_TEST_ROUNDS");
+    let limit = Duration::from_secs(seconds * factor());
+    let watchdog = RoundWatchdog::new();
+    let start = Instant::now();
+    let mut done = 0;
+    while rounds.map_or(start.elapsed() < limit, |rounds| done < rounds) {
+        let seed = first.wrapping_add(done);
+        watchdog.begins(seed);
+        again_with(&format!("GORT_TEST_SEED={seed} GORT_TEST_ROUNDS=1"), || round(seed));
+        done += 1;
+    }
+    eprintln!("{done} programs");
+}
+
+/// Runs `f`; if it panics, says how to run it again.
+pub fn again_with<T>(variables: &str, f: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        eprintln!("to run it again: {variables}");
+        if panic.is::<Meant>() {
+            eprintln!("a panic that was meant got out");
+        }
+        resume_unwind(panic)
+    })
 }
 
 /// How many times as much as usual a test is to do, from `GORT_TEST_FACTOR`.
 pub fn factor() -> u64 {
-    std::env::var("GORT_TEST_FACTOR").map_or(1, |text| text.parse().expect("GORT_TEST_FACTOR is a number"))
+    variable("GORT_TEST_FACTOR").unwrap_or(1)
 }
 
 /// Marsaglia's xorshift: a sequence that a seed repeats.

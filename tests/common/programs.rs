@@ -81,31 +81,76 @@ impl Ended {
     }
 }
 
-/// The main function of such a test program. Arguments are filters, as libtest has them.
+/// What the command line says.
+#[derive(Default)]
+struct Arguments {
+    list: bool,
+    exact: bool,
+    /// No check is ignored, so there is none then.
+    only_ignored: bool,
+    filters: Vec<String>,
+    skip: Vec<String>,
+}
+
+impl Arguments {
+    /// Those of libtest. What changes only the output, or threads that there are not, is passed over.
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
+        let mut parsed = Arguments::default();
+        while let Some(argument) = arguments.next() {
+            if !argument.starts_with('-') {
+                parsed.filters.push(argument);
+                continue;
+            }
+            let (option, value) = match argument.split_once('=') {
+                Some((option, value)) => (option, Some(value.to_owned())),
+                None => (argument.as_str(), None),
+            };
+            let mut value = || value.clone().or_else(|| arguments.next()).ok_or(format!("{option} needs a value"));
+            match option {
+                "--list" => parsed.list = true,
+                "--exact" => parsed.exact = true,
+                "--ignored" => parsed.only_ignored = true,
+                "--skip" => parsed.skip.push(value()?),
+                "--test-threads" | "--color" | "--format" | "--logfile" => drop(value()?),
+                "--nocapture" | "--no-capture" | "--quiet" | "-q" | "--show-output" | "--include-ignored"
+                | "--test" => {}
+                _ => return Err(format!("no such option: {argument}")),
+            }
+        }
+        Ok(parsed)
+    }
+
+    fn chooses(&self, name: &str) -> bool {
+        let fits = |filter: &String| if self.exact { filter == name } else { name.contains(filter.as_str()) };
+        !self.only_ignored && (self.filters.is_empty() || self.filters.iter().any(fits)) && !self.skip.iter().any(fits)
+    }
+}
+
+/// The main function of such a test program. Arguments are as libtest has them.
 pub(crate) fn main(programs: &[Program], checks: &[Check]) {
     if let Ok(name) = std::env::var("GORT_PROGRAM") {
         let program = programs.iter().find(|program| program.0 == name).expect("a program of this name");
         return program.1();
     }
-    let all: Vec<String> = std::env::args().skip(1).collect();
-    if all.iter().any(|argument| argument == "--list") {
-        return checks.iter().for_each(|check| println!("{}: test", check.0));
+    let arguments = Arguments::parse(std::env::args().skip(1)).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        std::process::exit(2);
+    });
+    let chosen = checks.iter().filter(|check| arguments.chooses(check.0));
+    if arguments.list {
+        return chosen.for_each(|check| println!("{}: test", check.0));
     }
-    let exact = all.iter().any(|argument| argument == "--exact");
-    let filters: Vec<_> = all.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let mut failed = Vec::new();
-    for (name, check) in checks {
-        let fits = |filter: &&&String| if exact { **filter == name } else { name.contains(filter.as_str()) };
-        if !filters.is_empty() && filters.iter().find(fits).is_none() {
-            continue;
-        }
+    let (mut passed, mut failed) = (0, Vec::new());
+    for (name, check) in chosen {
         let start = Instant::now();
         let outcome = std::panic::catch_unwind(check);
         println!("test {name} ... {} ({:.1?})", if outcome.is_ok() { "ok" } else { "FAILED" }, start.elapsed());
-        if outcome.is_err() {
-            failed.push(name);
+        match outcome {
+            Ok(()) => passed += 1,
+            Err(_) => failed.push(name),
         }
     }
+    println!("{passed} passed, {} failed", failed.len());
     if !failed.is_empty() {
         println!("failures: {failed:?}");
         std::process::exit(101);

@@ -1,6 +1,6 @@
 //! Kinds of channels, and worlds to check them in: coroutines, threads, both.
 
-use super::{builder, factor, wait_until};
+use super::{Task, builder, factor};
 use gort::channel::{Receiver, Sender, bounded, unbounded};
 
 /// How a channel is made: the number of messages that it holds, or none if it is unbounded.
@@ -70,41 +70,58 @@ impl World {
     }
 }
 
-/// A coroutine or a thread.
-pub enum Task<T> {
-    Coroutine(gort::JoinHandle<T>),
-    Thread(std::thread::JoinHandle<T>),
-}
-
-impl<T: Send + 'static> Task<T> {
-    pub fn start(thread: bool, f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
-        if thread {
-            Task::Thread(std::thread::spawn(f))
-        } else {
-            // Enough for a large message, of which a debug build makes several copies.
-            Task::Coroutine(gort::Builder::new().stack_size(2 << 20).spawn(f).unwrap())
+/// A test of each check in each world, and for each kind of channel if there are kinds, in modules with their names:
+/// `[module WORLD ..] [module KIND ..] { check .. }`. For lists that are used often there are words.
+macro_rules! suite {
+    (every_world $($rest:tt)*) => {
+        crate::common::world::suite! {
+            [one_proc ONE_PROC many_procs MANY_PROCS threads THREADS to_threads TO_THREADS from_threads FROM_THREADS]
+            $($rest)*
         }
-    }
-
-    pub fn is_finished(&self) -> bool {
-        match self {
-            Task::Coroutine(task) => task.is_finished(),
-            Task::Thread(task) => task.is_finished(),
+    };
+    (worlds_in_coroutines $($rest:tt)*) => {
+        crate::common::world::suite! {
+            [one_proc ONE_PROC many_procs MANY_PROCS to_threads TO_THREADS from_threads FROM_THREADS]
+            $($rest)*
         }
-    }
-
-    /// Waits for the end, parking if the caller is a coroutine, and returns the value.
-    #[track_caller]
-    pub fn join(self) -> T {
-        wait_until("a task ends", || self.is_finished());
-        match self {
-            Task::Coroutine(task) => task.join().unwrap(),
-            Task::Thread(task) => task.join().unwrap(),
+    };
+    ($worlds:tt every_kind $checks:tt) => {
+        crate::common::world::suite! { $worlds [rendezvous RENDEZVOUS one ONE ring RING list LIST] $checks }
+    };
+    ([$($module:ident $world:ident)*] $kinds:tt $checks:tt) => {
+        $(
+            mod $module {
+                crate::common::world::suite! { @kinds $world $kinds $checks }
+            }
+        )*
+    };
+    ([$($module:ident $world:ident)*] $checks:tt) => {
+        $(
+            mod $module {
+                crate::common::world::suite! { @checks $checks $world }
+            }
+        )*
+    };
+    (@kinds $world:ident [$($module:ident $kind:ident)*] $checks:tt) => {
+        $(
+            mod $module {
+                crate::common::world::suite! { @checks $checks $world, $kind }
+            }
+        )*
+    };
+    (@checks { $($check:ident)* } $world:ident $(, $kind:ident)?) => {
+        crate::common::world::suite! { @tests ($world $(, $kind)?) $($check)* }
+    };
+    (@tests $place:tt $($check:ident)*) => {
+        $(
+            crate::common::world::suite! { @test $check $place }
+        )*
+    };
+    (@test $check:ident ($world:ident $(, $kind:ident)?)) => {
+        #[test]
+        fn $check() {
+            crate::$world.run(crate::$check $(, crate::$kind)?);
         }
-    }
+    };
 }
-
-#[track_caller]
-pub fn join_all<T: Send + 'static>(tasks: impl IntoIterator<Item = Task<T>>) -> Vec<T> {
-    tasks.into_iter().map(Task::join).collect()
-}
+pub(crate) use suite;

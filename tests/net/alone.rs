@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 fn the_runtime_sleeps_while_all_wait() {
     // Goal: waiting costs nothing. Method: CPU time while everybody waits for bytes that come
     // much later. Other tests run at the same time, so this one runs in a process of its own.
-    if !is_child("the_runtime_sleeps_while_all_wait") {
+    if !common::is_child("alone::the_runtime_sleeps_while_all_wait") {
         return;
     }
     builder(2).build().unwrap().run(|| {
@@ -28,35 +28,22 @@ fn the_runtime_sleeps_while_all_wait() {
     });
 }
 
-/// Whether this process was started to run this one test alone. If not, starts one and checks
-/// that the test passes there.
-fn is_child(test: &str) -> bool {
-    const VARIABLE: &str = "GORT_TEST_ALONE";
-    if std::env::var_os(VARIABLE).is_some() {
-        return true;
-    }
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("alone::{test}"), "--nocapture"])
-        .env(VARIABLE, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
-    false
-}
-
-/// With 3 there is none to be had, since the standard streams have them. (With less `poll(2)` of two is
-/// `EINVAL`.)
-fn limit_descriptors(limit: u64) {
-    let limit = libc::rlimit { rlim_cur: limit, rlim_max: 4096 };
-    // SAFETY: reads the limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+/// Changes the limit, and says what it was. With 3 there is none to be had, since the standard streams have them. (With
+/// less `poll(2)` of two is `EINVAL`.)
+fn limit_descriptors(limit: u64) -> u64 {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills the limits in.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut now) }, 0);
+    let before = std::mem::replace(&mut now.rlim_cur, limit);
+    // SAFETY: reads the limits.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &now) }, 0);
+    before
 }
 
 #[test]
 fn accept_recovers_when_descriptors_run_out() {
     // Goal: EMFILE is an error of one call; the connection is there when descriptors are.
-    if !is_child("accept_recovers_when_descriptors_run_out") {
+    if !common::is_child("alone::accept_recovers_when_descriptors_run_out") {
         return;
     }
     everywhere(|| {
@@ -68,11 +55,11 @@ fn accept_recovers_when_descriptors_run_out() {
         listener.set_deadline(None);
         for round in 0..3 {
             clients.push(TcpStream::connect(address).unwrap());
-            limit_descriptors(3);
+            let usual = limit_descriptors(3);
             for _ in 0..3 {
                 assert_eq!(listener.accept().unwrap_err().raw_os_error(), Some(libc::EMFILE));
             }
-            limit_descriptors(4096);
+            limit_descriptors(usual);
             let (mut server, peer) = listener.accept().unwrap();
             assert_eq!(peer, clients[round].local_addr().unwrap());
             server.write_all(b"x").unwrap();
@@ -86,10 +73,10 @@ fn accept_recovers_when_descriptors_run_out() {
             pass();
         }
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        limit_descriptors(3);
+        let usual = limit_descriptors(3);
         socket.connect(&address.into()).unwrap();
         assert_eq!(waiting.join(), Err(Some(libc::EMFILE)));
-        limit_descriptors(4096);
+        limit_descriptors(usual);
         listener.accept().unwrap();
     });
 }

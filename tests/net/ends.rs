@@ -69,20 +69,31 @@ fn a_reset_ends_reads_and_writes() {
     let random = std::sync::Mutex::new(&mut random);
     everywhere(|| {
         for round in 0..60 {
-            let (mut client, server) = pair();
+            let (mut client, server) = if round % 3 == 2 { narrow_pair() } else { pair() };
             let server = Arc::new(server);
-            if round % 2 == 0 {
+            if round % 3 == 0 {
                 // A short read first, so that the next would wait first.
                 client.write_all(b"ab").unwrap();
                 assert_eq!((&*server).read(&mut [0; 8]).unwrap(), 2);
             }
             let other = server.clone();
-            let reader = spawn(move || (&*other).read(&mut [0; 8]).map_err(|error| error.kind()));
+            let waiting = spawn(move || {
+                if round % 3 == 2 {
+                    // The buffers fill, and it waits.
+                    (&*other).write_all(&vec![0; MUCH]).map_err(|error| error.kind())
+                } else {
+                    (&*other).read(&mut [0; 8]).map(drop).map_err(|error| error.kind())
+                }
+            });
+            if round % 3 == 2 {
+                // Some has come, so that it has begun, and the reset is not that of a connection that it never used.
+                assert!(client.read(&mut [0; 8]).unwrap() > 0);
+            }
             pause(*random.lock().unwrap());
             client.set_linger(Some(Duration::ZERO)).unwrap();
             assert_eq!(client.linger().unwrap(), Some(Duration::ZERO));
             drop(client);
-            assert_eq!(reader.join(), Err(ErrorKind::ConnectionReset));
+            assert_eq!(waiting.join(), Err(ErrorKind::ConnectionReset));
             // The error was taken; what follows is an end, and no signal.
             assert_eq!((&*server).read(&mut [0; 8]).unwrap(), 0);
             assert_eq!((&*server).write(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);

@@ -4,8 +4,8 @@
 #[derive(Debug)]
 pub struct Mutation {
     pub name: &'static str,
-    /// Which model must notice.
-    pub model: &'static str,
+    /// Which models must notice, each of them.
+    pub models: &'static [&'static str],
     /// Below `src/`.
     pub file: &'static str,
     /// How the item begins that has the line.
@@ -19,13 +19,13 @@ pub struct Mutation {
     pub why: &'static str,
 }
 
-/// For each file, for each item in it: `name, model: line => broken, why`.
+/// For each file, for each item in it: `name, model: line => broken, why`, or several models.
 macro_rules! mutations {
-    ($($file:literal { $($within:literal { $($name:ident, $area:ident :: $model:ident:
+    ($($file:literal { $($within:literal { $($name:ident, $($area:ident :: $model:ident),+:
         $line:literal => $broken:literal, $why:literal;)* })* })*) => {
         pub const MUTATIONS: &[Mutation] = &[$($($(Mutation {
             name: stringify!($name),
-            model: concat!(stringify!($area), "::", stringify!($model)),
+            models: &[$(concat!(stringify!($area), "::", stringify!($model)),)+],
             file: $file,
             within: $within,
             line: $line,
@@ -106,7 +106,7 @@ mutations! {
 
     "sched/os_thread.rs" {
         "pub(crate) fn wait(" {
-            kept_without_passing_on, os_thread::one_p: "⟦pass_on(m);⟧
+            kept_without_passing_on, os_thread::one_p, os_thread::sharers: "⟦pass_on(m);⟧
     let asleep" => "", "two Ps, or none for the others";
         }
         "fn pass_on(" {
@@ -151,7 +151,7 @@ mutations! {
             park_without_look, wait::cancel_alone: "g.asked.load(Ordering::Relaxed)" => "0",
                 "a request that came before is not seen";
             park_ignores_shield, wait::shield: "super::cancel::is_open(g)" => "true", "cancelled in its shield";
-            park_without_claim, wait::cancel_and_peer:
+            park_without_claim, wait::cancel_and_peer, join::joiner_cancelled:
                 "g.word.claim(ticket, Wake::Cancel)" => "{ g.word.claim(ticket, Wake::Cancel); true }",
                 "goes on before the peer that has claimed readies it";
         }
@@ -174,7 +174,7 @@ mutations! {
             timer_undisturbed, idle::timer: "m.rt.disturb_poller(when);" => "", "the poller sleeps on";
         }
         "pub(crate) fn run_due(" {
-            timer_without_claim, wait::deadline:
+            timer_without_claim, wait::deadline, join::timeout_then_drop, join::park_timeout:
                 "waiter.claim(Wake::Timeout)" => "{ waiter.claim(Wake::Timeout); true }",
                 "a wait that a peer has ended is readied twice";
         }
@@ -196,7 +196,7 @@ mutations! {
                 "the coroutine reads `joiner` while the next wait writes it";
         }
         "impl<T> Drop for JoinHandle<T>" {
-            drop_keeps_flag, join::drop_handle: "state - (g::REF | g::HANDLE)" => "state - g::REF",
+            drop_keeps_flag, join::drop_handle, join::timeout_then_drop, join::joiner_cancelled: "state - (g::REF | g::HANDLE)" => "state - g::REF",
                 "the coroutine leaves its outcome to a handle that is gone";
             drop_without_acquire, join::drop_handle:
                 "self.g.state.load(Ordering::Acquire)" => "self.g.state.load(Ordering::Relaxed)",
@@ -205,7 +205,7 @@ mutations! {
         "pub fn unpark(" {
             unpark_without_release, join::unpark: "Ordering::AcqRel" => "Ordering::Acquire",
                 "the parker does not see what was done before";
-            unpark_only_token, join::unpark:
+            unpark_only_token, join::unpark, join::park_timeout:
                 "unsafe { wait::Waiter::of(self.g, super::wait_word::Ticket::from_bits(old)) }.wake(Wake::Ready);" => "",
                 "who is parked sleeps on";
         }
@@ -259,7 +259,7 @@ mutations! {
         "pub(crate) fn try_wear(" {
             wear_relaxed, home_word::one_home: "Ordering::Acquire" => "Ordering::Relaxed",
                 "the wearer sees an old stack";
-            wear_by_store, home_word::one_home:
+            wear_by_store, home_word::one_home, home_word::two_homes:
                 "self.word.compare_exchange(FREE, WORN, Ordering::Acquire, Ordering::Relaxed).is_ok()" =>
                 "(self.word.load(Ordering::Acquire) == FREE && { self.word.store(WORN, Ordering::Relaxed); true })",
                 "two wear it";
@@ -278,7 +278,7 @@ mutations! {
             list_relaxed, home_word::one_home: "Ordering::Release" => "Ordering::Relaxed",
                 "whoever drains does not see the link";
             list_fence, home_word::one_home: "asymmetric::heavy();" => "", "L2: the G is lost";
-            list_fence_sole, home_word::sole: "asymmetric::heavy();" => "", "L2: the G is lost";
+            list_fence_sole, home_word::sole, home_word::two_soles: "asymmetric::heavy();" => "", "L2: the G is lost";
             list_without_look, home_word::one_home: "if ⟦!self.is_free(owner)⟧ {" => "true", "L3: the G is lost";
             list_runs_requeued, home_word::one_home: "if ⟦!found⟧ {" => "false",
                 "the last wearer has requeued the G: it runs twice";
@@ -310,14 +310,14 @@ mutations! {
                 "who waits to get in takes the home for one that is free";
         }
         "pub(crate) fn take_off(" {
-            take_off_relaxed, home_word::one_home:
+            take_off_relaxed, home_word::one_home, home_word::two_homes:
                 "self.word.store(FREE, Ordering::Release)" => "self.word.store(FREE, Ordering::Relaxed)",
                 "T1: the next wearer sees an old stack";
             take_off_relaxed_sole, home_word::asked:
                 "self.busy.store(false, Ordering::Release)" => "self.busy.store(false, Ordering::Relaxed)",
                 "T1: the next wearer sees an old stack";
             take_off_fence, home_word::one_home: "asymmetric::light();" => "", "T2: the G is lost";
-            take_off_fence_sole, home_word::sole: "asymmetric::light();" => "", "T2: the G is lost";
+            take_off_fence_sole, home_word::sole, home_word::two_soles: "asymmetric::light();" => "", "T2: the G is lost";
             take_off_without_look, home_word::one_home: "self.has_list()" => "false", "T3: the G is lost";
         }
         "pub(crate) fn drain(" {
@@ -400,7 +400,7 @@ mutations! {
 
     "sched/idle.rs" {
         "pub(crate) fn notify(" {
-            submit_fence, idle::inject_and_give_up: "asymmetric::light();" => "", "S2: neither sees the other";
+            submit_fence, idle::inject_and_give_up, idle::submit_and_give_up: "asymmetric::light();" => "", "S2: neither sees the other";
             submit_without_wake, idle::inject_and_give_up: "self.wake_one();" => "", "S3: nobody is woken";
         }
         "pub(crate) fn disturb_poller(" {
@@ -437,7 +437,7 @@ mutations! {
                 "F1: counts as a searcher for ever";
         }
         "fn sleep_in_list(" {
-            give_up_fence, idle::inject_and_give_up: "asymmetric::heavy();" => "", "T2: neither sees the other";
+            give_up_fence, idle::inject_and_give_up, idle::submit_and_give_up: "asymmetric::heavy();" => "", "T2: neither sees the other";
             give_up_without_look, idle::inject_and_give_up: "rt.has_work()" => "false", "T3: nobody comes for the G";
             give_up_not_stopping, idle::stop_sleeper: "rt.is_stopping()" => "false",
                 "whoever ends the runtime did not find us in the list";
@@ -478,13 +478,13 @@ mutations! {
             grow_without_look, procs::grow_and_submit: "self.has_work()" => "false", "T3: nobody comes for the G";
             grow_listed_twice, procs::two_numbers: "p.service.get() == Service::Retired" => "true",
                 "a P that somebody holds is listed";
-            shrink_leaves_idle, procs::two_numbers:
+            shrink_leaves_idle, procs::two_numbers, procs::shrink_and_wake:
                 "while let Some(p) = self.take_retiring_p() {
             drop(self.give_up_p(p));
         }" => "", "one too many stays";
         }
         "pub(crate) fn give_up_p(" {
-            listed_anyway, procs::retire_and_steal: "p.index < lists.active" => "true", "one too many stays";
+            listed_anyway, procs::retire_and_steal, procs::shrink_and_wake: "p.index < lists.active" => "true", "one too many stays";
             retired_for_good, procs::two_numbers: "p.index < lists.active" => "!is_empty && p.index < lists.active",
                 "while it was emptied it came to be needed again";
             retired_as_it_is, procs::retire_and_steal: "unsafe { p.empty(self) };" => "", "what was on it is lost";
@@ -493,7 +493,7 @@ mutations! {
 
     "sched/find.rs" {
         "pub(crate) fn find_or_sleep(" {
-            bound_before_call, os_thread::two_ps: "⟦m.is_set_aside()⟧ {
+            bound_before_call, os_thread::two_ps, os_thread::sharers: "⟦m.is_set_aside()⟧ {
             // Before" => "m.is_set_aside() && { if let Some(g) = m.bound.take() { return Some(g); } true }",
                 "the call is answered another time, and its P with it";
         }
@@ -642,7 +642,7 @@ mutations! {
                 "the sender stands still for ever";
         }
         "unsafe fn recv_given_up(" {
-            recv_stays_queued, channel::recv_timeout: "unsafe { self.leave(Side::Recv, node) };" => "let _ = node;",
+            recv_stays_queued, channel::recv_timeout, channel::recv_cancel: "unsafe { self.leave(Side::Recv, node) };" => "let _ = node;",
                 "a sender meets a frame that is gone";
         }
         "unsafe fn send_given_up(" {
@@ -675,13 +675,13 @@ mutations! {
 
     "channel/select.rs" {
         "unsafe fn wait_with(" {
-            select_forgets_nodes, select::timeout: "unsafe { (case.ops.leave)(case.what, node) }" =>
+            select_forgets_nodes, select::timeout, select::close: "unsafe { (case.ops.leave)(case.what, node) }" =>
                 "()", "a sender meets a frame that is gone";
-            select_forgets_found, select::facing: "found = Some((this, chosen))" => "()",
+            select_forgets_found, select::facing, select::cancel: "found = Some((this, chosen))" => "()",
                 "what a peer has left is lost";
         }
         "fn end(" {
-            select_forgets_peer, select::facing: "wait.abandon()" => "{ std::mem::forget(wait); None }",
+            select_forgets_peer, select::facing, select::twice: "wait.abandon()" => "{ std::mem::forget(wait); None }",
                 "a peer ends a wait that nobody is in";
         }
         "pub(crate) fn ready(" {
@@ -706,7 +706,7 @@ mutations! {
                 "a select does not wait because of itself";
         }
         "pub(crate) fn pop(" {
-            pop_without_claim, channel::recv_timeout: "node.task.claim()" => "{ node.task.claim(); true }",
+            pop_without_claim, channel::recv_timeout, channel::recv_cancel, select::cancel: "node.task.claim()" => "{ node.task.claim(); true }",
                 "passes a message to somebody who waits no more";
         }
     }
@@ -728,7 +728,7 @@ mutations! {
                 "", "it is given to one who has left";
         }
         "pub(crate) fn wait<R>(" {
-            leaves_without_word, semaphore::cancel: "left(locked, ready);" => "",
+            leaves_without_word, semaphore::cancel, mutex::cancel: "left(locked, ready);" => "",
                 "who stood behind it is not given what is there";
         }
     }
@@ -747,7 +747,7 @@ mutations! {
             mutex_stays_woken, mutex::two: "& ⟦!gone⟧" => "!0", "nobody wakes it again";
         }
         "pub(crate) fn lock_slow(" {
-            mutex_last_for_all, mutex::timeout: "if ⟦locked.is_empty()⟧" => "true", "nobody wakes the others";
+            mutex_last_for_all, mutex::timeout, mutex::cancel: "if ⟦locked.is_empty()⟧" => "true", "nobody wakes the others";
         }
         "pub(crate) fn unlock_slow(" {
             mutex_wakes_nobody, mutex::two: "ready.go();" => "std::mem::forget(ready);", "it was granted and sleeps on";
@@ -762,12 +762,16 @@ mutations! {
             rwlock_read_relaxed, rwlock::two: "Ordering::Acquire" => "Ordering::Relaxed",
                 "the reader does not see what the last writer did";
         }
+        "fn with_reader_again(" {
+            rwlock_not_again, rwlock::recursive: "⟦state & WRITER == 0 && state >= READER⟧ {" => "false",
+                "it waits for a writer who waits for it";
+        }
         "pub(crate) fn take_free(" {
             rwlock_write_relaxed, rwlock::two: "WRITER, ⟦Ordering::Acquire⟧" => "Ordering::Relaxed",
                 "the writer may be too early for the last reader";
         }
         "fn with_writer(" {
-            rwlock_writes_beside_readers, rwlock::two: "state & WRITER == 0 && state < READER" => "state & WRITER == 0",
+            rwlock_writes_beside_readers, rwlock::two, rwlock::recursive: "state & WRITER == 0 && state < READER" => "state & WRITER == 0",
                 "a reader reads what is being written";
             rwlock_stays_woken, rwlock::three: "(state | WRITER) & ⟦!gone⟧" => "!0", "nobody is woken again";
         }
@@ -796,13 +800,13 @@ mutations! {
                 "the next writer may be too early for the other readers";
         }
         "pub(crate) fn release(" {
-            rwlock_unwrite_relaxed, rwlock::two: "Ordering::Release" => "Ordering::Relaxed",
+            rwlock_unwrite_relaxed, rwlock::two, rwlock::cancel_or_not: "Ordering::Release" => "Ordering::Relaxed",
                 "the next one does not see what this one did";
         }
         "fn hand_on(" {
-            rwlock_wakes_nobody, rwlock::two: "ready.go();" => "std::mem::forget(ready);",
+            rwlock_wakes_nobody, rwlock::two, rwlock::cancel_or_not: "ready.go();" => "std::mem::forget(ready);",
                 "it was granted and sleeps on";
-            rwlock_forgets_others, rwlock::three: "woken | ⟦waiting⟧" => "0", "nobody wakes the others";
+            rwlock_forgets_others, rwlock::three, rwlock::downgrade_among_others: "woken | ⟦waiting⟧" => "0", "nobody wakes the others";
             rwlock_counts_one, rwlock::readers: "readers += READER;" => "", "the others leave in the place of the first";
             rwlock_hands_over_free, rwlock::hand_over: "Some((_, Grant::Given)) => ⟦WRITER⟧" => "0",
                 "another takes it as well";
@@ -810,7 +814,7 @@ mutations! {
                 "who takes it does not see what was done";
         }
         "pub(crate) fn downgrade(" {
-            rwlock_downgrade_relaxed, rwlock::downgrade: "Ordering::Release" => "Ordering::Relaxed",
+            rwlock_downgrade_relaxed, rwlock::downgrade, rwlock::downgrade_among_others: "Ordering::Release" => "Ordering::Relaxed",
                 "a reader does not see what was written";
             rwlock_downgrade_alone, rwlock::downgrade: "self.waiters.in_batches(|locked, ready| self.left(locked, ready));" => "",
                 "readers that wait go on waiting for a reader";

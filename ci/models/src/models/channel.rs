@@ -210,22 +210,3 @@ pub(super) fn discard() {
     let dropped = tasks.shared.contents[0].get() & 0x100 != 0;
     assert_eq!(u32::from(dropped) + tasks.shared.seen(0), 1, "dropped or given back, not both, not neither");
 }
-
-/// `looks_empty` without the lock: what was sent before is not overlooked.
-pub(super) fn looks_empty() {
-    let world = channel(1, 1);
-    let flag = std::sync::Arc::new(loom::sync::atomic::AtomicBool::new(false));
-    let told = flag.clone();
-    let sender = world.spawn(move |tasks| {
-        tasks.become_coroutine(0);
-        tasks.shared.send(0, Until::Now).unwrap();
-        told.store(true, loom::sync::atomic::Ordering::Release);
-    });
-    let tasks = world.get();
-    if flag.load(loom::sync::atomic::Ordering::Acquire) {
-        assert!(!tasks.shared.chan().looks_empty());
-    }
-    sender.join().unwrap();
-    tasks.shared.recv(Until::Now).unwrap();
-    end(tasks);
-}

@@ -98,7 +98,6 @@ pub(crate) const MODELS: &[Model] = &[
     ("channel::full_ring", None, channel::full_ring),
     ("channel::close", None, channel::close),
     ("channel::discard", None, channel::discard),
-    ("channel::looks_empty", None, channel::looks_empty),
     ("select::close", None, select::close),
     ("select::timeout", Some(3), select::timeout),
     ("select::cancel", Some(3), select::cancel),
