@@ -78,6 +78,8 @@ pub(crate) struct M {
     pub(crate) in_handler: Cell<bool>,
     /// It is in `blocking`.
     pub(crate) announced: AtomicBool,
+    /// The tick at which it was found on a coroutine for too long, and the CPU time it had had by then.
+    pub(crate) found: Cell<Option<(u32, Nanos)>>,
     /// How often it was found inside libc.
     pub(crate) libc_found: Cell<u32>,
     /// Under the lock of `Shared::roll`.
@@ -135,6 +137,7 @@ impl M {
             slice: Cell::new(None),
             in_handler: Cell::new(false),
             announced: AtomicBool::new(false),
+            found: Cell::new(None),
             libc_found: Cell::new(0),
             next_in_roll: Cell::new(None),
             next_waiting: Cell::new(None),

@@ -40,8 +40,9 @@
 //! (`find::find_more`), or that sysmon takes from a coroutine that has been on for a time slice. A
 //! coroutine that becomes ready comes before them, unless their turn is past (N that wait for P places have theirs after N / P
 //! slices; with one slice for all, eight hogs that allocate kept a ticker waiting for a quarter of a second), and displaces one
-//! that has been on for a millisecond: so a ticker beside hogs is a millisecond or two late, not a time slice. Among themselves hogs have
-//! slices of CPU time: who was kept from the CPU by other processes is let go on.
+//! that has been on for a millisecond: so a ticker beside hogs is a millisecond or two late, not a time slice. All that is by the
+//! clock, but nobody is suspended who has not had the CPU: who is found the first time is asked again 50 µs later, and among themselves hogs have
+//! slices of CPU time. So who was kept from the CPU by other processes is let go on.
 //!
 //! # When lock holders are suspended
 //!
@@ -83,6 +84,8 @@ pub(crate) const STATE: u32 = 7;
 
 /// How often a coroutine that is found inside libc is let go on.
 pub(crate) const LIBC_MOST: u32 = 8;
+/// The CPU time that a coroutine has had between two times that it is asked, if it computes.
+const COMPUTES_NS: Nanos = 25_000;
 
 /// The Ms that wait for a P, the one that waits longest first. Linked through the Ms: sysmon must
 /// not allocate, since who is suspended may hold a lock of `malloc`.
@@ -690,13 +693,7 @@ fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
                 sysmon::poke();
                 return false;
             }
-            // Relaxed: came with `asked`.
-            if !m.asked_for_ready.load(Ordering::Relaxed)
-                && let Some((since, cpu)) = m.slice.get()
-                && since == tick
-                && clock::thread_cpu() - cpu < m.rt.slice_ns
-            {
-                // Other processes had the CPU meanwhile: hogs share what there is of it.
+            if !has_computed(m, tick) {
                 return false;
             }
             let in_libc = LIBC.get().is_some_and(|libc| libc.iter().any(|code_of| code_of.contains(&code.at)));
@@ -711,6 +708,29 @@ fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Whether the thread has had the CPU for what is held against its coroutine. Sysmon goes by the clock, and other processes may
+/// have run in that time: then the coroutine has kept nobody waiting, and would lose its turn for nothing.
+fn has_computed(m: &M, tick: u32) -> bool {
+    let cpu = clock::thread_cpu();
+    // Relaxed: came with `asked`.
+    if !m.asked_for_ready.load(Ordering::Relaxed)
+        && let Some((since, before)) = m.slice.get()
+        && since == tick
+    {
+        // Hogs share what there is of the CPU.
+        return cpu - before >= m.rt.slice_ns;
+    }
+    match m.found.get() {
+        // Anywhere, at any time.
+        _ if cfg!(gort_chaos) => true,
+        Some((since, before)) if since == tick => cpu - before >= COMPUTES_NS,
+        _ => {
+            m.found.set(Some((tick, cpu)));
+            false
+        }
+    }
 }
 
 /// To whom an M is to give its P, once it is on g0.
