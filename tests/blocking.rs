@@ -480,3 +480,50 @@ fn a_timer_rings_while_the_only_thread_is_blocked() {
         });
     }
 }
+
+/// Whoever comes back has its turn with those that are ready, not behind all of them.
+#[test]
+fn who_comes_back_is_served_soon() {
+    const ROUNDS: usize = 51;
+    let runtime = builder(1).build().unwrap();
+    let (turns, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let others: Vec<_> = (0..4)
+        .map(|_| {
+            let (turns, stop) = (turns.clone(), stop.clone());
+            runtime.spawn(move || {
+                while !stop.load(SeqCst) {
+                    turns.fetch_add(1, SeqCst);
+                    gort::yield_now();
+                }
+            })
+        })
+        .collect();
+    let mut waits: Vec<usize> = runtime.run(|| {
+        let one = |_| {
+            blocking(|| {
+                // The others go on with the P.
+                let before = turns.load(SeqCst);
+                wait_until_in_place(|| turns.load(SeqCst) > before);
+            });
+            let before = turns.load(SeqCst);
+            // The first call that needs a P.
+            gort::yield_now();
+            turns.load(SeqCst) - before
+        };
+        (0..ROUNDS).map(one).collect()
+    });
+    stop.store(true, SeqCst);
+    others.into_iter().for_each(|other| other.join().unwrap());
+    waits.sort_unstable();
+    eprintln!("turns of others until it goes on: {waits:?}");
+    // It may be off its CPU between the two looks, but not half the time.
+    assert!(common::CHAOS || waits[ROUNDS / 2] < 1000, "{waits:?}");
+}
+
+fn wait_until_in_place(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < common::PATIENCE, "never");
+        thread::sleep(Duration::from_micros(50));
+    }
+}

@@ -22,7 +22,7 @@
 //! | the same with `RWF_NOWAIT` | 0.7 µs |
 //! | the same in place, announced, nobody waits | 0.7 µs |
 //! | the same on a spare thread | 10 to 15 µs |
-//! | the same in place, announced, where four coroutines of one P take turns | 20 to 40 ms: who has given its P away gets another when the others have had a slice |
+//! | the same in place, announced, where four coroutines of one P take turns | 100 to 200 µs: the P goes to another thread and comes back |
 //! | `fstat`, `stat`, `open` and `close`, `pwrite` of 512 bytes, alone | 0.5, 1.5, 3.4, 1.1 µs |
 //!
 //! (Two CPUs of a virtual machine, Linux 6.18, ext4, optimised.) The last but one is why a call that is short must not simply go through

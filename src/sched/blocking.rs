@@ -112,9 +112,8 @@ where
 ///
 /// It is a point where the caller may be cancelled, and makes way for others if it has had its time slice.
 ///
-/// In place it costs 0.1 µs. But who comes back to find that its P was given away has to wait for another, behind what is
-/// ready and beside hogs, which can be two slices: 20 ms for a look at a file. So if anybody waits for the P it goes to a
-/// spare thread, which is 10 to 15 µs, and comes back as anybody who becomes ready.
+/// In place it costs 0.1 µs. But if anybody waits for the P it changes threads there and back, which is 100 to 200 µs for a look at
+/// a file. A spare thread is 10 to 40 µs then.
 pub(crate) fn briefly<F, R>(f: F) -> R
 where
     F: FnOnce() -> R + Send,

@@ -37,8 +37,9 @@
 //! ```
 //!
 //! The first M in the queue gets the P of the next M that finds nothing else to run
-//! (`find::find_more`), or that sysmon takes from a coroutine that has been on for a time slice. A
-//! coroutine that becomes ready comes before them, unless their turn is past (N that wait for P places have theirs after N / P
+//! (`find::find_more`), or that sysmon takes from a coroutine that has been on for a time slice. One that is back from where it
+//! blocked is served at the next 61st pick, as what is in the global queue. A
+//! coroutine that becomes ready comes before those that were suspended, unless their turn is past (N that wait for P places have theirs after N / P
 //! slices; with one slice for all, eight hogs that allocate kept a ticker waiting for a quarter of a second), and displaces one
 //! that has been on for a millisecond: so a ticker beside hogs is a millisecond or two late, not a time slice. All that is by the
 //! clock, but nobody is suspended who has not had the CPU: who is found the first time is asked again 50 µs later, and among themselves hogs have
@@ -72,7 +73,7 @@ use crate::shim::asymmetric;
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, OnceLock};
 
 pub(crate) const RUNNING: u32 = 0;
 pub(crate) const LENT: u32 = 1;
@@ -87,25 +88,51 @@ pub(crate) const LIBC_MOST: u32 = 8;
 /// The CPU time that a coroutine has had between two times that it is asked, if it computes.
 const COMPUTES_NS: Nanos = 25_000;
 
-/// The Ms that wait for a P, the one that waits longest first. Linked through the Ms: sysmon must
-/// not allocate, since who is suspended may hold a lock of `malloc`.
+/// The Ms that wait for a P. Those that were suspended have had their time, and wait until nobody else is ready or their turn is
+/// past; those that are back from where they blocked have become ready like anybody else, and come before them. Linked through
+/// the Ms: sysmon must not allocate, since who is suspended may hold a lock of `malloc`.
 #[derive(Default)]
 pub(crate) struct Queue {
-    ends: Mutex<Ends>,
+    lists: Mutex<Lists>,
     length: AtomicUsize,
+    /// Those of them that are back.
+    back: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Ends {
+struct Lists {
+    suspended: List,
+    back: List,
+}
+
+/// The one that waits longest first.
+#[derive(Default)]
+struct List {
     first: Option<&'static M>,
     last: Option<&'static M>,
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Ends> {
-        self.ends.lock().unwrap_or_else(|e| e.into_inner())
+impl List {
+    fn push(&mut self, m: &'static M) {
+        m.next_waiting.set(None);
+        match self.last.replace(m) {
+            Some(last) => last.next_waiting.set(Some(m)),
+            None => self.first = Some(m),
+        }
     }
 
+    /// Takes the first if it has waited since before `then`.
+    fn pop_older(&mut self, then: Nanos) -> Option<&'static M> {
+        let m = self.first.filter(|m| m.waits_since.get() < then)?;
+        self.first = m.next_waiting.take();
+        if self.first.is_none() {
+            self.last = None;
+        }
+        Some(m)
+    }
+}
+
+impl Queue {
     /// Whether nobody waits.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
@@ -119,55 +146,59 @@ impl Queue {
         self.length.load(Ordering::Relaxed)
     }
 
-    fn push(&self, m: &'static M) {
-        let mut ends = self.lock();
-        m.waits_since.set(clock::now());
-        m.next_waiting.set(None);
-        match ends.last.replace(m) {
-            Some(last) => last.next_waiting.set(Some(m)),
-            None => ends.first = Some(m),
-        }
-        // Relaxed: as in `len`. The lock orders the writers.
-        self.length.store(self.len() + 1, Ordering::Relaxed);
+    /// Whether one waits that is back from where it blocked.
+    pub(crate) fn has_back(&self) -> bool {
+        // Relaxed: a hint.
+        self.back.load(Ordering::Relaxed) != 0
     }
 
-    /// Takes the one that waits longest of those for which `condition` holds, of the first `most`.
-    fn pop_if(&self, most: usize, condition: impl Fn(&M) -> bool) -> Option<&'static M> {
+    fn change<R>(&self, change: impl FnOnce(&mut Lists) -> R) -> R {
+        change(&mut self.lists.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    fn push(&self, m: &'static M) {
+        self.change(|lists| {
+            m.waits_since.set(clock::now());
+            // Relaxed, both: as in `len`. The lock orders the writers.
+            self.length.store(self.len() + 1, Ordering::Relaxed);
+            if m.in_handler.get() {
+                lists.suspended.push(m);
+            } else {
+                self.back.store(self.back.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                lists.back.push(m);
+            }
+        });
+    }
+
+    fn take(&self, take: impl FnOnce(&mut Lists) -> Option<&'static M>) -> Option<&'static M> {
         if self.is_empty() {
             return None;
         }
-        let mut ends = self.lock();
-        let mut before: Option<&'static M> = None;
-        let mut here = ends.first;
-        for _ in 0..most {
-            let m = here?;
-            let next = m.next_waiting.get();
-            if condition(m) {
-                m.next_waiting.set(None);
-                match before {
-                    Some(before) => before.next_waiting.set(next),
-                    None => ends.first = next,
-                }
-                if next.is_none() {
-                    ends.last = before;
-                }
-                // Relaxed: as above.
-                self.length.store(self.len() - 1, Ordering::Relaxed);
-                return Some(m);
+        self.change(|lists| {
+            let m = take(lists)?;
+            // Relaxed, both: as in `push`.
+            self.length.store(self.len() - 1, Ordering::Relaxed);
+            if !m.in_handler.get() {
+                self.back.store(self.back.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
             }
-            (before, here) = (here, next);
-        }
-        None
+            Some(m)
+        })
     }
 
-    /// Takes the one that waits longest.
-    pub(crate) fn pop(&self) -> Option<&'static M> {
-        self.pop_if(1, |_| true)
-    }
-
-    /// Takes the one that waits longest if it has waited since before `then`.
+    /// Takes the one whose turn it is if others are ready to run: the one suspended longest, if that was before `then`, or
+    /// one that is back.
     pub(crate) fn pop_older(&self, then: Nanos) -> Option<&'static M> {
-        self.pop_if(1, |m| m.waits_since.get() < then)
+        self.take(|lists| lists.suspended.pop_older(then).or_else(|| lists.back.pop_older(NEVER)))
+    }
+
+    /// Takes the one whose turn it is if nobody else is ready.
+    pub(crate) fn pop(&self) -> Option<&'static M> {
+        self.take(|lists| lists.back.pop_older(NEVER).or_else(|| lists.suspended.pop_older(NEVER)))
+    }
+
+    /// Takes the one suspended longest, if that was before `then`.
+    fn pop_suspended(&self, then: Nanos) -> Option<&'static M> {
+        self.take(|lists| lists.suspended.pop_older(then))
     }
 }
 
@@ -413,9 +444,14 @@ pub(crate) fn is_calm() -> bool {
 }
 
 impl Shared {
-    /// Whether something waits for `p` while it is on one coroutine: in its queue, its timers or the global queue.
+    /// Whether something waits for `p` while it is on one coroutine: in its queue, its timers or the global queue, or back from
+    /// where it blocked.
     pub(crate) fn is_ready_work(&self, p: &P, now: Nanos) -> bool {
-        !p.queue.is_empty() || p.timers.next() <= now || !self.injector.is_empty() || self.homes.calls_homeless()
+        !p.queue.is_empty()
+            || p.timers.next() <= now
+            || !self.injector.is_empty()
+            || self.homes.calls_homeless()
+            || self.waiting.has_back()
     }
 
     /// The same, with Ms that wait for a P; or it is to go out of service.
@@ -511,7 +547,7 @@ impl Shared {
         });
         let late = self.overdue_since(now).saturating_sub(self.slice_ns);
         // Not who waits in a call of ours: it needs the P. Those behind it may hold what all others wait for.
-        if let Some(m) = self.waiting.pop_if(usize::MAX, |m| m.in_handler.get() && m.waits_since.get() < late) {
+        if let Some(m) = self.waiting.pop_suspended(late) {
             m.asked_at.set(now);
             m.patience.set(self.slice_ns);
             m.resume(None);
