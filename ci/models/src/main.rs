@@ -45,6 +45,7 @@ use models::MODELS;
 use mutations::{MUTATIONS, Mutation};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -115,42 +116,63 @@ fn main() -> ExitCode {
 fn all(words: &[&str]) -> ExitCode {
     let begin = Instant::now();
     let chosen = |texts: &[&str]| words.is_empty() || words.iter().any(|word| texts.iter().any(|t| t.contains(word)));
+    let models: Vec<_> = MODELS.iter().filter(|(name, ..)| chosen(&[name])).collect();
+    let each = MUTATIONS.iter().flat_map(|mutation| mutation.models.iter().map(move |model| (mutation.name, *model)));
+    let mutations: Vec<_> = each.filter(|(name, model)| chosen(&[name, model])).collect();
+
     let mut wrong = inconsistencies();
-    let (mut models, mut mutations) = (0, 0);
-    for (name, bound, _) in MODELS.iter().filter(|(name, ..)| chosen(&[name])) {
-        models += 1;
+    wrong.extend(in_parallel(&models, |(name, bound, _)| {
         let (output, time) = child(name, None);
         let bound = bound.map_or(String::new(), |bound| format!(", at most {bound} preemptions"));
         if output.status.success() {
             let count = String::from_utf8_lossy(&output.stdout);
             println!("sound   {name:32} {:6.1} s, {} executions{bound}", time.as_secs_f32(), count.trim());
+            None
         } else {
             println!(
                 "FAILED  {name:32} {:6.1} s{bound}\n{}",
                 time.as_secs_f32(),
                 String::from_utf8_lossy(&output.stderr)
             );
-            wrong.push(format!("{name} fails"));
+            Some(format!("{name} fails"))
         }
-    }
-    let each = MUTATIONS.iter().flat_map(|mutation| mutation.models.iter().map(move |model| (mutation.name, *model)));
-    for (name, model) in each.filter(|(name, model)| chosen(&[name, model])) {
-        mutations += 1;
+    }));
+    wrong.extend(in_parallel(&mutations, |(name, model)| {
         let (output, time) = child(model, Some(name));
-        if !is_noticed(&output) {
-            println!("PASSED  {name:32} {:6.1} s, though broken: {}", time.as_secs_f32(), output.status);
-            wrong.push(format!("{model} does not notice {name}"));
-        } else {
+        if is_noticed(&output) {
             // How it was noticed is for those who ask about some; it reads like failures.
             let reason = if words.is_empty() { String::new() } else { format!(": {}", reason(&output)) };
             println!("broken  {name:32} {:6.1} s, noticed{reason}", time.as_secs_f32());
+            None
+        } else {
+            println!("PASSED  {name:32} {:6.1} s, though broken: {}", time.as_secs_f32(), output.status);
+            Some(format!("{model} does not notice {name}"))
         }
-    }
+    }));
+    let (models, mutations) = (models.len(), mutations.len());
     println!("{models} models, {mutations} runs of mutations, {:.0} s", begin.elapsed().as_secs_f32());
     for line in &wrong {
         println!("WRONG: {line}");
     }
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Does `job` for each of `items`, as many at a time as there are CPUs: a model uses one. Returns the complaints.
+fn in_parallel<T: Sync>(items: &[T], job: impl Fn(&T) -> Option<String> + Sync) -> Vec<String> {
+    let (next, complaints) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                // Relaxed: each number once.
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Some(complaint) = job(item) {
+                        complaints.lock().unwrap().push(complaint);
+                    }
+                }
+            });
+        }
+    });
+    complaints.into_inner().unwrap()
 }
 
 /// Models that nobody knows, and models that nothing shows to be able to fail.

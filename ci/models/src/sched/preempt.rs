@@ -70,6 +70,11 @@ impl Queue {
 }
 
 impl Queue {
+    /// Who waits has been suspended.
+    pub(crate) fn has_back(&self) -> bool {
+        false
+    }
+
     /// Time stands still: nobody has waited for long.
     pub(crate) fn pop_older(&self, _: Nanos) -> Option<&'static M> {
         None
