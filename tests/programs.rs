@@ -44,7 +44,31 @@ fn refuse(calls: &[libc::c_long], errno: u16) {
     assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(i32::from(errno)));
 }
 
+/// Waits where it must not: in the middle of a select's wait.
+struct Waits(fn());
+
+impl gort::channel::Waitable for Waits {
+    fn is_ready(&self) -> bool {
+        false
+    }
+    fn watch(&self, _: gort::channel::SelectWaker) -> bool {
+        (self.0)();
+        true
+    }
+    fn unwatch(&self, _: gort::channel::SelectWaker) {}
+}
+
+fn select_on(waits: fn()) {
+    gort::run(|| {
+        gort::select! {
+            wait(Waits(waits)) => (),
+        }
+    });
+}
+
 const PROGRAMS: &[Program] = &[
+    ("waitable_that_sleeps", || select_on(|| gort::time::sleep(Duration::from_millis(1)))),
+    ("waitable_that_yields", || select_on(gort::yield_now)),
     ("deadlock", || {
         gort::run(|| {
             let handle = go!("waits for ever", gort::park);
@@ -543,6 +567,13 @@ const CHECKS: &[Check] = &[
             ended.says("the first");
             ended.says("the second");
             ended.says("panic in a destructor during cleanup");
+        }
+    }),
+    ("a_waitable_that_waits_in_its_watch_ends_the_process", || {
+        for program in ["waitable_that_sleeps", "waitable_that_yields"] {
+            let ended = run(program);
+            assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
+            ended.says("a Waitable waits in `watch` or `ready_at`");
         }
     }),
     ("calls_that_a_container_refuses_are_done_without", || {

@@ -62,6 +62,7 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
             "pub(crate) const REF:",
             "pub(crate) const CANCEL:",
             "pub(crate) const BOUND:",
+            "pub(crate) const BEGUN:",
         ],
         None,
     ),

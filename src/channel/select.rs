@@ -195,7 +195,7 @@ unsafe fn wait_with(
 /// Parks until a time; or, if there is none to wait, ends the wait, unless somebody was faster.
 fn end(wait: Wait, until: Option<Nanos>) -> Option<Wake> {
     if !wait.is_latest() {
-        // Whoever has claimed this one may have readied us in the middle of the other.
+        // On a plain thread; a coroutine has not come so far.
         crate::os::fatal("a Waitable has waited in `watch` or `ready_at`");
     }
     match until {

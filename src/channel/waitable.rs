@@ -6,7 +6,7 @@ use super::receiver::Receiver;
 use super::sender::Sender;
 use crate::JoinHandle;
 use crate::os::clock::{self, NEVER};
-use crate::sched::wait::{Waiter, Wake};
+use crate::sched::wait::{self, Waiter, Wake};
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr;
@@ -70,14 +70,18 @@ pub trait Waitable {
     /// ready now.
     ///
     /// The look and the keeping are one step: what becomes ready after a true wakes the waker. To wake it for
-    /// nothing does no harm. It must not wait.
+    /// nothing does no harm.
+    ///
+    /// It must not wait, nor [yield](crate::yield_now): if it does in a coroutine, for a lock of [`sync`](crate::sync) say,
+    /// the process ends with a message.
     fn watch(&self, waker: SelectWaker) -> bool;
 
     /// Forgets `waker`, if it still has it: the select has ended. One that is kept longer does nothing.
     fn unwatch(&self, waker: SelectWaker);
 
     /// When it becomes ready by itself, without waking anybody. The select asks after it has called
-    /// [`watch`](Self::watch), and looks again then. So what only waits for the clock needs nobody to wake it.
+    /// [`watch`](Self::watch), and looks again then. So what only waits for the clock needs nobody to wake it. It must not wait
+    /// either.
     ///
     /// None, as without a method of its own, if there is no such time.
     ///
@@ -219,15 +223,15 @@ impl<W: Waitable> Waits<W> {
         // SAFETY: `what` is a `W` that lives as long as the case.
         try_now: |what, _| unsafe { &*what.cast::<W>() }.is_ready().then_some(Chosen::Ready),
         // SAFETY: as above.
-        join: |what, node| unsafe { &*what.cast::<W>() }.watch(SelectWaker(node.task())),
+        join: |what, node| wait::before_park(|| unsafe { &*what.cast::<W>() }.watch(SelectWaker(node.task()))),
         // SAFETY: as above.
         leave: |what, node| unsafe { &*what.cast::<W>() }.unwatch(SelectWaker(node.task())),
         // SAFETY: as above.
-        next_time: |what| unsafe { &*what.cast::<W>() }.ready_at().map_or(NEVER, clock::at),
+        next_time: |what| wait::before_park(|| unsafe { &*what.cast::<W>() }.ready_at()).map_or(NEVER, clock::at),
         // SAFETY: as above.
         is_ready: |what| unsafe { &*what.cast::<W>() }.is_ready(),
         // SAFETY: as above.
-        watch: |what, waiter| unsafe { &*what.cast::<W>() }.watch(SelectWaker(waiter)),
+        watch: |what, waiter| wait::before_park(|| unsafe { &*what.cast::<W>() }.watch(SelectWaker(waiter))),
         // SAFETY: as above.
         unwatch: |what, waiter| unsafe { &*what.cast::<W>() }.unwatch(SelectWaker(waiter)),
         give_up: |_, _, _| {},

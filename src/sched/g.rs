@@ -60,6 +60,8 @@ pub(crate) const FRAMES: u8 = 4;
 pub(crate) const LOCALS: u8 = 8;
 /// In `asked`: it has not run, and its [`Extra`] has values that it inherits.
 pub(crate) const INHERITS: u8 = 16;
+/// In `asked`: it has begun a wait, and runs users' code that must not wait (`wait::before_park`).
+pub(crate) const BEGUN: u8 = 32;
 
 /// Words of closure or result that fit in the record.
 const PAYLOAD_WORDS: usize = 6;

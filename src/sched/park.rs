@@ -6,7 +6,7 @@
 //! here; its home, which this M wears until `after_switch` takes it off, keeps everybody else
 //! from its stack meanwhile. If the M that takes it is this one, it simply goes on.
 
-use super::g::{BOUND, CANCEL, GRef};
+use super::g::{BEGUN, BOUND, CANCEL, GRef};
 use super::m::M;
 use super::p::P;
 use super::preempt::{self, Pin};
@@ -26,7 +26,10 @@ pub(crate) fn park(g: GRef, ticket: Ticket, reason: WaitReason) {
     asymmetric::light();
     // Relaxed: ordered by the fence.
     let asked = g.asked.load(Ordering::Relaxed);
-    if asked & (CANCEL | BOUND) != 0 {
+    if asked & (CANCEL | BOUND | BEGUN) != 0 {
+        if asked & BEGUN != 0 {
+            super::wait::is_begun();
+        }
         if asked & CANCEL != 0 && super::cancel::is_open(g) && g.word.claim(ticket, Wake::Cancel) {
             return;
         }
@@ -159,6 +162,10 @@ pub(crate) unsafe fn ready_claimed(rt: &Shared, p: &P, waiter: Waiter) {
 /// Parks the coroutine, which stays ready to run; may be cancelled. Does not block a plain thread.
 pub fn yield_now() {
     let Some(g) = M::current_coroutine() else { return std::thread::yield_now() };
+    // Relaxed: only the coroutine writes that bit.
+    if g.asked.load(Ordering::Relaxed) & BEGUN != 0 {
+        super::wait::is_begun();
+    }
     super::cancel::check();
     let m = M::current().expect("coroutines run on Ms");
     let _pin = m.pinned();
@@ -249,7 +256,13 @@ pub(crate) fn make_way_for_sharers() {
 fn checkpoint_slow(m: &'static M, p: &P) {
     // Relaxed: as above.
     p.yield_soon.store(false, Ordering::Relaxed);
-    if let Some(g) = M::current_coroutine()
+    let coroutine = M::current_coroutine();
+    // Relaxed: only the coroutine writes that bit.
+    if coroutine.is_some_and(|g| g.asked.load(Ordering::Relaxed) & BEGUN != 0) {
+        // It will not be long.
+        return;
+    }
+    if let Some(g) = coroutine
         && !std::thread::panicking()
     {
         super::cancel::check();

@@ -9,7 +9,7 @@
 //! All of it works on plain threads too, which block. Nothing here allocates for a coroutine.
 
 use super::bound;
-use super::g::{G, GRef};
+use super::g::{self, G, GRef};
 use super::m::M;
 use super::thread_task::ThreadTask;
 use super::wait_word::{Ticket, WaitWord};
@@ -99,6 +99,30 @@ impl WaitReason {
         ];
         ALL.iter().find(|(reason, _)| *reason as u8 == code).map_or("unknown", |(_, text)| text)
     }
+}
+
+/// Runs `f`, users' code, in a wait that has begun: whoever ends that may ready the coroutine any time, so that it must not be
+/// in a queue for another reason. If `f` waits or yields nevertheless, the process ends.
+pub(crate) fn before_park<R>(f: impl FnOnce() -> R) -> R {
+    struct End(GRef);
+    impl Drop for End {
+        fn drop(&mut self) {
+            // Relaxed: the coroutine alone looks at the bit.
+            self.0.asked.fetch_and(!g::BEGUN, Ordering::Relaxed);
+        }
+    }
+    let _end = M::current_coroutine().map(|g| {
+        // Relaxed: as above.
+        g.asked.fetch_or(g::BEGUN, Ordering::Relaxed);
+        End(g)
+    });
+    f()
+}
+
+/// A coroutine is about to wait in [`before_park`].
+#[cold]
+pub(super) fn is_begun() -> ! {
+    crate::os::fatal("a Waitable waits in `watch` or `ready_at`")
 }
 
 /// Set in a task pointer that leads to a [`ThreadTask`]; all tasks are 16-aligned.

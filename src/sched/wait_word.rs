@@ -66,7 +66,9 @@ impl WaitWord {
         // Relaxed: nobody else writes the word now. A claimer's compare-and-swap expects an
         // armed word, and the last armed value was replaced when that wait ended.
         let old = self.0.load(Ordering::Relaxed);
-        debug_assert_ne!(old & STATE_MASK, ARMED, "the last wait has not ended");
+        if cfg!(debug_assertions) && old & STATE_MASK == ARMED {
+            crate::os::fatal("a wait begins before the last has ended: a Waitable waits in `watch` or `ready_at`");
+        }
         let armed = (old | STATE_MASK) + 1 + ARMED;
         // Release: a claimer that got the ticket by a data race of its own (cancel reads the
         // word) sees what the owner wrote before.

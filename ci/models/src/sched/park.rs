@@ -1,6 +1,6 @@
 //! Parking is real; to ready a coroutine lets its thread go.
 
-use super::g::{BOUND, CANCEL, GRef};
+use super::g::{BEGUN, BOUND, CANCEL, GRef};
 use super::m::M;
 use super::p::P;
 use super::preempt::Pin;
