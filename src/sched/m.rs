@@ -116,7 +116,7 @@ impl M {
             leaving: Cell::new(None),
             dead_stack: Cell::new(None),
             dead: Cell::new(None),
-            g0: UnsafeCell::new(Context::root()),
+            g0: UnsafeCell::new(Context::empty()),
             native: 0,
             fixed: None,
             searching: Cell::new(false),

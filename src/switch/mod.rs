@@ -161,8 +161,63 @@ pub(crate) type Entry = unsafe extern "C" fn() -> !;
 #[cfg(gort_context = "thread")]
 pub(crate) type Entry = unsafe extern "C-unwind" fn() -> !;
 
-pub(crate) use imp::{Context, init, restart, switch, switch_away};
+pub(crate) use imp::Context;
 pub(crate) use word::{can_set_thread_pointer, current_m, m_slot, set_current_m, thread_pointer};
+
+/// Makes `ctx` start at `entry` on the stack whose exclusive, 16-aligned upper end is `top` and
+/// whose lowest usable address is `limit`. `entry` finds what it needs by `current_m`.
+///
+/// # Safety
+/// - `ctx` is valid for writes and no flow is suspended in it;
+/// - the memory from `limit` to `top` is writable, unused, and stays so until the flow has ended;
+/// - `entry` does not unwind (but, in the thread back end, with what its switches unwind with).
+#[inline(always)]
+pub(crate) unsafe fn init(ctx: *mut Context, top: *mut u8, limit: *mut u8, entry: Entry) {
+    debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
+    debug_assert!(limit < top, "a stack has room");
+    // SAFETY: the caller's promise.
+    unsafe { imp::init(ctx, top, limit, entry) }
+}
+
+/// Saves the running flow in `from` and goes on in `to`, under the thread pointer `tls` (0: the
+/// one in force). Returns when somebody switches to `from`, perhaps on another OS thread.
+///
+/// # Safety
+/// - `from` is valid and belongs to the running flow; `to` holds a suspended flow that nobody else
+///   resumes, on a stack that is still there;
+/// - `from` is read by nobody until this has left the stack: publish it from the other side;
+/// - `tls` is 0 or the thread pointer of a live thread that nobody else runs under, and
+///   [`can_set_thread_pointer`] is true;
+/// - everything that the running flow holds may be resumed where it will be.
+#[inline(always)]
+pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { imp::switch(from, to, tls) }
+}
+
+/// Abandons the running flow and goes on in `to` under `tls`. The stack being left is not touched
+/// after the call has begun, and may be used by `to` at once.
+///
+/// # Safety
+/// As for [`switch()`]; and nothing on the running stack needs to be dropped. `from` dies: it is
+/// suspended nowhere and must be given to [`init`] before it is used again.
+#[inline(always)]
+pub(crate) unsafe fn switch_away(from: *mut Context, to: *const Context, tls: usize) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe { imp::switch_away(from, to, tls) }
+}
+
+/// Abandons every frame of the running stack and starts `entry` afresh at its top, under `tls`.
+///
+/// # Safety
+/// As for [`init`] and [`switch_away`]: `ctx` belongs to the running flow, which runs on the stack
+/// from `limit` to `top`, and nothing on that stack needs to be dropped.
+#[inline(always)]
+pub(crate) unsafe fn restart(ctx: *mut Context, top: *mut u8, limit: *mut u8, entry: Entry, tls: usize) -> ! {
+    debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
+    // SAFETY: the caller's promise.
+    unsafe { imp::restart(ctx, top, limit, entry, tls) }
+}
 
 #[cfg(test)]
 mod tests;

@@ -46,11 +46,6 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 impl Context {
-    /// The context of a thread's own stack (its g0), running now.
-    pub(crate) const fn root() -> Self {
-        Context::empty()
-    }
-
     /// A context that is nowhere yet: to be given to [`init`], or left by [`switch()`].
     pub(crate) const fn empty() -> Self {
         Context { flow: ptr::null_mut() }

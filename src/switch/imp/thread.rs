@@ -111,11 +111,6 @@ impl Pass {
 }
 
 impl Context {
-    /// The context of a thread's own stack (its g0), running now.
-    pub(crate) const fn root() -> Self {
-        Context::empty()
-    }
-
     /// A context that is nowhere yet: to be given to [`init`], or left by [`switch()`].
     pub(crate) const fn empty() -> Self {
         Context { state: State::Empty }

@@ -56,12 +56,7 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 impl Context {
-    /// The context of a thread's own stack (its g0), running now.
-    pub(crate) const fn root() -> Self {
-        Context::empty()
-    }
-
-    /// A context that is nowhere yet: to be given to [`init`], or left by [`switch()`].
+    /// A context that is nowhere yet: to be given to [`init`](super::init), or left by [`switch`](super::switch()).
     pub(crate) const fn empty() -> Self {
         Context { rsp: std::ptr::null_mut() }
     }
@@ -88,16 +83,11 @@ unsafe extern "C" {
     fn gort_start_v0_1();
 }
 
-/// Makes `ctx` start at `entry` on the stack whose exclusive, 16-aligned upper end is `top` and
-/// whose lowest usable address is `limit`. `entry` finds what it needs by `current_m`.
+/// See [`super::init`].
 ///
 /// # Safety
-/// - `ctx` is valid for writes and no flow is suspended in it;
-/// - the memory from `limit` to `top` is writable, unused, and stays so until the flow has ended;
-/// - `entry` does not unwind.
-pub(crate) unsafe fn init(ctx: *mut Context, top: *mut u8, limit: *mut u8, entry: Entry) {
-    debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
-    debug_assert!(limit < top, "a stack has room");
+/// As there.
+pub(crate) unsafe fn init(ctx: *mut Context, top: *mut u8, _limit: *mut u8, entry: Entry) {
     let saved = Saved {
         mxcsr: DEFAULT_MXCSR,
         x87_control: DEFAULT_X87_CONTROL,
@@ -113,16 +103,10 @@ pub(crate) unsafe fn init(ctx: *mut Context, top: *mut u8, limit: *mut u8, entry
     }
 }
 
-/// Saves the running flow in `from` and goes on in `to`, under the thread pointer `tls` (0: the
-/// one in force). Returns when somebody switches to `from`, perhaps on another OS thread.
+/// See [`super::switch()`].
 ///
 /// # Safety
-/// - `from` is valid and belongs to the running flow; `to` holds a suspended flow that nobody else
-///   resumes, on a stack that is still there;
-/// - `from` is read by nobody until this has left the stack: publish it from the other side;
-/// - `tls` is 0 or the thread pointer of a live thread that nobody else runs under, and
-///   [`can_set_thread_pointer`](super::can_set_thread_pointer) is true;
-/// - everything that the running flow holds may be resumed where it will be.
+/// As there.
 #[inline(always)]
 pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) {
     // SAFETY: the block saves RSP, RBX, RBP, the control words and its own end as the place to go
@@ -143,15 +127,12 @@ pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) 
     }
 }
 
-/// Abandons the running flow and goes on in `to` under `tls`. The stack being left is not touched
-/// after the call has begun, and may be used by `to` at once.
+/// See [`super::switch_away`].
 ///
 /// # Safety
-/// As for [`switch()`]; and nothing on the running stack needs to be dropped. `from` dies: it is
-/// suspended nowhere and must be given to [`init`] before it is used again.
+/// As there.
 #[inline(always)]
-pub(crate) unsafe fn switch_away(from: *mut Context, to: *const Context, tls: usize) -> ! {
-    let _ = from;
+pub(crate) unsafe fn switch_away(_from: *mut Context, to: *const Context, tls: usize) -> ! {
     // SAFETY: `to` and `tls` are as the caller promised; the block does not come back.
     unsafe {
         asm!(
@@ -163,15 +144,12 @@ pub(crate) unsafe fn switch_away(from: *mut Context, to: *const Context, tls: us
     }
 }
 
-/// Abandons every frame of the running stack and starts `entry` afresh at its top, under `tls`.
+/// See [`super::restart`].
 ///
 /// # Safety
-/// As for [`init`] and [`switch_away`]: `ctx` belongs to the running flow, which runs on the stack
-/// from `limit` to `top`, and nothing on that stack needs to be dropped.
+/// As there.
 #[inline(always)]
-pub(crate) unsafe fn restart(ctx: *mut Context, top: *mut u8, limit: *mut u8, entry: Entry, tls: usize) -> ! {
-    let _ = (ctx, limit);
-    debug_assert!(top.addr().is_multiple_of(16), "the upper end of a stack is 16-byte aligned");
+pub(crate) unsafe fn restart(_ctx: *mut Context, top: *mut u8, _limit: *mut u8, entry: Entry, tls: usize) -> ! {
     // SAFETY: the stack below `top` is the caller's and nothing on it is needed any more.
     unsafe {
         asm!(

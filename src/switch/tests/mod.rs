@@ -79,7 +79,7 @@ struct Owner(*mut Pair);
 impl Owner {
     fn new(body: impl FnOnce(*mut Pair) + 'static) -> Owner {
         let owner = Owner(Box::into_raw(Box::new(Pair {
-            root: Context::root(),
+            root: Context::empty(),
             flow: Context::empty(),
             stack: TestStack::new(),
             body: None,
@@ -314,7 +314,7 @@ fn restart_begins_afresh_at_the_top() {
     }
     let rounds = if cfg!(miri) { 4 } else { 200 };
     let mut all = Restarts {
-        root: Context::root(),
+        root: Context::empty(),
         flows: [Context::empty(), Context::empty()],
         stack: TestStack::new(),
         left: rounds,
@@ -426,7 +426,7 @@ fn random_order(seed: u64, count: usize, steps: usize) -> Vec<(u8, u32)> {
     let mut stacks: Vec<TestStack> = (0..count).map(|_| TestStack::new()).collect();
     let mut flows: Vec<Context> = (0..count).map(|_| Context::empty()).collect();
     let mut ring = Ring {
-        root: Context::root(),
+        root: Context::empty(),
         flows: flows.as_mut_ptr(),
         count,
         random: Random(seed),

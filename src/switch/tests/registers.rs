@@ -299,7 +299,7 @@ unsafe extern "C" fn told_sp(sp: usize) -> ! {
 #[test]
 fn the_stack_pointer_is_aligned_at_entry() {
     let mut stack = TestStack::new();
-    let mut told = Told { root: Context::root(), flow: Context::empty(), sp: 0 };
+    let mut told = Told { root: Context::empty(), flow: Context::empty(), sp: 0 };
     let told = &raw mut told;
     set_current_m(told.cast());
     // SAFETY: a new flow on a stack of its own.

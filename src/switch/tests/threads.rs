@@ -103,7 +103,7 @@ fn a_flow_wears_another_threads_tls() {
     set_mark(1);
     let mut stack = TestStack::new();
     let mut worn = Worn {
-        root: Context::root(),
+        root: Context::empty(),
         flow: Context::empty(),
         // SAFETY: as above.
         native: unsafe { thread_pointer() },
