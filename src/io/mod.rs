@@ -1,4 +1,4 @@
-//! Input and output that is no socket: anything that can be polled, pipes, copying.
+//! Input and output that is no socket: anything that can be polled, pipes, the standard streams, copying.
 //!
 //! A coroutine that waits here is parked, as in [`net`](crate::net), and what is said there of timeouts, deadlines,
 //! clones and plain threads holds here too.
@@ -7,6 +7,7 @@
 //! - [`Pollable`] makes anything that has a descriptor wait: an eventfd, an inotify, a TUN device, a FIFO, a
 //!   serial line, the socket of another crate. What the kernel cannot poll, a regular file first of all, it reads and
 //!   writes by [`blocking`](crate::blocking).
+//! - [`stdin`], [`stdout`] and [`stderr`] are the standard streams, left in the mode in which they were.
 //! - [`copy()`] is [`std::io::copy`] with its buffer on the heap, and [`splice`] copies between a socket and a pipe, or a
 //!   pipe and a socket, within the kernel.
 //!
@@ -29,7 +30,9 @@
 mod copy;
 mod pipe;
 mod pollable;
+mod stdio;
 
 pub use copy::{copy, splice};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use pollable::{Interest, Pollable};
+pub use stdio::{Stderr, StderrLock, Stdin, StdinLock, Stdout, StdoutLock, stderr, stdin, stdout};
