@@ -10,7 +10,7 @@
 //! - [`stdin`], [`stdout`] and [`stderr`] are the standard streams, left in the mode in which they were.
 //! - [`copy()`] is [`std::io::copy`] with its buffer on the heap, and [`splice`] copies between sockets, files and pipes within
 //!   the kernel.
-//! - [`split`] takes a stream apart into a half that reads and one that writes.
+//! - [`split()`] takes a stream apart into a half that reads and one that writes.
 //!
 //! # Beside std
 //!
