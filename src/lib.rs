@@ -15,6 +15,7 @@ mod poll;
 pub mod process;
 mod sched;
 mod shim;
+pub mod signal;
 mod stack;
 mod switch;
 pub mod sync;

@@ -366,8 +366,118 @@ fn copying() {
         );
         assert_eq!(got, bytes);
         assert_eq!(first.read(&mut [0; 4]).unwrap(), 0);
-        let (one, other) = UnixStream::pair().unwrap();
-        (&one).write_all(b"x").unwrap();
-        assert_eq!(splice(&other, &one).unwrap_err().kind(), ErrorKind::InvalidInput, "neither is a pipe");
     });
+}
+
+/// So many bytes that do not repeat soon.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i % 251) as u8).collect()
+}
+
+#[test]
+fn what_is_spliced_by_way_of_a_pipe_is_whole() {
+    use gort::net::{TcpListener, TcpStream};
+    let bytes = &pattern(MUCH + 12_345);
+    let place = &std::env::temp_dir().join(format!("gort-splice-{}", std::process::id()));
+    std::fs::write(place, bytes).unwrap();
+    let gather = |mut stream: TcpStream| {
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).unwrap();
+        got
+    };
+    everywhere(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || {
+            let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (near, listener.accept().unwrap().0)
+        };
+        // From a file.
+        let (near, far) = connect();
+        let got = both(
+            move || gather(far),
+            move || {
+                let file = File::open(place).unwrap();
+                assert_eq!(splice(&file, &near).unwrap(), bytes.len() as u64);
+            },
+        );
+        assert!(got == *bytes);
+        // Between sockets: of the two relays the first waits for its reader, the second for its writer.
+        let ((mut source, first), (second, third), (fourth, sink)) =
+            (connect(), UnixStream::pair().unwrap(), connect());
+        let got = both(
+            move || {
+                both(
+                    move || {
+                        pass();
+                        gather(sink)
+                    },
+                    move || {
+                        assert_eq!(splice(&first, &second).unwrap(), bytes.len() as u64);
+                        drop(second);
+                    },
+                )
+            },
+            move || {
+                both(
+                    move || assert_eq!(splice(&third, &fourth).unwrap(), bytes.len() as u64),
+                    move || bytes.chunks(50_000).for_each(|piece| source.write_all(piece).unwrap()),
+                );
+            },
+        );
+        assert!(got == *bytes);
+        // To a file.
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let copy = place.with_extension(format!("{:?}", std::thread::current().id()));
+        both(
+            || assert_eq!(splice(&far, &File::create(&copy).unwrap()).unwrap(), bytes.len() as u64),
+            move || near.write_all(bytes).unwrap(),
+        );
+        assert!(std::fs::read(&copy).unwrap() == *bytes);
+        std::fs::remove_file(copy).unwrap();
+        // Errors are those of who has failed.
+        let (near, far) = connect();
+        drop(far);
+        let file = File::open(place).unwrap();
+        let error = splice(&file, &near).unwrap_err().kind();
+        assert!(matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+        let appends = File::options().append(true).open(place).unwrap();
+        let (near, _far) = UnixStream::pair().unwrap();
+        near.shutdown(std::net::Shutdown::Read).unwrap();
+        assert_eq!(splice(&near, &appends).unwrap(), 0);
+        assert_eq!(splice(&File::open(place).unwrap(), &appends).unwrap_err().kind(), ErrorKind::InvalidInput);
+    });
+    std::fs::remove_file(place).unwrap();
+}
+
+#[test]
+fn halves_read_and_write_at_once_and_come_together() {
+    everywhere(|| {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let bytes = &pattern(MUCH);
+        let (mut reader, mut writer) = gort::io::split(near);
+        let (mut reader, writer) = std::thread::scope(|threads| {
+            threads.spawn(move || {
+                let mut buffer = vec![0; 5000];
+                loop {
+                    match far.read(&mut buffer).unwrap() {
+                        0 => return,
+                        count => far.write_all(&buffer[..count]).unwrap(),
+                    }
+                }
+            });
+            let mut got = vec![0; MUCH];
+            both(|| reader.read_exact(&mut got).unwrap(), || writer.write_all(bytes).unwrap());
+            assert!(got == *bytes);
+            writer.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+            (reader, writer)
+        });
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+        let _ = writer;
+    });
+    let ((a, b), (c, d)) =
+        (gort::io::split(UnixStream::pair().unwrap().0), gort::io::split(UnixStream::pair().unwrap().1));
+    let (number, other) = (a.get_ref().as_raw_fd(), c.get_ref().as_raw_fd());
+    let gort::io::ReuniteError(a, d) = a.reunite(d).unwrap_err();
+    assert_eq!(a.reunite(b).unwrap().as_raw_fd(), number);
+    assert_eq!(c.reunite(d).unwrap().as_raw_fd(), other);
 }

@@ -1,10 +1,12 @@
-//! What a whole process does: reports, signals, forks, ends. See `common/programs.rs`.
+//! What a whole process does: reports, signals, forks, ends, its standard streams. See `common/programs.rs`.
 
 #![allow(clippy::disallowed_methods, reason = "an earlier handler may be of the old kind")]
 
 mod common;
 #[path = "common/programs.rs"]
 mod harness;
+#[path = "programs/streams.rs"]
+mod streams;
 
 use common::{builder, wait_until};
 use gort::{Builder, go};
@@ -17,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 fn main() {
-    harness::main(PROGRAMS, CHECKS);
+    harness::main(&[PROGRAMS, streams::PROGRAMS].concat(), &[CHECKS, streams::CHECKS].concat());
 }
 
 /// Lets the kernel refuse these system calls to this process from now on, as a container does.

@@ -1,4 +1,4 @@
-//! Input and output that is no socket: anything that can be polled, pipes, copying.
+//! Input and output that is no socket: anything that can be polled, pipes, the standard streams, copying.
 //!
 //! A coroutine that waits here is parked, as in [`net`](crate::net), and what is said there of timeouts, deadlines,
 //! clones and plain threads holds here too.
@@ -7,8 +7,21 @@
 //! - [`Pollable`] makes anything that has a descriptor wait: an eventfd, an inotify, a TUN device, a FIFO, a
 //!   serial line, the socket of another crate. What the kernel cannot poll, a regular file first of all, it reads and
 //!   writes by [`blocking`](crate::blocking).
-//! - [`copy()`] is [`std::io::copy`] with its buffer on the heap, and [`splice`] copies between a socket and a pipe, or a
-//!   pipe and a socket, within the kernel.
+//! - [`stdin`], [`stdout`] and [`stderr`] are the standard streams, left in the mode in which they were.
+//! - [`copy()`] is [`std::io::copy`] with its buffer on the heap, and [`splice`] copies between sockets, files and pipes within
+//!   the kernel.
+//! - [`split()`] takes a stream apart into a half that reads and one that writes.
+//!
+//! # Beside std
+//!
+//! | std | here |
+//! |---|---|
+//! | `pipe`, `PipeReader`, `PipeWriter` | same; and timeouts, deadlines |
+//! | `copy` | same |
+//! | `stdin`, `Stdin`: `lock`, `read_line`, `lines`; `Read`, also for `&Stdin`; `StdinLock`: `BufRead` | same |
+//! | `stdout`, `stderr`, `Stdout`, `Stderr`: `lock`; `Write`, also for `&Stdout` and `&Stderr`; `StdoutLock`, `StderrLock` | same |
+//! | `read_to_string`; `IsTerminal` for the streams | `std::io::read_to_string(gort::io::stdin())`; `std::io::stdin().is_terminal()` |
+//! | traits, errors, `BufReader`, `BufWriter` and the like | std's, on top of the types here |
 //!
 //! # Examples
 //!
@@ -29,7 +42,11 @@
 mod copy;
 mod pipe;
 mod pollable;
+mod split;
+mod stdio;
 
 pub use copy::{copy, splice};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use pollable::{Interest, Pollable};
+pub use split::{ReadHalf, ReuniteError, WriteHalf, split};
+pub use stdio::{Stderr, StderrLock, Stdin, StdinLock, Stdout, StdoutLock, stderr, stdin, stdout};

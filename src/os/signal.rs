@@ -85,6 +85,17 @@ impl Disposition {
         }
     }
 
+    /// The address of the handler; 0 or 1 if there is none.
+    pub(crate) fn address(&self) -> usize {
+        self.0.sa_sigaction
+    }
+
+    /// The same, run on the alternate stack if there is one.
+    pub(crate) fn on_alternate_stack(mut self) -> Disposition {
+        self.0.sa_flags |= libc::SA_ONSTACK;
+        self
+    }
+
     /// Whether the kernel would have reset it before running it (`SA_RESETHAND`).
     pub(crate) fn is_one_shot(&self) -> bool {
         self.0.sa_flags & libc::SA_RESETHAND != 0
@@ -265,16 +276,12 @@ pub(crate) fn sender(info: &libc::siginfo_t) -> Sender {
     }
 }
 
-/// Whether a library may make `signal` its own: it can be handled, is not raised by what the interrupted code did, does not
-/// stop the process or make it go on, and the C library does not use it for itself (signal(7)).
-pub(crate) fn can_be_taken(signal: libc::c_int) -> bool {
-    const OTHERS: [libc::c_int; 13] = [
+/// Whether a program can be told of `signal`: it is one, can be handled, is not raised by what the interrupted code did, and
+/// the C library does not use it for itself (signal(7)).
+pub(crate) fn can_be_received(signal: libc::c_int) -> bool {
+    const OTHERS: [libc::c_int; 9] = [
         libc::SIGKILL,
         libc::SIGSTOP,
-        libc::SIGTSTP,
-        libc::SIGTTIN,
-        libc::SIGTTOU,
-        libc::SIGCONT,
         libc::SIGSEGV,
         libc::SIGBUS,
         libc::SIGILL,
@@ -287,9 +294,33 @@ pub(crate) fn can_be_taken(signal: libc::c_int) -> bool {
     is_a_signal && !OTHERS.contains(&signal)
 }
 
+/// Whether a library may make `signal` its own: [`can_be_received`], and it does not stop the process or make it go on.
+pub(crate) fn can_be_taken(signal: libc::c_int) -> bool {
+    const JOB_CONTROL: [libc::c_int; 4] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGCONT];
+    can_be_received(signal) && !JOB_CONTROL.contains(&signal)
+}
+
 /// Whether the kernel does nothing about `signal` if the process has not said otherwise. Async-signal-safe.
 pub(crate) fn is_ignored_by_default(signal: libc::c_int) -> bool {
     matches!(signal, libc::SIGURG | libc::SIGWINCH | libc::SIGCHLD | libc::SIGCONT)
+}
+
+/// Does what the kernel would do about `signal` if nobody had said otherwise. Called by its handler, of which `handled` is the
+/// disposition; returns if that is nothing, or when the process was stopped and goes on. Async-signal-safe.
+pub(crate) fn do_by_default(signal: libc::c_int, handled: &Disposition) {
+    if is_ignored_by_default(signal) {
+        return;
+    }
+    // SAFETY: no handler.
+    let _ = unsafe { Disposition::default_action().install(signal) };
+    raise(signal);
+    // It is blocked while its handler runs, so it has waited until here.
+    let mask = SignalMask::of_thread();
+    mask.without(signal).install();
+    // It was one that stops the process, which goes on.
+    mask.install();
+    // SAFETY: the handler was in force before.
+    let _ = unsafe { handled.install(signal) };
 }
 
 /// Sends `signal` to the calling thread. Async-signal-safe.

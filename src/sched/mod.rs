@@ -58,6 +58,7 @@ pub use spawn::{Builder, spawn, spawn_local};
 
 pub(crate) use blocking::{apart, begin, briefly};
 pub(crate) use park::{checkpoint, make_way_for_sharers};
+pub(crate) use preempt::signal as preemption_signal;
 pub(crate) use runtime::current_poller;
 pub(crate) use scope::Spawner;
 pub(crate) use spawn::{Later, or_panic, task_number};

@@ -68,12 +68,14 @@ pub(crate) enum WaitReason {
     Blocking,
     /// The end of a context.
     Context,
+    /// A signal of the system.
+    Signal,
 }
 
 impl WaitReason {
     /// For a line in a report.
     pub(crate) fn describe(code: u8) -> &'static str {
-        const ALL: [(WaitReason, &str); 22] = [
+        const ALL: [(WaitReason, &str); 23] = [
             (WaitReason::None, "running"),
             (WaitReason::Park, "park"),
             (WaitReason::Sleep, "sleep"),
@@ -96,6 +98,7 @@ impl WaitReason {
             (WaitReason::Watch, "change of a value"),
             (WaitReason::Blocking, "blocking call"),
             (WaitReason::Context, "end of a context"),
+            (WaitReason::Signal, "signal"),
         ];
         ALL.iter().find(|(reason, _)| *reason as u8 == code).map_or("unknown", |(_, text)| text)
     }

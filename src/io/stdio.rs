@@ -1,0 +1,440 @@
+//! The standard streams.
+//!
+//! Their open files are shared with other processes, the shell first of all, which a mode would surprise: so they are never put into
+//! non-blocking mode. Who is about to read or write waits until the kernel says that it can, and makes the call then, announced
+//! (`sched/blocking.rs`) in case that somebody else was faster. What is waited on is a duplicate, since a descriptor of ours is to
+//! leave its pollers before it is closed, and these three others may close.
+
+use crate::net::fd::{Fd, Kind};
+use crate::os::clock::NEVER;
+use crate::os::{epoll, file};
+use crate::poll::desc::Direction;
+use crate::sched::briefly;
+use crate::sync::{Mutex, MutexGuard, ReentrantMutex, ReentrantMutexGuard};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, IoSliceMut, Lines, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{LazyLock, OnceLock};
+
+/// What a pipe takes at once if it takes anything (`PIPE_BUF`).
+const PIECE: usize = 4096;
+/// The buffer of std's `stdout`: what is longer is written past it.
+const STD_BUFFER: usize = 1024;
+
+/// A duplicate of one of the three, as it was at first.
+#[derive(Debug)]
+struct Stream {
+    fd: Fd<OwnedFd>,
+    /// The kernel can poll it.
+    pollable: bool,
+}
+
+impl Stream {
+    /// That of `fd`, kept in `place`. None if it is closed.
+    fn of<'a>(place: &'a OnceLock<Stream>, fd: BorrowedFd<'_>) -> io::Result<Option<&'a Stream>> {
+        if let Some(stream) = place.get() {
+            return Ok(Some(stream));
+        }
+        let fd = match fd.try_clone_to_owned() {
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => return Ok(None),
+            result => result?,
+        };
+        let pollable = epoll::accepts(fd.as_raw_fd())?;
+        Ok(Some(place.get_or_init(|| Stream { fd: Fd::new(fd, Kind::File), pollable })))
+    }
+
+    /// Repeats `attempt`, each time when the kernel says that it will not block, until it does not say that it would.
+    fn when_ready<R: Send>(
+        &self,
+        direction: Direction,
+        mut attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<R> + Send,
+    ) -> io::Result<R> {
+        loop {
+            if self.pollable {
+                self.fd.ready(direction, NEVER)?;
+            }
+            match briefly(|| attempt(self.fd.as_fd())) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Somebody else was faster, and has put it into non-blocking mode as well.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.pollable => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Reads without a buffer.
+#[derive(Debug)]
+struct Input;
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        static PLACE: OnceLock<Stream> = OnceLock::new();
+        match Stream::of(&PLACE, io::stdin().as_fd())? {
+            Some(stream) => stream.when_ready(Direction::Read, |fd| file::read(fd, buffer)),
+            // As with std.
+            None => Ok(0),
+        }
+    }
+}
+
+static INPUT: LazyLock<Mutex<BufReader<Input>>> = LazyLock::new(|| Mutex::new(BufReader::new(Input)));
+
+/// The standard input: [`std::io::stdin`] for coroutines.
+///
+/// # Examples
+///
+/// ```no_run
+/// gort::run(|| {
+///     for line in gort::io::stdin().lines() {
+///         println!("{}", line?.to_uppercase());
+///     }
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn stdin() -> Stdin {
+    Stdin(())
+}
+
+/// The standard input; see [`stdin`].
+///
+/// All handles share one buffer, which is not that of std's `stdin`: what this has read ahead that does not find. So a program
+/// reads by one of the two.
+///
+/// # Examples
+///
+/// ```no_run
+/// let mut line = String::new();
+/// gort::io::stdin().read_line(&mut line)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of std's. A standard input that is closed is empty.
+///
+/// # Scheduling
+///
+/// While a terminal, a pipe or a socket has nothing to say the coroutine is parked (outside a runtime, the thread is blocked), and may be
+/// cancelled. If another process reads from the same one and is faster, a thread is blocked until there is more. Files are read as in
+/// [`fs`](crate::fs#scheduling).
+pub struct Stdin(());
+
+/// The standard input, locked; made by [`Stdin::lock`].
+///
+/// # Examples
+///
+/// See [`Stdin::lock`].
+pub struct StdinLock<'a>(MutexGuard<'a, BufReader<Input>>);
+
+impl Stdin {
+    /// Locks it for reading what belongs together, and for the methods of [`BufRead`].
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::io::BufRead;
+    /// let mut input = gort::io::stdin().lock();
+    /// let mut field = Vec::new();
+    /// input.read_until(b'\0', &mut field)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Scheduling
+    ///
+    /// Parks the coroutine while another task has it, also one that waits for input; may be cancelled.
+    pub fn lock(&self) -> StdinLock<'static> {
+        StdinLock(INPUT.lock())
+    }
+
+    /// Reads a line, with its end, and appends it to `buffer`; 0 at the end of the input.
+    ///
+    /// # Examples
+    ///
+    /// See [`Stdin`].
+    ///
+    /// # Errors
+    ///
+    /// See [`Stdin`]; [`InvalidData`](io::ErrorKind::InvalidData) if it is not UTF-8.
+    ///
+    /// # Scheduling
+    ///
+    /// See [`Stdin`].
+    pub fn read_line(&self, buffer: &mut String) -> io::Result<usize> {
+        self.lock().read_line(buffer)
+    }
+
+    /// An iterator over the lines, without their ends.
+    ///
+    /// # Examples
+    ///
+    /// See [`stdin`].
+    ///
+    /// # Scheduling
+    ///
+    /// It is [locked](Self::lock) as long as the iterator lives; `next` waits as [`Stdin`] says.
+    pub fn lines(self) -> Lines<StdinLock<'static>> {
+        self.lock().lines()
+    }
+}
+
+impl Read for StdinLock<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+
+    fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.0.read_vectored(buffers)
+    }
+
+    fn read_to_end(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        self.0.read_to_end(buffer)
+    }
+
+    fn read_to_string(&mut self, buffer: &mut String) -> io::Result<usize> {
+        self.0.read_to_string(buffer)
+    }
+}
+
+impl BufRead for StdinLock<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.0.consume(count);
+    }
+}
+
+macro_rules! read {
+    ($($of:ty),*) => {$(
+        impl Read for $of {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.lock().read(buffer)
+            }
+
+            fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+                self.lock().read_vectored(buffers)
+            }
+
+            fn read_to_end(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+                self.lock().read_to_end(buffer)
+            }
+
+            fn read_to_string(&mut self, buffer: &mut String) -> io::Result<usize> {
+                self.lock().read_to_string(buffer)
+            }
+
+            fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+                self.lock().read_exact(buffer)
+            }
+        }
+    )*};
+}
+
+read!(Stdin, &Stdin);
+
+/// What is written to by way of std.
+struct Output {
+    /// Of what is written by way of us.
+    lock: ReentrantMutex<()>,
+    place: OnceLock<Stream>,
+}
+
+impl Output {
+    const fn new() -> Output {
+        Output { lock: ReentrantMutex::new(()), place: OnceLock::new() }
+    }
+
+    /// Calls `attempt` when it will not block.
+    fn when_ready<R: Send>(
+        &self,
+        std: BorrowedFd<'_>,
+        mut attempt: impl FnMut() -> io::Result<R> + Send,
+    ) -> io::Result<R> {
+        match Stream::of(&self.place, std)? {
+            Some(stream) => stream.when_ready(Direction::Write, |_| attempt()),
+            // std knows what to do.
+            None => attempt(),
+        }
+    }
+
+    /// How much of `bytes` is written by one call.
+    fn piece<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        match self.place.get() {
+            Some(stream) if stream.pollable => &bytes[..bytes.len().min(PIECE)],
+            _ => bytes,
+        }
+    }
+}
+
+macro_rules! output {
+    ($make:ident, $name:ident, $lock:ident, $place:ident, $std:path, $what:literal, $line:literal, $($about:literal)*) => {
+        static $place: Output = Output::new();
+
+        #[doc = concat!("The standard ", $what, ": [`std::io::", stringify!($make), "`] for coroutines.")]
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use std::io::Write;
+        #[doc = $line]
+        /// # Ok::<(), std::io::Error>(())
+        /// ```
+        pub fn $make() -> $name {
+            $name(())
+        }
+
+        #[doc = concat!("The standard ", $what, "; see [`", stringify!($make), "`].")]
+        ///
+        $(#[doc = $about])*
+        ///
+        /// # Examples
+        ///
+        #[doc = concat!("See [`", stringify!($make), "`].")]
+        ///
+        /// # Errors
+        ///
+        /// Those of std's.
+        ///
+        /// # Scheduling
+        ///
+        /// While a terminal, a pipe or a socket has no room the coroutine is parked (outside a runtime, the thread is blocked), and may be
+        /// cancelled. If another process writes to the same one and is faster, a thread is blocked until there is more. Files are
+        /// written as in [`fs`](crate::fs#scheduling).
+        pub struct $name(());
+
+        #[doc = concat!("The standard ", $what, ", locked; made by [`", stringify!($name), "::lock`].")]
+        ///
+        /// # Examples
+        ///
+        #[doc = concat!("See [`", stringify!($name), "::lock`].")]
+        pub struct $lock<'a>(#[expect(dead_code, reason = "its drop is what it is for")] ReentrantMutexGuard<'a, ()>);
+
+        impl $name {
+            /// Locks it for what is to be written together. Others who write by way of this crate wait meanwhile, but not
+            /// those who use std's. Who has it may lock it again.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::Write;
+            #[doc = concat!("let mut stream = gort::io::", stringify!($make), "().lock();")]
+            /// writeln!(stream, "two lines")?;
+            /// writeln!(stream, "that nobody separates")?;
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
+            ///
+            /// # Scheduling
+            ///
+            /// Parks the coroutine while another task has it; may be cancelled.
+            pub fn lock(&self) -> $lock<'static> {
+                $lock($place.lock.lock())
+            }
+        }
+
+        impl Write for $lock<'_> {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                // What std has kept back it writes before a line and before what is long: two calls, which may not both find room.
+                if bytes.contains(&b'\n') || bytes.len() >= STD_BUFFER {
+                    self.flush()?;
+                }
+                let std = $std();
+                $place.when_ready(std.as_fd(), || (&std).write($place.piece(bytes)))
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                let std = $std();
+                $place.when_ready(std.as_fd(), || (&std).flush())
+            }
+        }
+
+        output!(@ $name, &$name);
+
+        impl AsFd for $name {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                // SAFETY: it is open as long as the process lives, as far as std is concerned as well.
+                unsafe { BorrowedFd::borrow_raw($std().as_raw_fd()) }
+            }
+        }
+
+        impl AsRawFd for $name {
+            fn as_raw_fd(&self) -> RawFd {
+                $std().as_raw_fd()
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(concat!(stringify!($name), " { .. }"))
+            }
+        }
+
+        impl fmt::Debug for $lock<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(concat!(stringify!($lock), " { .. }"))
+            }
+        }
+    };
+    (@ $($of:ty),*) => {$(
+        impl Write for $of {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.lock().write(bytes)
+            }
+
+            fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+                self.lock().write_all(bytes)
+            }
+
+            fn write_fmt(&mut self, arguments: fmt::Arguments<'_>) -> io::Result<()> {
+                self.lock().write_fmt(arguments)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                self.lock().flush()
+            }
+        }
+    )*};
+}
+
+output!(
+    stdout, Stdout, StdoutLock, STDOUT, io::stdout, "output", "writeln!(gort::io::stdout(), \"a line\")?;",
+    "It writes by way of std's `stdout`: both share one buffer, which is written at the end of each line and when the program ends,"
+    "so what `println!` writes comes in order. (`println!` itself blocks the thread when there is no room.)"
+);
+output!(
+    stderr,
+    Stderr,
+    StderrLock,
+    STDERR,
+    io::stderr,
+    "error stream",
+    "writeln!(gort::io::stderr(), \"a line\")?;",
+    "It has no buffer, as with std."
+);
+
+impl AsFd for Stdin {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: it is open as long as the process lives, as far as std is concerned as well.
+        unsafe { BorrowedFd::borrow_raw(io::stdin().as_raw_fd()) }
+    }
+}
+
+impl AsRawFd for Stdin {
+    fn as_raw_fd(&self) -> RawFd {
+        io::stdin().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for Stdin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("Stdin { .. }")
+    }
+}
+
+impl fmt::Debug for StdinLock<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("StdinLock { .. }")
+    }
+}

@@ -1,0 +1,272 @@
+//! The standard streams, which each child has its own of.
+
+use super::common::{PROCS, builder};
+use super::harness::{Check, Ended, Program, run_with};
+use gort::go;
+use gort::io::{stderr, stdin, stdout};
+use std::fs::File;
+use std::io::{BufRead, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// More than a pipe holds.
+const MUCH: usize = 300_000;
+
+/// Whether a thread of this process but the calling one is in the system call.
+fn is_a_thread_in(call: libc::c_long) -> bool {
+    // SAFETY: no arguments.
+    let us = unsafe { libc::gettid() }.to_string();
+    std::fs::read_dir("/proc/self/task").unwrap().map(Result::unwrap).filter(|task| *task.file_name() != *us).any(
+        |task| {
+            // It may end while we look.
+            let state = std::fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+            state.split(' ').next() == Some(&call.to_string())
+        },
+    )
+}
+
+/// Runs `f` as a coroutine; no thread may be blocked in `call` meanwhile.
+fn parks(call: libc::c_long, f: impl FnOnce() + Send + 'static) {
+    let runtime = builder(1).build().unwrap();
+    let handle = runtime.spawn(f);
+    while !handle.is_finished() {
+        // One that is there for so long is not on its way.
+        let is_blocked = (0..20).all(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            is_a_thread_in(call)
+        });
+        assert!(!is_blocked, "a thread is blocked");
+    }
+    handle.join().unwrap();
+}
+
+pub(super) const PROGRAMS: &[Program] = &[
+    ("upper_case", || {
+        parks(libc::SYS_read, || {
+            for line in stdin().lines() {
+                writeln!(stdout(), "{}", line.unwrap().to_uppercase()).unwrap();
+            }
+            assert_eq!(stdin().read_line(&mut String::new()).unwrap(), 0, "the end stays the end");
+        });
+    }),
+    ("each_line_once", || {
+        builder(2).build().unwrap().run(|| {
+            let read = || {
+                let mut count = 0;
+                let mut line = String::new();
+                while stdin().read_line(&mut line).unwrap() > 0 {
+                    assert!(line.starts_with("line ") && line.ends_with(" end\n"), "{line:?}");
+                    line.clear();
+                    count += 1;
+                    gort::yield_now();
+                }
+                count
+            };
+            let readers: Vec<_> = (0..4).map(|_| go!(read)).collect();
+            let counts: Vec<u32> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+            write!(stdout(), "{}", counts.iter().sum::<u32>()).unwrap();
+        });
+    }),
+    ("a_reader_is_cancelled", || {
+        builder(1).build().unwrap().run(|| {
+            let reader = go!(|| stdin().read_line(&mut String::new()));
+            gort::time::sleep(Duration::from_millis(20));
+            reader.cancel();
+            assert!(reader.join().is_err());
+            writeln!(stderr(), "cancelled").unwrap();
+            let mut rest = Vec::new();
+            stdin().lock().read_until(b'.', &mut rest).unwrap();
+            assert_eq!(rest, b"for the next.");
+        });
+    }),
+    ("one_buffer", || {
+        let write = || {
+            for i in 0..100 {
+                print!("{i} ");
+                write!(stdout(), "{i} ").unwrap();
+                if i % 10 == 0 {
+                    println!("std");
+                    writeln!(&stdout(), "ours").unwrap();
+                }
+            }
+        };
+        write();
+        for procs in PROCS {
+            builder(procs).build().unwrap().run(write);
+        }
+        // Flushed at the end.
+        builder(1).build().unwrap().run(|| write!(stdout(), "the end").unwrap());
+    }),
+    ("much_output", || {
+        parks(libc::SYS_write, || {
+            let bytes: Vec<u8> = (0..MUCH).map(|i| b'a' + (i % 23) as u8).collect();
+            let mut out = stdout().lock();
+            // Which may be done twice.
+            let _again = stdout().lock();
+            for (i, piece) in bytes.chunks(7001).enumerate() {
+                out.write_all(piece).unwrap();
+                if i % 3 == 0 {
+                    out.write_all(b"\n").unwrap();
+                }
+            }
+        });
+    }),
+    ("lines_of_several", || {
+        builder(2).build().unwrap().run(|| {
+            let writers: Vec<_> = (0..4)
+                .map(|i| {
+                    go!(move || {
+                        for j in 0..50 {
+                            let mut stream = stderr().lock();
+                            write!(stream, "{i} ").unwrap();
+                            gort::yield_now();
+                            writeln!(stderr(), "{j} end").unwrap();
+                        }
+                    })
+                })
+                .collect();
+            writers.into_iter().for_each(|writer| writer.join().unwrap());
+        });
+    }),
+    ("closed_later", || {
+        builder(1).build().unwrap().run(|| {
+            // SAFETY: std says what happens then.
+            unsafe { (libc::close(0), libc::close(1)) };
+            assert_eq!(stdin().read(&mut [0; 8]).unwrap(), 0);
+            writeln!(stdout(), "for nobody").unwrap();
+        });
+    }),
+];
+
+/// The child `name` with `input`, and what it has written.
+fn with_input(name: &str, input: Stdio) -> Ended {
+    run_with(name, |command| {
+        command.stdin(input);
+    })
+}
+
+fn is_nonblocking(fd: &impl AsRawFd) -> bool {
+    // SAFETY: asks for flags, touches no memory.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) & libc::O_NONBLOCK != 0 }
+}
+
+/// Starts the child `name` with pipes.
+fn start(name: &str, stdin: impl Into<Stdio>, stdout: impl Into<Stdio>) -> std::process::Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("GORT_PROGRAM", name).stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// What a child writes whose reader begins late; `is_nonblocking`: its end of the pipe has been put into that mode by others.
+fn late(name: &str, nonblocking: bool) -> Vec<u8> {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let writer_too = writer.try_clone().unwrap();
+    // SAFETY: flags of our own pipe.
+    unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, if nonblocking { libc::O_NONBLOCK } else { 0 }) };
+    let child = start(name, Stdio::null(), writer);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(is_nonblocking(&writer_too), nonblocking);
+    drop(writer_too);
+    let mut got = Vec::new();
+    reader.read_to_end(&mut got).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    got
+}
+
+pub(super) const CHECKS: &[Check] = &[
+    ("input_of_every_kind", || {
+        let place = std::env::temp_dir().join(format!("gort-stdin-{}", std::process::id()));
+        std::fs::write(&place, "a line\nanother").unwrap();
+        let ended = with_input("upper_case", File::open(&place).unwrap().into());
+        std::fs::remove_file(&place).unwrap();
+        assert_eq!((ended.code, &*ended.stdout), (Some(0), "A LINE\nANOTHER\n"), "{ended:#?}");
+        let ended = with_input("upper_case", Stdio::null());
+        assert_eq!((ended.code, &*ended.stdout), (Some(0), ""), "{ended:#?}");
+        let ended = run_with("upper_case", |command| {
+            // SAFETY: close is async-signal-safe.
+            unsafe {
+                command.pre_exec(|| {
+                    libc::close(0);
+                    Ok(())
+                })
+            };
+        });
+        assert_eq!((ended.code, &*ended.stdout), (Some(0), ""), "{ended:#?}");
+        run_with("closed_later", |_| ()).is_well();
+    }),
+    ("input_that_comes_slowly", || {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let reader_too = reader.try_clone().unwrap();
+        let mut child = start("upper_case", reader, Stdio::piped());
+        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+        for piece in ["o", "ne\ntw", "o\n", "three\n"] {
+            std::thread::sleep(Duration::from_millis(30));
+            writer.write_all(piece.as_bytes()).unwrap();
+            for _ in piece.matches('\n') {
+                let mut line = String::new();
+                out.read_line(&mut line).unwrap();
+                assert!(["ONE\n", "TWO\n", "THREE\n"].contains(&&*line), "{line}");
+            }
+            assert!(!is_nonblocking(&reader_too));
+        }
+        drop(writer);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }),
+    ("each_line_goes_to_one", || {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let child = start("each_line_once", reader, Stdio::piped());
+        for i in 0..2000 {
+            writeln!(writer, "line {i} end").unwrap();
+        }
+        drop(writer);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "2000", "{}", String::from_utf8_lossy(&output.stderr));
+    }),
+    ("who_reads_can_be_cancelled", || {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let mut child = start("a_reader_is_cancelled", reader, Stdio::null());
+        let mut said = [0; 9];
+        child.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"cancelled");
+        writer.write_all(b"for the next.").unwrap();
+        assert!(child.wait().unwrap().success());
+        // It has not waited for the end.
+        drop(writer);
+    }),
+    ("output_is_in_order", || {
+        let mut once = String::new();
+        for i in 0..100 {
+            once += &format!("{i} {i} ");
+            once += if i % 10 == 0 { "std\nours\n" } else { "" };
+        }
+        let all = once.repeat(1 + PROCS.len()) + "the end";
+        for nonblocking in [false, true] {
+            assert_eq!(String::from_utf8(late("one_buffer", nonblocking)).unwrap(), all);
+        }
+        let place = std::env::temp_dir().join(format!("gort-stdout-{}", std::process::id()));
+        let child = start("one_buffer", Stdio::null(), File::create(&place).unwrap());
+        assert!(child.wait_with_output().unwrap().status.success());
+        assert_eq!(std::fs::read_to_string(&place).unwrap(), all);
+        std::fs::remove_file(&place).unwrap();
+        let ended = run_with("lines_of_several", |_| ());
+        ended.is_well();
+        let mut lines: Vec<_> = ended.stderr.lines().collect();
+        lines.sort_unstable();
+        let mut expected: Vec<_> = (0..4).flat_map(|i| (0..50).map(move |j| format!("{i} {j} end"))).collect();
+        expected.sort_unstable();
+        assert_eq!(lines, expected);
+    }),
+    ("output_that_is_read_late", || {
+        let mut all = Vec::new();
+        for (i, piece) in (0..MUCH).map(|i| b'a' + (i % 23) as u8).collect::<Vec<u8>>().chunks(7001).enumerate() {
+            all.extend_from_slice(piece);
+            all.extend((i % 3 == 0).then_some(b'\n'));
+        }
+        for nonblocking in [false, true] {
+            assert!(late("much_output", nonblocking) == all);
+        }
+    }),
+];
