@@ -56,6 +56,7 @@ use crate::sched::wait::Waiter;
 use crate::shim::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
+use std::time::Instant;
 
 /// A receiver's node is queued.
 const RECV_WAITING: u32 = 1;
@@ -251,6 +252,11 @@ impl<T, W: Task> Chan<T, W> {
     /// When one who waits for a message should look again, as nobody will tell.
     pub(super) fn next_time(&self) -> Nanos {
         if self.is_timer() { self.handles.timer.deadline() } else { NEVER }
+    }
+
+    /// The same for those who ask for an [`Instant`].
+    pub(super) fn ready_at(&self) -> Option<Instant> {
+        if self.is_timer() { self.handles.timer.next_at() } else { None }
     }
 
     pub(super) fn capacity(&self) -> Option<usize> {
