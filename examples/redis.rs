@@ -69,9 +69,11 @@ fn main() -> io::Result<()> {
 
 // What is kept.
 
+type List = VecDeque<Box<[u8]>>;
+
 enum Value {
     Bytes(Vec<u8>),
-    List(VecDeque<Box<[u8]>>),
+    List(List),
 }
 
 struct Entry {
@@ -109,7 +111,7 @@ impl Shard {
         }
     }
 
-    fn list(&mut self, key: &[u8]) -> Result<Option<&mut VecDeque<Box<[u8]>>>, Failure> {
+    fn list(&mut self, key: &[u8]) -> Result<Option<&mut List>, Failure> {
         match self.get(key) {
             Some(Entry { value: Value::List(list), .. }) => Ok(Some(list)),
             Some(_) => Err(WRONG_TYPE),
@@ -766,7 +768,7 @@ mod commands {
     }
 
     fn mset(server: &Server, args: Args<'_>, out: &mut Vec<u8>) -> Done {
-        if args.len() % 2 == 0 {
+        if args.len().is_multiple_of(2) {
             return Err(wrong_number("mset"));
         }
         let mut locked = server.store.lock(args.from(1).step_by(2));
@@ -777,7 +779,7 @@ mod commands {
         Ok(())
     }
 
-    fn push(server: &Server, args: Args<'_>, out: &mut Vec<u8>, push: fn(&mut VecDeque<Box<[u8]>>, Box<[u8]>)) -> Done {
+    fn push(server: &Server, args: Args<'_>, out: &mut Vec<u8>, push: fn(&mut List, Box<[u8]>)) -> Done {
         let key = args.at(1);
         let mut shard = server.store.shard(key);
         if shard.list(key)?.is_none() {

@@ -129,7 +129,9 @@ fn wakes_are_kept_and_late_ones_do_nothing() {
         let waker = block_on(poll_fn(|context| {
             polls += 1;
             context.waker().wake_by_ref();
-            context.waker().clone().wake();
+            let by_value = context.waker().clone();
+            assert!(by_value.will_wake(context.waker()));
+            by_value.wake();
             if polls < 100 { Poll::Pending } else { Poll::Ready(context.waker().clone()) }
         }));
         waker.wake_by_ref();

@@ -9,7 +9,7 @@
 //! All of it works on plain threads too, which block. Nothing here allocates for a coroutine.
 //!
 //! A third kind of waiter neither parks nor blocks: a future that was polled. What lets it go on wakes its
-//! [`Waker`](std::task::Waker); see [`future_task`](super::future_task).
+//! [`Waker`]; see [`future_task`](super::future_task).
 
 use super::bound;
 use super::future_task::FutureTask;
