@@ -273,7 +273,7 @@ impl<T, W: Task> Chan<T, W> {
         self.flags() & TIMER != 0
     }
 
-    /// Makes it one whose messages come from the clock: of an [`Instant`](std::time::Instant) each.
+    /// Makes it one whose messages come from the clock: of an [`Instant`] each.
     /// For a new channel that nobody else knows yet.
     pub(super) fn become_timer(&self) {
         self.change_flags(TIMER, 0);
