@@ -6,6 +6,7 @@ compile_error!("gort runs on Linux; see \"Platforms\" in ARCHITECTURE.md");
 pub mod channel;
 pub mod context;
 pub mod fs;
+pub mod future;
 pub mod group;
 pub mod io;
 mod macros;

@@ -56,6 +56,7 @@ use crate::sched::wait::Waiter;
 use crate::shim::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
+use std::time::Instant;
 
 /// A receiver's node is queued.
 const RECV_WAITING: u32 = 1;
@@ -253,6 +254,11 @@ impl<T, W: Task> Chan<T, W> {
         if self.is_timer() { self.handles.timer.deadline() } else { NEVER }
     }
 
+    /// The same for those who ask for an [`Instant`].
+    pub(super) fn ready_at(&self) -> Option<Instant> {
+        if self.is_timer() { self.handles.timer.next_at() } else { None }
+    }
+
     pub(super) fn capacity(&self) -> Option<usize> {
         (self.cap != UNBOUNDED).then_some(self.cap)
     }
@@ -267,7 +273,7 @@ impl<T, W: Task> Chan<T, W> {
         self.flags() & TIMER != 0
     }
 
-    /// Makes it one whose messages come from the clock: of an [`Instant`](std::time::Instant) each.
+    /// Makes it one whose messages come from the clock: of an [`Instant`] each.
     /// For a new channel that nobody else knows yet.
     pub(super) fn become_timer(&self) {
         self.change_flags(TIMER, 0);

@@ -57,6 +57,11 @@ impl Timer {
         self.next(self.load()).map_or(NEVER, clock::at)
     }
 
+    /// When there is a message.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.next(self.load())
+    }
+
     /// Whether there is a message.
     pub(super) fn is_due(&self) -> bool {
         self.next(self.load()).is_some_and(|next| next <= Instant::now())

@@ -116,7 +116,7 @@ pub trait Waitable {
     }
 }
 
-/// Ends the wait of a select, from anywhere; made for [`Waitable::watch`].
+/// Ends the wait of a select, or of a [future](crate::future::until), from anywhere; made for [`Waitable::watch`].
 ///
 /// It may be copied and kept: when that wait is over it does nothing.
 ///
@@ -127,6 +127,11 @@ pub trait Waitable {
 pub struct SelectWaker(Waiter);
 
 impl SelectWaker {
+    /// One that ends a future's wait.
+    pub(crate) fn new(waiter: Waiter) -> SelectWaker {
+        SelectWaker(waiter)
+    }
+
     /// The wait that it ends.
     pub(crate) fn waiter(self) -> Waiter {
         self.0
@@ -191,6 +196,9 @@ impl<T> Waitable for Receiver<T> {
     }
     fn unwatch(&self, waker: SelectWaker) {
         self.chan().unwatch(Side::Recv, waker.0);
+    }
+    fn ready_at(&self) -> Option<Instant> {
+        self.chan().ready_at()
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod cancel;
 mod chaos;
 mod deadlock;
 mod find;
+mod future_task;
 mod g;
 mod gpool;
 pub(crate) mod home;

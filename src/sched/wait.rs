@@ -7,8 +7,12 @@
 //! `park` then returns at once or soon.
 //!
 //! All of it works on plain threads too, which block. Nothing here allocates for a coroutine.
+//!
+//! A third kind of waiter neither parks nor blocks: a future that was polled. What lets it go on wakes its
+//! [`Waker`]; see [`future_task`](super::future_task).
 
 use super::bound;
+use super::future_task::FutureTask;
 use super::g::{self, G, GRef};
 use super::m::M;
 use super::thread_task::ThreadTask;
@@ -17,6 +21,7 @@ use crate::os::clock::{NEVER, Nanos};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 
 pub(crate) use super::wait_word::Wake;
 
@@ -70,12 +75,14 @@ pub(crate) enum WaitReason {
     Context,
     /// A signal of the system.
     Signal,
+    /// A future's waker to be woken.
+    Future,
 }
 
 impl WaitReason {
     /// For a line in a report.
     pub(crate) fn describe(code: u8) -> &'static str {
-        const ALL: [(WaitReason, &str); 23] = [
+        const ALL: [(WaitReason, &str); 24] = [
             (WaitReason::None, "running"),
             (WaitReason::Park, "park"),
             (WaitReason::Sleep, "sleep"),
@@ -99,6 +106,7 @@ impl WaitReason {
             (WaitReason::Blocking, "blocking call"),
             (WaitReason::Context, "end of a context"),
             (WaitReason::Signal, "signal"),
+            (WaitReason::Future, "future"),
         ];
         ALL.iter().find(|(reason, _)| *reason as u8 == code).map_or("unknown", |(_, text)| text)
     }
@@ -130,8 +138,11 @@ pub(super) fn is_begun() -> ! {
 
 /// Set in a task pointer that leads to a [`ThreadTask`]; all tasks are 16-aligned.
 const THREAD: usize = 1;
+/// Set in one that leads to a [`FutureTask`].
+const FUTURE: usize = 2;
+const KIND: usize = THREAD | FUTURE;
 
-/// A pointer to a G or a [`ThreadTask`], both of which begin with their wait word.
+/// A pointer to a G, a [`ThreadTask`] or a [`FutureTask`], all of which begin with their wait word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct TaskRef(NonNull<u8>);
 
@@ -145,6 +156,16 @@ impl TaskRef {
         TaskRef(NonNull::from(task).cast::<u8>().map_addr(|a| a | THREAD))
     }
 
+    fn future(task: &'static FutureTask) -> TaskRef {
+        TaskRef(NonNull::from(task).cast::<u8>().map_addr(|a| a | FUTURE))
+    }
+
+    #[inline(always)]
+    fn is_coroutine(self) -> bool {
+        self.0.addr().get() & KIND == 0
+    }
+
+    /// For those who have begun a wait: they are no futures.
     #[inline(always)]
     fn is_thread(self) -> bool {
         self.0.addr().get() & THREAD != 0
@@ -152,8 +173,8 @@ impl TaskRef {
 
     #[inline(always)]
     fn word(self) -> &'static WaitWord {
-        let word = self.0.as_ptr().map_addr(|a| a & !THREAD).cast::<WaitWord>();
-        // SAFETY: both kinds of task are `repr(C)` with the word first and are never freed.
+        let word = self.0.as_ptr().map_addr(|a| a & !KIND).cast::<WaitWord>();
+        // SAFETY: all kinds of task are `repr(C)` with the word first and are never freed.
         unsafe { &*word }
     }
 
@@ -163,9 +184,25 @@ impl TaskRef {
         unsafe { &*self.0.as_ptr().map_addr(|a| a & !THREAD).cast::<ThreadTask>() }
     }
 
+    /// [`Waiter::ready`] for who is no coroutine.
+    ///
+    /// # Safety
+    /// As there.
+    #[cold]
+    unsafe fn ready_other(self) {
+        if self.is_thread() {
+            return self.as_thread().ready();
+        }
+        debug_assert_eq!(self.0.addr().get() & KIND, FUTURE);
+        // SAFETY: the tag says what it is; they are never freed.
+        let task = unsafe { &*self.0.as_ptr().map_addr(|a| a & !FUTURE).cast::<FutureTask>() };
+        // SAFETY: the caller's promise.
+        unsafe { task.ready() };
+    }
+
     #[inline(always)]
     fn as_coroutine(self) -> GRef {
-        debug_assert!(!self.is_thread());
+        debug_assert!(self.is_coroutine());
         // SAFETY: the missing tag says what it is; records are never freed.
         unsafe { GRef::new(self.0.as_ptr().cast::<G>()) }
     }
@@ -210,11 +247,12 @@ impl Waiter {
     /// The caller's [`Self::claim`] returned true, and it has not called this yet.
     #[inline(always)]
     pub(crate) unsafe fn ready(self) {
-        if self.task.is_thread() {
-            self.task.as_thread().ready();
-        } else {
+        if self.task.is_coroutine() {
             // SAFETY: the claim made the coroutine the caller's to ready.
             unsafe { super::park::ready(self.task.as_coroutine()) };
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.task.ready_other() };
         }
     }
 
@@ -224,11 +262,12 @@ impl Waiter {
     /// # Safety
     /// As [`Self::ready`].
     pub(crate) unsafe fn ready_in_turn(self) {
-        if self.task.is_thread() {
-            self.task.as_thread().ready();
-        } else {
+        if self.task.is_coroutine() {
             // SAFETY: the claim made the coroutine the caller's to ready.
             unsafe { super::park::ready_in_turn(self.task.as_coroutine()) };
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.task.ready_other() };
         }
     }
 
@@ -249,7 +288,26 @@ impl Waiter {
 
     /// The coroutine that waits, if it is one. For those who ready many at once.
     pub(crate) fn coroutine(self) -> Option<GRef> {
-        (!self.task.is_thread()).then(|| self.task.as_coroutine())
+        self.task.is_coroutine().then(|| self.task.as_coroutine())
+    }
+
+    /// Begins a wait that ends by waking `waker`, which is `prompt` if it is known not to wait. It is to be ended by whoever ends it, or by
+    /// [`forget`](Self::forget).
+    pub(crate) fn of_future(waker: Waker, prompt: bool) -> Waiter {
+        let (task, ticket) = FutureTask::take(waker, prompt);
+        Waiter { task: TaskRef::future(task), ticket }
+    }
+
+    /// Ends a wait of [`of_future`](Self::of_future) without waking anybody; the waker, unless it has been ended.
+    pub(crate) fn forget(self) -> Option<Waker> {
+        debug_assert_eq!(self.task.0.addr().get() & KIND, FUTURE);
+        if !self.claim(Wake::Ready) {
+            return None;
+        }
+        // SAFETY: the tag says what it is; they are never freed.
+        let task: &'static FutureTask = unsafe { &*self.task.0.as_ptr().map_addr(|a| a & !FUTURE).cast() };
+        // SAFETY: just claimed.
+        Some(unsafe { task.put() })
     }
 }
 

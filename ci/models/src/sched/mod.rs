@@ -113,6 +113,31 @@ pub(crate) mod spawn;
 pub(crate) mod sysmon;
 pub(crate) mod thread_task;
 
+pub(crate) mod future_task {
+    //! What a future waits with: none does in a model.
+    use super::wait_word::{Ticket, WaitWord};
+    use std::task::Waker;
+
+    #[repr(C, align(16))]
+    pub(crate) struct FutureTask {
+        _word: WaitWord,
+    }
+
+    impl FutureTask {
+        pub(super) fn take(_: Waker, _: bool) -> (&'static FutureTask, Ticket) {
+            unreachable!()
+        }
+
+        pub(super) unsafe fn put(&'static self) -> Waker {
+            unreachable!()
+        }
+
+        pub(super) unsafe fn ready(&'static self) {
+            unreachable!()
+        }
+    }
+}
+
 pub(crate) mod gpool {
     //! Recycling a record.
     use super::g::GRef;
