@@ -1014,6 +1014,10 @@ fn who_is_stopped_when_all_else_is_idle_goes_on() {
 fn a_slice_may_be_longer_than_any_time() {
     let _soon = soon("a ticker beside hogs that have no end of time");
     let rt = builder(1).time_slice(Duration::MAX).build().unwrap();
+    if !rt.coroutines_move() {
+        // A hog that is suspended for ever keeps its thread for ever from others that live there.
+        return;
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let hogs: Vec<_> = (0..3)
         .map(|_| {

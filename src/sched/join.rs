@@ -713,7 +713,8 @@ fn park_until(deadline: Nanos) {
     let ticket = wait.waiter().ticket_bits();
     // AcqRel. Release: publishes that the ticket is armed. Acquire: as above.
     if g.token.compare_exchange(EMPTY, ticket, Ordering::AcqRel, Ordering::Acquire).is_err() {
-        g.token.store(EMPTY, Ordering::Relaxed);
+        // Acquire: of another `unpark` that has come since, too.
+        g.token.swap(EMPTY, Ordering::Acquire);
         wait.abandon();
         return;
     }

@@ -214,7 +214,7 @@ mutations! {
                 "g.token.compare_exchange(TOKEN, EMPTY, Ordering::Acquire, Ordering::Relaxed)" =>
                 "g.token.compare_exchange(TOKEN, EMPTY, Ordering::Relaxed, Ordering::Relaxed)",
                 "the parker does not see what was done before unpark";
-            token_kept, join::unpark: "g.token.store(EMPTY, Ordering::Relaxed);" => "",
+            token_kept, join::unpark: "g.token.swap(EMPTY, Ordering::Acquire);" => "",
                 "the next park returns at once";
             ticket_kept, join::unpark: "g.token.swap(EMPTY, Ordering::AcqRel);" => "",
                 "the next park returns at once";
