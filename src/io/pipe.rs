@@ -2,10 +2,7 @@
 
 use crate::net::face;
 use crate::net::fd::{Fd, Kind};
-use crate::os::clock::NEVER;
-use crate::os::file;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
 use std::sync::Arc;
 
 /// A new pipe: what is written to the one end can be read from the other.
@@ -101,39 +98,5 @@ face::write_limits!(
 face::convert!(PipeWriter, std::io::PipeWriter, Kind::File, setup!(writer));
 face::debug!(PipeWriter,);
 
-macro_rules! read_and_write {
-    ($reader:ty, $writer:ty) => {
-        /// # Scheduling
-        ///
-        /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
-        impl Read for $reader {
-            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.fd.when_readable(|fd: &OwnedFd| file::read(fd.as_fd(), buffer))
-            }
-
-            fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                self.fd.when_readable(|fd: &OwnedFd| file::read_vectored(fd.as_fd(), buffers))
-            }
-        }
-
-        /// # Scheduling
-        ///
-        /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
-        impl Write for $writer {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.fd.when_writable(NEVER, |fd: &OwnedFd| file::write(fd.as_fd(), bytes))
-            }
-
-            fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-                self.fd.when_writable(NEVER, |fd: &OwnedFd| file::write_vectored(fd.as_fd(), slices))
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-    };
-}
-
-read_and_write!(PipeReader, PipeWriter);
-read_and_write!(&PipeReader, &PipeWriter);
+face::pipe_read!(PipeReader, &PipeReader);
+face::pipe_write!(PipeWriter, &PipeWriter);

@@ -624,7 +624,55 @@ macro_rules! debug {
     };
 }
 
+/// `Read` of a pipe's end.
+macro_rules! pipe_read {
+    ($($of:ty),*) => {$(
+        /// # Scheduling
+        ///
+        /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
+        impl std::io::Read for $of {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                self.fd.when_readable(|fd: &std::os::fd::OwnedFd| {
+                    $crate::os::file::read(std::os::fd::AsFd::as_fd(fd), buffer)
+                })
+            }
+
+            fn read_vectored(&mut self, buffers: &mut [std::io::IoSliceMut<'_>]) -> std::io::Result<usize> {
+                self.fd.when_readable(|fd: &std::os::fd::OwnedFd| {
+                    $crate::os::file::read_vectored(std::os::fd::AsFd::as_fd(fd), buffers)
+                })
+            }
+        }
+    )*};
+}
+
+/// `Write` of a pipe's end.
+macro_rules! pipe_write {
+    ($($of:ty),*) => {$(
+        /// # Scheduling
+        ///
+        /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
+        impl std::io::Write for $of {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.fd.when_writable($crate::os::clock::NEVER, |fd: &std::os::fd::OwnedFd| {
+                    $crate::os::file::write(std::os::fd::AsFd::as_fd(fd), bytes)
+                })
+            }
+
+            fn write_vectored(&mut self, slices: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                self.fd.when_writable($crate::os::clock::NEVER, |fd: &std::os::fd::OwnedFd| {
+                    $crate::os::file::write_vectored(std::os::fd::AsFd::as_fd(fd), slices)
+                })
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
 pub(crate) use {
-    byte_stream, convert, debug, handle, listener, local_addr, peer_addr, pending_error, read_limits, time_to_live,
-    write_limits,
+    byte_stream, convert, debug, handle, listener, local_addr, peer_addr, pending_error, pipe_read, pipe_write,
+    read_limits, time_to_live, write_limits,
 };

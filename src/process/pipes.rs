@@ -2,10 +2,7 @@
 
 use crate::net::face;
 use crate::net::fd::{Fd, Kind};
-use crate::os::clock::NEVER;
-use crate::os::file;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -64,23 +61,7 @@ macro_rules! reader {
         );
         face::convert!($name, $std, Kind::File, setup!($which));
         face::debug!($name,);
-        reader!(@impl $name, $name, &$name);
-    };
-    (@impl $name:ident, $($of:ty),*) => {
-        $(
-            /// # Scheduling
-            ///
-            /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
-            impl Read for $of {
-                fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                    self.fd.when_readable(|fd: &OwnedFd| file::read(fd.as_fd(), buffer))
-                }
-
-                fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                    self.fd.when_readable(|fd: &OwnedFd| file::read_vectored(fd.as_fd(), buffers))
-                }
-            }
-        )*
+        face::pipe_read!($name, &$name);
 
         /// As the conversion to std's type does it.
         impl From<$name> for Stdio {
@@ -109,28 +90,7 @@ face::write_limits!(
 face::convert!(ChildStdin, std::process::ChildStdin, Kind::File, setup!("stdin"));
 face::debug!(ChildStdin,);
 
-macro_rules! writer {
-    ($($of:ty),*) => {$(
-        /// # Scheduling
-        ///
-        /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
-        impl Write for $of {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.fd.when_writable(NEVER, |fd: &OwnedFd| file::write(fd.as_fd(), bytes))
-            }
-
-            fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-                self.fd.when_writable(NEVER, |fd: &OwnedFd| file::write_vectored(fd.as_fd(), slices))
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-    )*};
-}
-
-writer!(ChildStdin, &ChildStdin);
+face::pipe_write!(ChildStdin, &ChildStdin);
 
 /// As the conversion to std's type does it.
 impl From<ChildStdin> for Stdio {
