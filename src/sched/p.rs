@@ -227,7 +227,9 @@ impl P {
             // SAFETY: the caller's promise; what waits for a home is fresh, and ours now.
             rt.homes.take_homeless(|g| unsafe { self.queue.push_fresh(g) });
         }
-        if let Some(g) = rt.steal_injected_one() {
+        // A batch: one at a time would starve them behind those that have not run (a million sleepers woke up four seconds late).
+        // SAFETY: the caller's promise.
+        if let Some(g) = unsafe { self.take_injected(rt) } {
             return Some(g);
         }
         if self.queue.len() < 2 {

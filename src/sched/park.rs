@@ -274,6 +274,7 @@ fn checkpoint_slow(m: &'static M, p: &P) {
             unsafe { p.queue.push_ready(g) };
             return m.leave_to_g0(g);
         }
+        super::find::glance(m);
     }
     yield_now();
 }

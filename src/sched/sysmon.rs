@@ -201,6 +201,13 @@ struct Seen {
     retiring: bool,
 }
 
+impl Seen {
+    /// Whether its coroutines have changed since the look before, as the look at `now` found.
+    fn goes_on(&self, now: Nanos) -> bool {
+        self.since == now
+    }
+}
+
 /// What sysmon remembers of a runtime.
 struct Memory {
     /// Of the Ps that have been made; there is room for all that may be.
@@ -467,14 +474,26 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         }
         return soon;
     }
-    let late = rt.ps.iter().any(|p| p.timers.next().saturating_add(LATE_NS) < now);
+    let mut late = false;
+    for (p, seen) in rt.ps.iter().zip(&memory.ps) {
+        if p.timers.next().saturating_add(LATE_NS) >= now {
+        } else if seen.goes_on(now) && !p.holder().is_null() {
+            // It comes to them itself.
+            // Relaxed: a request.
+            p.yield_soon.store(true, Ordering::Relaxed);
+        } else {
+            late = true;
+        }
+    }
     if unattended && idle > 0 && (rt.poller.registered() > 0 || late) {
         // An idle M can be the poller.
         rt.wake_one();
     } else if late || (unattended && rt.poller.registered() > 0 && now - memory.polled > POLL_NS) {
         let mut found = Vec::new();
-        for p in rt.ps.iter() {
-            p.timers.run_due(|| now, |waiter| found.push(waiter));
+        for (p, seen) in rt.ps.iter().zip(&memory.ps) {
+            if !seen.goes_on(now) || p.holder().is_null() {
+                p.timers.run_due(|| now, |waiter| found.push(waiter));
+            }
         }
         if rt.poller.registered() > 0 {
             rt.poller.poll(0, &mut |waiter| found.push(waiter));
