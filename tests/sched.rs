@@ -302,6 +302,38 @@ fn what_threads_spawn_is_not_starved_by_a_busy_queue() {
 }
 
 #[test]
+fn what_threads_ready_is_not_starved_by_those_that_have_not_run() {
+    const READIED: usize = 500;
+    const FRESH: usize = 60_000;
+    // Nobody takes the P from who computes.
+    builder(1).preemption(false).build().unwrap().run(|| {
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+        static FRESH_RUN: AtomicUsize = AtomicUsize::new(0);
+        let sleepers: Vec<_> = (0..READIED)
+            .map(|_| {
+                go!(|| {
+                    BEGUN.fetch_add(1, SeqCst);
+                    park();
+                    FRESH_RUN.load(SeqCst)
+                })
+            })
+            .collect();
+        wait_until("all have begun", || BEGUN.load(SeqCst) == READIED);
+        let backlog: Vec<_> = (0..FRESH).map(|_| go!(|| drop(FRESH_RUN.fetch_add(1, SeqCst)))).collect();
+        let before = FRESH_RUN.load(SeqCst);
+        let coroutines: Vec<_> = sleepers.iter().map(|sleeper| sleeper.coroutine().clone()).collect();
+        let thread = std::thread::spawn(move || coroutines.iter().for_each(|sleeper| sleeper.unpark()));
+        while !thread.is_finished() {
+            std::hint::spin_loop();
+        }
+        let last = sleepers.into_iter().map(|sleeper| sleeper.join().unwrap()).max().unwrap();
+        // One by one, at every 61st pick, would be thirty thousand.
+        assert!(last - before < FRESH / 6, "{} of those that had not run went first", last - before);
+        backlog.into_iter().for_each(|one| one.join().unwrap());
+    });
+}
+
+#[test]
 fn one_that_is_readied_by_one_that_computes_on_runs_elsewhere() {
     // Promise 1, with a bound that holds on a busy machine: 100 us is the aim.
     let runtime = builder(2).build().unwrap();

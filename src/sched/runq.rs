@@ -10,7 +10,8 @@
 //!
 //! So that none of the three waits for ever: a chain of `next` ends with its time slice, the
 //! oldest fresh one has its turn after eight ready ones, and once a slice before younger ones;
-//! every 61st pick looks at the global queue first (Go's figure, runtime/proc.go).
+//! every 61st pick looks at the global queue first (Go's figure, runtime/proc.go), and takes a batch:
+//! one at a time would let what threads and sysmon have readied starve behind those that have not run.
 //!
 //! Rejected: the oldest fresh one at every eighth pick of any kind. Each such pick opens another
 //! subtree at its root: fib(30) as 13,529 coroutines then had hundreds of them half done, each
