@@ -118,7 +118,7 @@ unsafe impl lock_api::RawMutex for RawMutex {
 
     #[inline]
     unsafe fn unlock(&self) {
-        if !self.release() {
+        if !self.release(false) {
             self.unlock_slow(false);
         }
     }
@@ -131,7 +131,7 @@ unsafe impl lock_api::RawMutex for RawMutex {
 // SAFETY: as above.
 unsafe impl lock_api::RawMutexFair for RawMutex {
     unsafe fn unlock_fair(&self) {
-        if !self.release() {
+        if !self.release(true) {
             self.unlock_slow(true);
         }
     }

@@ -47,6 +47,12 @@ const LOCKED: u32 = 1;
 const WAITING: u32 = 2;
 const WOKEN: u32 = 4;
 
+/// Whether who releases it has to wake somebody. `fair`: though somebody is on his way.
+#[inline(always)]
+fn must_wake(state: u32, fair: bool) -> bool {
+    state & WAITING != 0 && (fair || state & WOKEN == 0)
+}
+
 /// How long one who was woken in vain may be barged past.
 const PATIENCE_NS: Nanos = 500_000;
 
@@ -217,11 +223,15 @@ impl RawMutex {
         }
     }
 
-    /// Releases it if nobody waits.
+    /// Releases it if nobody is to be woken.
     #[inline(always)]
-    pub(super) fn release(&self) -> bool {
-        // Release: pairs with the Acquire of the next lock. Relaxed on failure: `unlock_slow` looks again.
-        self.state().compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed).is_ok()
+    pub(super) fn release(&self, fair: bool) -> bool {
+        // Looked at first, though that is seldom of use: the line is here, and a compare-and-swap in vain costs as much as one
+        // that is not. Relaxed: the compare-and-swap decides.
+        let state = self.state().load(Ordering::Relaxed);
+        !must_wake(state, fair)
+            // Release: pairs with the Acquire of the next lock. Relaxed on failure: `unlock_slow` looks again.
+            && self.state().compare_exchange(state, state & !LOCKED, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Releases it, and sees to it that somebody who waits comes. `fair`: who comes first gets it.
@@ -232,7 +242,7 @@ impl RawMutex {
             // Relaxed: the compare-and-swap decides, or the lock orders it.
             let state = self.state().load(Ordering::Relaxed);
             debug_assert!(state & LOCKED != 0, "unlocked without being locked");
-            if state & WAITING == 0 || (state & WOKEN != 0 && !fair) {
+            if !must_wake(state, fair) {
                 let free = state & !LOCKED;
                 // Release: as in `release`.
                 if self.state().compare_exchange(state, free, Ordering::Release, Ordering::Relaxed).is_ok() {

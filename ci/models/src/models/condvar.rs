@@ -27,7 +27,7 @@ impl State {
     }
 
     fn unlock(&self) {
-        if !self.mutex.release() {
+        if !self.mutex.release(false) {
             self.mutex.unlock_slow(false);
         }
     }

@@ -25,7 +25,7 @@ impl State {
         let locked = self.mutex.take_free() || self.mutex.lock_slow(deadline);
         if locked {
             self.value.set(self.value.get() + 1);
-            if !self.mutex.release() {
+            if !self.mutex.release(fair) {
                 self.mutex.unlock_slow(fair);
             }
         }
