@@ -1034,3 +1034,48 @@ fn a_slice_may_be_longer_than_any_time() {
     stop.store(true, Relaxed);
     hogs.into_iter().for_each(|hog| hog.join().unwrap());
 }
+
+/// `fork` has all locks of `malloc`. A runtime that begins or ends meanwhile waits for them, and must keep nothing that sysmon
+/// needs to let who forks go on.
+#[test]
+fn runtimes_come_and_go_while_those_who_fork_are_suspended() {
+    const HOGS: usize = 4;
+    let _watchdog = soon("runtimes come and go");
+    let end = Instant::now() + Duration::from_millis(1500);
+    let hogs = builder(2).time_slice(Duration::from_millis(1)).build().unwrap();
+    let forks = Arc::new(AtomicUsize::new(0));
+    let forking: Vec<_> = (0..HOGS)
+        .map(|_| {
+            let forks = forks.clone();
+            hogs.spawn(move || {
+                while Instant::now() < end {
+                    // SAFETY: the child ends at once.
+                    let child = unsafe { libc::fork() };
+                    if child == 0 {
+                        // SAFETY: as above.
+                        unsafe { libc::_exit(0) };
+                    }
+                    assert!(child > 0, "{}", std::io::Error::last_os_error());
+                    // SAFETY: our own child. That a signal ends the wait is seen by its result.
+                    while unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) } != child {}
+                    forks.fetch_add(1, Relaxed);
+                }
+            })
+        })
+        .collect();
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut made = 0;
+                while Instant::now() < end {
+                    assert_eq!(runtime(1).spawn(|| 7).join().unwrap(), 7);
+                    made += 1;
+                }
+                made
+            })
+        })
+        .collect();
+    let made: u32 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    forking.into_iter().for_each(|hog| hog.join().unwrap());
+    assert!(made > 0 && forks.load(Relaxed) > 0, "{made} runtimes, {} forks", forks.load(Relaxed));
+}

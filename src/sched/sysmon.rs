@@ -77,7 +77,6 @@ const SHORT: u32 = 1;
 const DEEP: u32 = 2;
 
 static RUNTIMES: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
-static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// A runtime, and what sysmon remembers of it. Made with the runtime: sysmon may not allocate when it
 /// sees it first.
@@ -86,7 +85,8 @@ struct Registered {
     memory: Memory,
 }
 
-/// For others than sysmon, in a section in which they are not suspended.
+/// For others than sysmon, in a section in which they are not suspended. As long as they have it they neither allocate nor free:
+/// who is suspended may hold a lock of `malloc`, and sysmon, which is to let him go on, goes through this list.
 fn runtimes(_: &Pin) -> std::sync::MutexGuard<'static, Vec<Registered>> {
     RUNTIMES.lock().unwrap_or_else(|e| e.into_inner())
 }
@@ -102,25 +102,47 @@ fn try_runtimes() -> Option<std::sync::MutexGuard<'static, Vec<Registered>>> {
 
 /// Begins to look after `rt`.
 pub(crate) fn register(rt: &'static Shared) -> io::Result<()> {
-    let pin = Pin::new();
-    let mut runtimes = runtimes(&pin);
-    // Relaxed, and below: under the lock.
-    if !STARTED.swap(true, Ordering::Relaxed) && !cfg!(miri) {
-        let _blocked = crate::os::signal::SignalsBlocked::new();
-        let started = std::thread::Builder::new().name("gort-sysmon".into()).stack_size(128 * 1024).spawn(main);
-        if let Err(error) = started {
-            STARTED.store(false, Ordering::Relaxed);
-            return Err(error);
+    start()?;
+    let mut registered = Some(Registered { rt, memory: Memory::new(rt) });
+    let mut larger = Vec::new();
+    while registered.is_some() {
+        // Outside the lock, and so is the drop of what was replaced, which is in `larger` then.
+        larger.reserve(2 * runtimes(&Pin::new()).len() + 1);
+        let pin = Pin::new();
+        let mut runtimes = runtimes(&pin);
+        if runtimes.len() == runtimes.capacity() && runtimes.len() < larger.capacity() {
+            larger.append(&mut runtimes);
+            std::mem::swap(&mut larger, &mut runtimes);
         }
+        if runtimes.len() < runtimes.capacity() {
+            runtimes.extend(registered.take());
+        }
+    }
+    Ok(())
+}
+
+/// Starts sysmon, if that has not been done.
+fn start() -> io::Result<()> {
+    static STARTED: Mutex<bool> = Mutex::new(false);
+    let mut started = STARTED.lock().unwrap_or_else(|e| e.into_inner());
+    if !*started && !cfg!(miri) {
+        let _blocked = crate::os::signal::SignalsBlocked::new();
+        std::thread::Builder::new().name("gort-sysmon".into()).stack_size(128 * 1024).spawn(main)?;
+        *started = true;
         deadlock::thread_began();
     }
-    runtimes.push(Registered { rt, memory: Memory::new(rt) });
     Ok(())
 }
 
 /// Stops looking after `rt`; when this returns sysmon does not touch it any more.
 pub(crate) fn unregister(rt: &'static Shared) {
-    runtimes(&Pin::new()).retain(|other| !ptr::eq(other.rt, rt));
+    let forgotten = {
+        let pin = Pin::new();
+        let mut runtimes = runtimes(&pin);
+        let at = runtimes.iter().position(|other| ptr::eq(other.rt, rt));
+        at.map(|at| runtimes.remove(at))
+    };
+    drop(forgotten);
 }
 
 /// Asks for quick looks at `next` slots.
