@@ -268,7 +268,13 @@ impl Program for Onces {
                     cells.lock_made.fetch_add(1, SeqCst);
                 }
             }
-            5 => _ = cells.lock.get_or_try_init(|| if panics { Err(()) } else { Err(me.linger()) }),
+            5 => {
+                let failed = cells.lock.get_or_try_init(|| {
+                    me.linger();
+                    Err("no")
+                });
+                assert!(failed.is_err() || cells.lock.get().is_some());
+            }
             6 => match cells.lock.wait_timeout(time) {
                 Some(value) => assert!(std::ptr::eq(value, cells.lock.wait())),
                 None => _ = cells.once.wait_timeout(time),
