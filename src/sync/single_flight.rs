@@ -6,12 +6,15 @@
 //! ends. Its drop takes the key out if the call has its value, since who comes now is to begin a new one; or if the
 //! call has none and no other flyer, since nobody would take the key out then. The latter is seen by the count of the
 //! references: all are made from the one in the map, and end, under the map's lock.
+//!
+//! The map's lock is std's, though keys are hashed and compared under it. It is taken by the drop of a flyer that unwinds, and
+//! who unwinds has its home to itself: a lock of ours might have been handed to somebody of the same home, who could not run.
 
-use super::{Mutex, OnceLock};
+use super::OnceLock;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Lets several who want the same at the same time share one call.
 ///
@@ -52,12 +55,19 @@ use std::sync::Arc;
 /// [`run`](Self::run) parks the coroutine while another's call is on, and may then be cancelled; it blocks a plain
 /// thread. The closure may park.
 pub struct SingleFlight<K, V> {
-    flights: Mutex<HashMap<K, Arc<OnceLock<V>>>>,
+    flights: Mutex<Flights<K, V>>,
+}
+
+type Flights<K, V> = HashMap<K, Arc<OnceLock<V>>>;
+
+/// What unwinds out of it, the hashing of a key perhaps, leaves the map as it was.
+fn lock<K, V>(flights: &Mutex<Flights<K, V>>) -> MutexGuard<'_, Flights<K, V>> {
+    flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A caller's share of a call.
 struct Flyer<'a, K: Eq + Hash, V> {
-    flights: &'a Mutex<HashMap<K, Arc<OnceLock<V>>>>,
+    flights: &'a Mutex<Flights<K, V>>,
     key: &'a K,
     /// None once it has been given up, under the lock.
     flight: Option<Arc<OnceLock<V>>>,
@@ -96,7 +106,7 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
     /// # Scheduling
     /// See [`SingleFlight`].
     pub fn run(&self, key: K, f: impl FnOnce() -> V) -> V {
-        let mut flights = self.flights.lock();
+        let mut flights = lock(&self.flights);
         let flight = match flights.get(&key) {
             Some(flight) => flight.clone(),
             None => flights.entry(key.clone()).or_default().clone(),
@@ -124,9 +134,9 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
     /// ```
     ///
     /// # Scheduling
-    /// Waits for nothing but a lock that is held for a look into a map.
+    /// Does not park. The thread may be blocked for as long as another looks into the map.
     pub fn forget(&self, key: &K) {
-        let forgotten = self.flights.lock().remove_entry(key);
+        let forgotten = lock(&self.flights).remove_entry(key);
         // Its drop may be user code.
         drop(forgotten);
     }
@@ -135,8 +145,7 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
 impl<K: Eq + Hash, V> Drop for Flyer<'_, K, V> {
     fn drop(&mut self) {
         let Some(flight) = self.flight.take() else { return };
-        // It may be that it is dropped because it was cancelled; what it looks at has to be put right in any case.
-        let mut flights = crate::shield(|| self.flights.lock());
+        let mut flights = lock(self.flights);
         // A key that was forgotten may be in the map again, for another call.
         let listed = flights.get(self.key).is_some_and(|listed| Arc::ptr_eq(listed, &flight));
         // Two references: the map's and ours.
@@ -159,7 +168,7 @@ impl<K, V> fmt::Debug for SingleFlight<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("SingleFlight");
         // Whoever looks is not to wait.
-        if let Some(flights) = self.flights.try_lock() {
+        if let Ok(flights) = self.flights.try_lock() {
             text.field("calls", &flights.len());
         }
         text.finish_non_exhaustive()
