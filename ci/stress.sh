@@ -3,6 +3,8 @@
 #
 #   ci/stress.sh messages    a hundred million messages through channels whose ends come and go
 #                            (GORT_STRESS_MESSAGES), from a seed (GORT_TEST_SEED)
+#   ci/stress.sh operations  ten million random operations of each primitive (GORT_STRESS_OPERATIONS; GORT_STRESS_ONLY=mutex),
+#                            with worn homes, and again with fixed ones
 #   ci/stress.sh mix         ten minutes of hogs of all kinds beside those who must get on (GORT_STRESS_SECONDS)
 #   ci/stress.sh suite [N]   the tests N times (10) in each of several modes
 #   ci/stress.sh             all of it
@@ -36,6 +38,22 @@ long() {
 
 messages() {
     long messages channel_random long_stress
+}
+
+operations() {
+    rm -f "$logs"/operations-*.log
+    for program in sync_random primitives_random channel_random select_random; do
+        long "operations-$program" "$program" operations
+        (
+            export GORT_DEBUG=homes=fixed
+            long "operations-$program-fixed" "$program" operations
+        )
+    done
+    # Else `GORT_STRESS_ONLY` names nothing that there is.
+    if ! cat "$logs"/operations-*.log | grep -q ' operations in '; then
+        echo "stress.sh: operations: there were none" >&2
+        exit 1
+    fi
 }
 
 mix() {
@@ -93,15 +111,17 @@ suite() {
 
 case ${1-} in
 messages) messages ;;
+operations) operations ;;
 mix) mix ;;
 suite) suite "${2:-10}" ;;
 '')
     messages
+    operations
     mix
     suite 10
     ;;
 *)
-    echo "stress.sh: messages, mix or suite, not $1" >&2
+    echo "stress.sh: messages, operations, mix or suite, not $1" >&2
     exit 2
     ;;
 esac

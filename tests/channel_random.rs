@@ -12,7 +12,7 @@
 //!
 //! `cargo test --release --test channel_random -- --ignored --nocapture` is the long run: by default a
 //! hundred million messages (`GORT_STRESS_MESSAGES`) through channels of random kinds whose ends come
-//! and go.
+//! and go; and ten million operations (`GORT_STRESS_OPERATIONS`) in programs of random ones.
 
 mod common;
 
@@ -63,11 +63,13 @@ struct Actor {
     alive: Arc<AtomicU64>,
     log: Arc<Mutex<Log>>,
     may_close: bool,
+    operations: Arc<AtomicU64>,
 }
 
 impl Actor {
     fn run(mut self) {
         for _ in 0..self.steps {
+            self.operations.fetch_add(1, Relaxed);
             let both = self.sender.is_some() && self.receiver.is_some();
             let send = self.sender.is_some() && (self.receiver.is_none() || self.random.below(2) == 0);
             match (self.random.below(40), send) {
@@ -173,18 +175,18 @@ fn make<T>(cap: Option<usize>) -> (Sender<T>, Receiver<T>) {
     cap.map_or_else(unbounded, bounded)
 }
 
-/// Runs the program of a seed and compares the logs.
-fn round(seed: u64) {
+/// Runs the program of a seed and compares the logs. Returns how many operations there were.
+fn round(seed: u64) -> u64 {
     let mut random = Random::new(seed);
     let cap = [Some(0), Some(0), Some(1), Some(1), Some(2), Some(3), Some(8), Some(64), None, None]
         [random.below(10) as usize];
-    let procs = [1, 2, 4][random.below(3) as usize];
+    let procs = [1, 2, 4, 8][random.below(4) as usize];
     // In half of the programs the checker keeps a receiver, so that nothing may get lost at all.
     let keeps = random.below(2) == 0;
     let may_close = random.below(4) == 0;
     let cancels = random.below(3) == 0;
     let threads = random.below(4);
-    let alive = Arc::new(AtomicU64::new(0));
+    let (alive, operations) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let logs: Vec<Arc<Mutex<Log>>> = builder(procs).build().unwrap().run(|| {
         let (s, r) = make(cap);
         let ends = [(1, 0); 4][..1 + random.below(4) as usize]
@@ -207,6 +209,7 @@ fn round(seed: u64) {
                 alive: alive.clone(),
                 log,
                 may_close,
+                operations: operations.clone(),
             };
             tasks.push(Task::start(random.below(4) < threads, || actor.run()));
         }
@@ -256,11 +259,18 @@ fn round(seed: u64) {
         }
     }
     assert!(received.is_empty(), "nobody sent these: {received:?}");
+    operations.load(Relaxed)
 }
 
 #[test]
 fn random_programs_lose_nothing() {
-    common::random_programs(8, round);
+    common::random_programs(8, |seed| _ = round(seed));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn operations() {
+    common::operations(&["channel"], |_, seed| round(seed));
 }
 
 /// Sums over all messages that nobody received: how many, and of their [`mark`]s.

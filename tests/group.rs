@@ -5,7 +5,7 @@ mod common;
 use common::{Meant, again_with_fixed_homes, builder, panic_meant, wait_until, with_each_procs};
 use gort::context::{self, Context, ContextError};
 use gort::group::Group;
-use gort::{go, join, race, shield};
+use gort::{Builder, go, join, race, shield};
 use std::cell::Cell;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -223,6 +223,64 @@ fn a_limit_holds() {
             group.wait().unwrap();
             assert!((1..=3).contains(&most.load(SeqCst)), "{most:?} at once");
         });
+    });
+}
+
+#[test]
+fn members_are_made_as_a_builder_says() {
+    with_each_procs(|runtime| {
+        runtime.run(|| {
+            let named = || Builder::new().name("member").stack_size(4 << 20);
+            let check = || match gort::current().name() {
+                Some("member") => Ok(()),
+                _ => Err(Failed::Number(1)),
+            };
+            // A frame that the stacks of others have no room for.
+            let deep = move || {
+                assert_eq!(std::hint::black_box([1_u8; 2 << 20]).len(), 2 << 20);
+                check()
+            };
+            let group = Group::<Failed>::new().limit(1);
+            group.go_as(named(), deep).unwrap();
+            group.go_as(Builder::new().name("member").own_home(), check).unwrap();
+            group.wait().unwrap();
+            let mut seen = 0;
+            let scoped = Group::<Failed>::new().scope(|group| {
+                group
+                    .go_as(named(), || {
+                        seen += 1;
+                        deep()
+                    })
+                    .unwrap();
+                Ok(())
+            });
+            assert_eq!((scoped, seen), (Ok(()), 1));
+            gort::scope(|s| {
+                assert_eq!(s.go_as(named(), deep).unwrap().join().unwrap(), Ok(()));
+                // Nothing is left of one that cannot be made: the scope ends.
+                let error = s.go_as(named().stack_size(2 << 30), || seen += 1).unwrap_err();
+                assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+            });
+            assert_eq!(seen, 1);
+        });
+    });
+}
+
+#[test]
+fn a_member_that_cannot_be_made_ends_the_group() {
+    builder(1).build().unwrap().run(|| {
+        let living = Arc::new(AtomicUsize::new(0));
+        let group = Group::<Failed>::new();
+        group.go(parked);
+        let lives = Lives::new(&living);
+        let member = move || {
+            drop(lives);
+            unreachable!("it has no stack")
+        };
+        let error = group.go_as(Builder::new().stack_size(2 << 30), member).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        assert_eq!(living.load(SeqCst), 0);
+        assert_eq!(group.wait(), Err(Failed::Ended(ContextError::Cancelled)));
     });
 }
 

@@ -319,7 +319,7 @@ fn what_threads_ready_is_not_starved_by_those_that_have_not_run() {
             })
             .collect();
         wait_until("all have begun", || BEGUN.load(SeqCst) == READIED);
-        let backlog: Vec<_> = (0..FRESH).map(|_| go!(|| drop(FRESH_RUN.fetch_add(1, SeqCst)))).collect();
+        let backlog: Vec<_> = (0..FRESH).map(|_| go!(|| _ = FRESH_RUN.fetch_add(1, SeqCst))).collect();
         let before = FRESH_RUN.load(SeqCst);
         let coroutines: Vec<_> = sleepers.iter().map(|sleeper| sleeper.coroutine().clone()).collect();
         let thread = std::thread::spawn(move || coroutines.iter().for_each(|sleeper| sleeper.unpark()));

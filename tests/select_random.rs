@@ -10,6 +10,9 @@
 //! The seed is printed when a program fails or hangs. To run it again:
 //! `GORT_TEST_SEED=<seed> GORT_TEST_ROUNDS=1 cargo test --test select_random`. The program is the same then, the
 //! interleaving need not be.
+//!
+//! `cargo test --release --test select_random -- --ignored --nocapture` is the long run: by default ten million
+//! selects and plain operations (`GORT_STRESS_OPERATIONS`).
 
 mod common;
 
@@ -61,6 +64,7 @@ struct Actor {
     log: Arc<Mutex<Log>>,
     /// Takes all messages to the end and never gives up.
     drains: bool,
+    operations: Arc<AtomicU64>,
 }
 
 impl Actor {
@@ -83,6 +87,7 @@ impl Actor {
         let mut steps = 0;
         while self.ends.iter().any(|(s, r)| s.is_some() || r.is_some()) && (self.drains || steps < self.steps) {
             steps += 1;
+            self.operations.fetch_add(1, SeqCst);
             if let Some(ended) = self.step() {
                 // A channel whose other side has gone.
                 self.ends[ended] = (None, None);
@@ -210,13 +215,14 @@ impl Actor {
     }
 }
 
-fn round(seed: u64) -> usize {
+/// Returns how many messages were sent, and how many operations there were.
+fn round(seed: u64) -> (usize, u64) {
     let mut random = Random::new(seed);
     let procs = [1, 2, 4, 8][random.below(4) as usize];
     let homes = [None, Some(1), Some(3)][random.below(3) as usize];
     let threads = random.below(4);
     let cancels = random.below(3) == 0;
-    let alive = Arc::new(AtomicU64::new(0));
+    let (alive, operations) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let mut runtime = builder(procs);
     if let Some(homes) = homes {
         runtime = runtime.homes(homes);
@@ -255,6 +261,7 @@ fn round(seed: u64) -> usize {
                 alive: alive.clone(),
                 log,
                 drains,
+                operations: operations.clone(),
             };
             let on_thread = random.below(4) < threads;
             tasks.push((
@@ -315,13 +322,20 @@ fn round(seed: u64) -> usize {
         }
     }
     assert!(received.is_empty(), "nobody sent these: {received:?}");
-    sent
+    (sent, operations.load(SeqCst))
 }
 
 #[test]
 fn random_programs_lose_nothing() {
     quiet_panics();
     let sent = AtomicUsize::new(0);
-    common::random_programs(8, |seed| _ = sent.fetch_add(round(seed), SeqCst));
+    common::random_programs(8, |seed| _ = sent.fetch_add(round(seed).0, SeqCst));
     eprintln!("{} messages", sent.into_inner());
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn operations() {
+    quiet_panics();
+    common::operations(&["select"], |_, seed| round(seed).1);
 }

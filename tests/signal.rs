@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 fn main() {
     // Who starts this in the background, or by nohup(1), has these ignored, and so would the programs here.
     if std::env::var_os("GORT_PROGRAM").is_none() {
-        [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM].map(|signal| set(signal, libc::SIG_DFL));
+        for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
+            set(signal, libc::SIG_DFL);
+        }
     }
     harness::main(PROGRAMS, CHECKS);
 }

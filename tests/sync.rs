@@ -11,8 +11,8 @@ use common::world::suite;
 use common::{Meant, PATIENCE, Random, Task, builder, factor, join_all, panic_meant, quiet_panics, wait_until};
 use gort::sync::{
     AcquireError, AcquireTimeoutError, Barrier, Condvar, LazyLock, Mutex, MutexGuard, Notify, ObjectPool,
-    ObjectPoolError, Once, OnceLock, Pool, ReentrantMutex, RwLock, RwLockWriteGuard, Semaphore, TryAcquireError,
-    WaitGroup, WaitTimeoutResult, Watch, WatchClosed,
+    ObjectPoolError, Once, OnceLock, Pool, ReentrantMutex, RwLock, RwLockWriteGuard, Semaphore, SingleFlight,
+    TryAcquireError, WaitGroup, WaitTimeoutResult, Watch, WatchClosed,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -839,11 +839,147 @@ fn lazy_lock(w: World) {
     });
     assert_eq!(join_all(tasks), [7; 6]);
     assert_eq!(made.load(SeqCst), 1);
+    let mut lazy = Arc::into_inner(lazy).unwrap();
+    *lazy += 1;
+    assert_eq!((LazyLock::get(&lazy), made.load(SeqCst)), (Some(&8), 1));
+    let mut unmade = LazyLock::new(|| 1);
+    assert_eq!(LazyLock::get(&unmade), None);
+    assert_eq!(LazyLock::get_mut(&mut unmade), None);
+    *LazyLock::force_mut(&mut unmade) += 1;
+    assert_eq!(LazyLock::get_mut(&mut unmade), Some(&mut 2));
     quiet_panics();
-    let broken: LazyLock<u32, _> = LazyLock::new(|| panic_meant(1));
+    let mut broken: LazyLock<u32, _> = LazyLock::new(|| panic_meant(1));
     for _ in 0..2 {
         assert!(catch_unwind(AssertUnwindSafe(|| *broken)).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| *broken += 1)).is_err());
     }
+    assert_eq!(LazyLock::get(&broken), None);
+}
+
+// SingleFlight.
+
+/// What the tasks of [`single_flight`] share, and what is known of the calls of each of two keys.
+#[derive(Default)]
+struct Flights {
+    flights: SingleFlight<usize, usize>,
+    inside: [AtomicUsize; 2],
+    begun: [AtomicUsize; 2],
+    returned: [AtomicUsize; 2],
+    shared: AtomicUsize,
+}
+
+/// One call at a time for a key; who comes after one has returned gets the value of a later one; who panics is alone in it;
+/// and nothing is kept.
+fn single_flight(w: World) {
+    quiet_panics();
+    let state = Arc::new(Flights::default());
+    let start = Instant::now();
+    // Mostly once. It may be that nobody comes while another is at it.
+    while state.shared.load(SeqCst) == 0 {
+        assert!(start.elapsed() < PATIENCE, "no call was shared");
+        single_flight_round(w, &state);
+    }
+    assert_eq!(format!("{:?}", state.flights), "SingleFlight { calls: 0, .. }");
+}
+
+fn single_flight_round(w: World, state: &Arc<Flights>) {
+    let tasks = w.tasks(8, |number| {
+        let (state, mut random) = (state.clone(), Random::new(number as u64 + 1));
+        Box::new(move || {
+            for _ in 0..w.many() / 20 {
+                let (key, panics) = (random.below(2) as usize, random.below(8) == 0);
+                let before = state.returned[key].load(SeqCst);
+                let mut mine = 0;
+                let call = || {
+                    assert_eq!(state.inside[key].fetch_add(1, SeqCst), 0, "two calls at once");
+                    mine = state.begun[key].fetch_add(1, SeqCst) + 1;
+                    common::pass();
+                    state.inside[key].fetch_sub(1, SeqCst);
+                    if panics {
+                        panic_meant(3);
+                    }
+                    mine
+                };
+                match catch_unwind(AssertUnwindSafe(|| state.flights.run(key, call))) {
+                    Ok(value) => {
+                        assert!(value > before, "{value} had returned before: {before}");
+                        if mine == 0 {
+                            state.shared.fetch_add(1, SeqCst);
+                        } else {
+                            assert!(value == mine && !panics);
+                            state.returned[key].fetch_max(mine, SeqCst);
+                        }
+                    }
+                    Err(payload) => assert!(payload.is::<Meant>() && panics && mine > 0, "it was its own panic"),
+                }
+            }
+        })
+    });
+    join_all(tasks);
+}
+
+/// Who is cancelled in its call leaves it to one that waits; the last to be cancelled leaves nothing.
+fn single_flight_cancelled(w: World) {
+    if w.threads != [false, false] {
+        return;
+    }
+    for waits in [true, false] {
+        let state = Arc::new((SingleFlight::new(), AtomicUsize::new(0)));
+        let call = {
+            let state = state.clone();
+            w.task(0, move || {
+                state.0.run("key", || {
+                    state.1.fetch_add(1, SeqCst);
+                    gort::park();
+                    1
+                })
+            })
+        };
+        wait_until("it is at it", || state.1.load(SeqCst) == 1);
+        let next = {
+            let state = state.clone();
+            w.task(1, move || {
+                state.1.fetch_add(1, SeqCst);
+                state.0.run("key", || 2)
+            })
+        };
+        wait_until("the other is about to wait", || state.1.load(SeqCst) == 2);
+        if !waits {
+            next.cancel();
+            assert!(next.outcome().is_none());
+            call.cancel();
+            assert!(call.outcome().is_none());
+        } else {
+            call.cancel();
+            assert!(call.outcome().is_none());
+            assert_eq!(next.join(), 2);
+        }
+        assert_eq!(format!("{:?}", state.0), "SingleFlight { calls: 0, .. }");
+        assert_eq!(state.0.run("key", || 3), 3);
+    }
+}
+
+/// A call that was forgotten goes on for those who waited for it already.
+fn single_flight_forgets(w: World) {
+    let state = Arc::new((SingleFlight::new(), Semaphore::new(0), AtomicUsize::new(0)));
+    let runner = |number: usize| {
+        let state = state.clone();
+        w.task(number, move || {
+            state.0.run("key", || {
+                state.2.fetch_add(1, SeqCst);
+                state.1.acquire().unwrap().forget();
+                number
+            })
+        })
+    };
+    let first = runner(0);
+    wait_until("the first is at it", || state.2.load(SeqCst) == 1);
+    state.0.forget(&"key");
+    let second = runner(1);
+    wait_until("the second is at it, too", || state.2.load(SeqCst) == 2);
+    state.1.add_permits(2);
+    assert_eq!((first.join(), second.join()), (0, 1));
+    assert_eq!(format!("{:?}", state.0), "SingleFlight { calls: 0, .. }");
 }
 
 // Barrier.
@@ -1364,7 +1500,7 @@ suite! {
         reentrant_mutex
         condvar_smoke condvar_ping_pong condvar_wakes_in_order condvar_passes_on condvar_cancel_and_notify
         condvar_without_time
-        once once_unwinds once_lock lazy_lock
+        once once_unwinds once_lock lazy_lock single_flight single_flight_cancelled single_flight_forgets
         barrier_rounds barrier_cancelled
         semaphore_smoke semaphore_limits semaphore_keeps_the_order semaphore_close_wakes semaphore_cancelled
         semaphore_serves_all_behind

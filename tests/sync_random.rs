@@ -9,14 +9,27 @@
 //! The seed is printed when a round fails or hangs. To run that round again:
 //! `GORT_TEST_SEED=<seed> GORT_TEST_ROUNDS=1 cargo test --test sync_random`. The program is the same
 //! then, the interleaving need not be.
+//!
+//! `cargo test --release --test sync_random -- --ignored --nocapture` is the long run: by default ten million operations of each
+//! primitive alone (`GORT_STRESS_OPERATIONS`), or of one (`GORT_STRESS_ONLY`). The others are in `primitives_random`.
 
 mod common;
 
 use common::{Random, Task, builder};
 use gort::sync::{Condvar, Mutex, MutexGuard, Notify, RwLock, RwLockWriteGuard, Semaphore, WaitGroup};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+
+/// What an actor does: of each primitive, these of its choices.
+const PRIMITIVES: [(&str, &[u64]); 6] = [
+    ("mutex", &[0, 1, 2, 3]),
+    ("rwlock", &[4, 5, 6, 7]),
+    ("condvar", &[8, 9]),
+    ("notify", &[10, 11]),
+    ("semaphore", &[12, 13]),
+    ("wait_group", &[14]),
+];
 
 /// What the semaphore begins with.
 const PERMITS: usize = 3;
@@ -49,6 +62,7 @@ struct Account {
     letters: [AtomicUsize; 2],
     rations: [AtomicUsize; 2],
     ended: AtomicUsize,
+    operations: AtomicU64,
 }
 
 impl World {
@@ -122,6 +136,8 @@ struct Actor {
     world: Arc<World>,
     random: Random,
     steps: u64,
+    /// If it does only some of what there is.
+    only: Option<&'static [u64]>,
     /// Given up when `ended` counts this one.
     ended: Ended,
 }
@@ -142,7 +158,12 @@ impl Drop for Ended {
 impl Actor {
     fn run(mut self) {
         for _ in 0..self.steps {
-            match self.random.below(16) {
+            self.world.account.operations.fetch_add(1, SeqCst);
+            let choice = match self.only {
+                None => self.random.below(16),
+                Some(only) => only[self.random.below(only.len() as u64) as usize],
+            };
+            match choice {
                 0..=3 => self.lock(),
                 4..=7 => self.read_or_write(),
                 8 => self.make_item(),
@@ -151,7 +172,7 @@ impl Actor {
                 11 => self.world.add_letter(),
                 12 => self.enter_room(),
                 13 => self.want_ration(),
-                14 if self.random.below(4) == 0 => self.wait_for_group(),
+                14 if self.only.is_some() || self.random.below(4) == 0 => self.wait_for_group(),
                 _ => gort::yield_now(),
             }
         }
@@ -365,10 +386,11 @@ impl<G, F: FnMut(&mut G)> Drop for Complete<G, F> {
     }
 }
 
-/// Runs the program of a seed and compares what was noted with what is there.
-fn round(seed: u64) {
+/// Runs the program of a seed, which may be of one primitive `only`, and compares what was noted with what is there. Returns
+/// how many operations that were.
+fn round(seed: u64, only: Option<&'static [u64]>) -> u64 {
     let mut random = Random::new(seed);
-    let procs = [1, 2, 4][random.below(3) as usize];
+    let procs = [1, 2, 4, 8][random.below(4) as usize];
     let cancels = random.below(2) == 0;
     let threads = random.below(4);
     let world =
@@ -382,6 +404,7 @@ fn round(seed: u64) {
                 world: world.clone(),
                 random: Random::new(seed ^ (index as u64 + 1) << 40),
                 steps: 1 + random.below(150),
+                only,
                 ended: Ended { world: world.clone(), group: group.clone() },
             };
             tasks.push(Task::start(random.below(6) < threads, || actor.run()));
@@ -417,9 +440,16 @@ fn round(seed: u64) {
     assert_eq!(world.rations().available_permits(), left(&account.rations), "rations");
     assert_eq!(world.rooms().available_permits(), PERMITS, "rooms");
     assert_eq!(account.in_rooms.load(SeqCst), 0);
+    account.operations.load(SeqCst)
 }
 
 #[test]
 fn random_programs_lose_nothing() {
-    common::random_programs(5, round);
+    common::random_programs(5, |seed| _ = round(seed, None));
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn operations() {
+    common::operations(&PRIMITIVES.map(|(name, _)| name), |at, seed| round(seed, Some(PRIMITIVES[at].1)));
 }

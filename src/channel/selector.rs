@@ -10,6 +10,7 @@ use super::waitable::Waitable;
 use std::alloc::{self, Layout};
 use std::fmt;
 use std::mem::{ManuallyDrop, MaybeUninit};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
@@ -564,6 +565,10 @@ pub struct SelectedOperation<'a> {
     slot: Slot,
     index: usize,
 }
+
+// What it refers to are channels, which no panic leaves in a state that a later operation could not go on from.
+impl UnwindSafe for SelectedOperation<'_> {}
+impl RefUnwindSafe for SelectedOperation<'_> {}
 
 impl SelectedOperation<'_> {
     /// The number of the operation, as it was returned when it was added.

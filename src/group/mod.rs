@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `WithContext(ctx)` | [`Group::with_context`]; without a context, [`Group::new`] |
 //! | `g.Go(f)`, `g.TryGo(f)` | [`Group::go`], [`Group::try_go`] |
+//! | | [`Group::go_as`]: with a name, another stack, a home of its own |
 //! | `g.SetLimit(n)` | [`Group::limit`] |
 //! | `g.Wait()` | [`Group::wait`] |
 //! | the `ctx` that it returns | the [current](crate::context::current) one of each member; [`Group::context`] |
@@ -61,9 +62,11 @@ pub use together::{Join, Race, join, race};
 use crate::Builder;
 use crate::context::{CancelHandle, CancelOnDrop, Context, ContextError};
 use crate::sched::cancel::Cancelled;
+use crate::sched::or_panic;
 use crate::sync::{OwnedSemaphorePermit, Semaphore, WaitGroup};
 use std::any::Any;
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -347,7 +350,41 @@ impl<E> Group<E> {
         F: FnOnce() -> Result<(), E> + Send + 'static,
         E: Send + 'static,
     {
-        self.start(permit(self.limit.as_ref()), f);
+        or_panic(self.start(Builder::new(), permit(self.limit.as_ref()), f));
+    }
+
+    /// Starts a member as a [`Builder`] says: with a name, labels, another stack, a home of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// use gort::{Builder, group::Group};
+    /// gort::run(|| -> std::io::Result<()> {
+    ///     let group = Group::<std::io::Error>::new();
+    ///     group.go_as(Builder::new().name("reader").own_home(), || {
+    ///         assert_eq!(gort::current().name(), Some("reader"));
+    ///         Ok(())
+    ///     })?;
+    ///     group.wait()
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Builder::spawn`]. The closure has been dropped then, and as a member that could not begin it ends the group,
+    /// like one that was cancelled.
+    ///
+    /// # Panics
+    /// As [`Builder::spawn`].
+    ///
+    /// # Scheduling
+    /// As [`go`](Self::go).
+    #[track_caller]
+    pub fn go_as<F>(&self, builder: Builder, f: F) -> io::Result<()>
+    where
+        F: FnOnce() -> Result<(), E> + Send + 'static,
+        E: Send + 'static,
+    {
+        self.start(builder, permit(self.limit.as_ref()), f)
     }
 
     /// Starts a member, if the limit allows it now.
@@ -379,28 +416,26 @@ impl<E> Group<E> {
         E: Send + 'static,
     {
         match try_permit(self.limit.as_ref()) {
-            Ok(permit) => self.start(permit, f),
+            Ok(permit) => or_panic(self.start(Builder::new(), permit, f)),
             Err(()) => return Err(f),
         }
         Ok(())
     }
 
     #[track_caller]
-    fn start<F>(&self, permit: Option<OwnedSemaphorePermit>, f: F)
+    fn start<F>(&self, builder: Builder, permit: Option<OwnedSemaphorePermit>, f: F) -> io::Result<()>
     where
         F: FnOnce() -> Result<(), E> + Send + 'static,
         E: Send + 'static,
     {
         let place = Place::new(self.core.clone(), permit, Some(self.members.clone()));
-        if let Err(error) = Builder::new().spawn(place.member(f)) {
-            panic!("{error}");
-        }
+        builder.spawn(place.member(f)).map(drop)
     }
 
     /// Waits until all members have ended, and gives the first error. Then the context ends.
     ///
     /// If the context has ended otherwise (the [parent's](Self::with_context) has, or [`cancel`](Self::cancel) was called)
-    /// and that has ended a member, the error is made of the [`ContextError`]. So `E` is an [`io::Error`](std::io::Error),
+    /// and that has ended a member, the error is made of the [`ContextError`]. So `E` is an [`io::Error`],
     /// a boxed error, a `ContextError`, or an enum that can be made of one.
     ///
     /// If it is cancelled, or its time is [over](crate::time::timeout), the members end without being waited for.

@@ -1,10 +1,12 @@
 //! Members that borrow.
 
 use super::{Core, Place, permit, try_permit};
+use crate::Builder;
 use crate::context::Context;
-use crate::sched::Spawner;
+use crate::sched::{Spawner, or_panic};
 use crate::sync::{OwnedSemaphorePermit, Semaphore};
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -95,7 +97,44 @@ impl<'scope, 'env, E> GroupScope<'scope, 'env, E> {
         F: FnOnce() -> Result<(), E> + Send + 'scope,
         E: Send,
     {
-        self.start(permit(self.limit), f);
+        or_panic(self.start(None, permit(self.limit), f));
+    }
+
+    /// Starts a member that may borrow, as a [`Builder`] says; as [`Group::go_as`](super::Group::go_as) otherwise.
+    ///
+    /// # Examples
+    /// ```
+    /// use gort::{Builder, group::Group};
+    /// gort::run(|| {
+    ///     let mut name = None;
+    ///     let named = Builder::new().name("borrows");
+    ///     Group::<std::io::Error>::new()
+    ///         .scope(|group| {
+    ///             group.go_as(named, || {
+    ///                 name = gort::current().name().map(String::from);
+    ///                 Ok(())
+    ///             })
+    ///         })
+    ///         .unwrap();
+    ///     assert_eq!(name.as_deref(), Some("borrows"));
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Group::go_as`](super::Group::go_as).
+    ///
+    /// # Panics
+    /// As [`Builder::spawn`].
+    ///
+    /// # Scheduling
+    /// As [`Group::go`](super::Group::go).
+    #[track_caller]
+    pub fn go_as<F>(&self, builder: Builder, f: F) -> io::Result<()>
+    where
+        F: FnOnce() -> Result<(), E> + Send + 'scope,
+        E: Send,
+    {
+        self.start(Some(builder), permit(self.limit), f)
     }
 
     /// As [`Group::try_go`](super::Group::try_go), for a member that may borrow what outlives the scope.
@@ -132,22 +171,25 @@ impl<'scope, 'env, E> GroupScope<'scope, 'env, E> {
         E: Send,
     {
         match try_permit(self.limit) {
-            Ok(permit) => self.start(permit, f),
+            Ok(permit) => or_panic(self.start(None, permit, f)),
             Err(()) => return Err(f),
         }
         Ok(())
     }
 
     #[track_caller]
-    fn start<F>(&self, permit: Option<OwnedSemaphorePermit>, f: F)
+    fn start<F>(&self, builder: Option<Builder>, permit: Option<OwnedSemaphorePermit>, f: F) -> io::Result<()>
     where
         F: FnOnce() -> Result<(), E> + Send + 'scope,
         E: Send,
     {
         let place = Place::new(self.core, permit, None);
-        if let Err(error) = self.spawner.try_go(place.member(f)) {
-            panic!("{error}");
-        }
+        let member = place.member(f);
+        let started = match builder {
+            None => self.spawner.try_go(member),
+            Some(builder) => self.spawner.go_as(builder, member),
+        };
+        started.map(drop)
     }
 }
 

@@ -21,7 +21,9 @@
 //!
 //! Rejected: a timer of its own for each bound (it would have to be armed and disarmed for calls that do not wait; and
 //! it finds the coroutine at an unknown place); a deadline in the record, looked at by all parks (it costs all parks).
-//! Tested in `tests/time.rs` and `tests/context.rs`.
+//! Tested in `tests/time.rs`, `tests/context.rs` and, by random programs, in `tests/primitives_random.rs`. There is no model of it: who ends a
+//! wait is decided by a claim of its word, which has models, whoever the claimers are; an [`End`] looks and keeps the waiter
+//! under one lock; and all else here is done by the coroutine alone.
 
 use super::cancel;
 use super::g::{self, GRef};

@@ -1,9 +1,9 @@
 //! Coroutines that borrow from the one that spawns them.
 
 use super::cancel;
-use super::join::{JoinError, JoinHandle};
+use super::join::{Coroutine, JoinError, JoinHandle};
 use super::lock::Spin;
-use super::spawn::{Plan, or_panic};
+use super::spawn::{Builder, Plan, or_panic};
 use super::wait::{self, WaitReason, Waiter, Wake};
 use crate::os::clock::NEVER;
 use std::fmt;
@@ -220,7 +220,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// ```
     ///
     /// # Errors
-    /// As [`Builder::spawn`](crate::Builder::spawn).
+    /// As [`Builder::spawn`].
     ///
     /// # Scheduling
     /// As [`spawn`](crate::spawn): does not park.
@@ -231,6 +231,39 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         T: Send + 'scope,
     {
         self.spawner().try_go(f)
+    }
+
+    /// Starts a coroutine that may borrow what outlives the scope, as a [`Builder`] says: with a name, labels, another stack,
+    /// a home of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// use gort::Builder;
+    /// gort::run(|| {
+    ///     let words = ["a", "bc"];
+    ///     gort::scope(|s| {
+    ///         let deep = Builder::new().name("deep").stack_size(4 << 20);
+    ///         let task = s.go_as(deep, || (words.len(), gort::current().name().map(String::from))).unwrap();
+    ///         assert_eq!(task.join().unwrap(), (2, Some("deep".into())));
+    ///     });
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// As [`Builder::spawn`].
+    ///
+    /// # Errors
+    /// As [`Builder::spawn`].
+    ///
+    /// # Scheduling
+    /// As [`spawn`](crate::spawn): does not park.
+    #[track_caller]
+    pub fn go_as<F, T>(&'scope self, builder: Builder, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.spawner().go_as(builder, f)
     }
 
     pub(crate) fn spawner(&'scope self) -> Spawner<'scope> {
@@ -259,6 +292,24 @@ impl<'scope> Spawner<'scope> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
+        self.start(Plan { extra: None, class: None, own_home: false, local: false, site: Location::caller() }, f)
+    }
+
+    /// [`Scope::go_as`].
+    #[track_caller]
+    pub(crate) fn go_as<F, T>(&self, builder: Builder, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.start(builder.plan(false, Location::caller())?, f)
+    }
+
+    fn start<F, T>(&self, plan: Plan, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
         /// Says that the coroutine has ended, after its closure has been dropped, also when the
         /// closure never ran.
         struct Ends(Arc<Data>, bool);
@@ -272,7 +323,6 @@ impl<'scope> Spawner<'scope> {
         // Relaxed: the coroutine does not exist yet.
         self.data.running.fetch_add(1, Ordering::Relaxed);
         let body = Body(f, Ends(self.data.clone(), false));
-        let plan = Plan { extra: None, class: None, own_home: false, local: false, site: Location::caller() };
         let run = move || {
             // In this order: `f` and all it borrows are gone before `ends` is.
             let Body(f, mut ends) = { body };
@@ -371,6 +421,25 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// Returns at once.
     pub fn is_finished(&self) -> bool {
         self.handle.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// The coroutine, to unpark it, or for its number, name and labels.
+    ///
+    /// # Examples
+    /// ```
+    /// gort::run(|| {
+    ///     gort::scope(|s| {
+    ///         let handle = s.go(gort::park);
+    ///         handle.coroutine().unpark();
+    ///         handle.join().unwrap();
+    ///     });
+    /// });
+    /// ```
+    ///
+    /// # Scheduling
+    /// Returns at once.
+    pub fn coroutine(&self) -> Coroutine {
+        self.handle.as_ref().expect("taken by what consumes it").coroutine()
     }
 
     /// Asks the coroutine to end, as [`JoinHandle::cancel`] does.

@@ -464,7 +464,7 @@ impl Builder {
         self
     }
 
-    fn plan(self, local: bool, site: &'static Location<'static>) -> io::Result<Plan> {
+    pub(super) fn plan(self, local: bool, site: &'static Location<'static>) -> io::Result<Plan> {
         let class = match self.stack_size {
             None => None,
             Some(bytes) => Some(Class::of(bytes).ok_or_else(|| {

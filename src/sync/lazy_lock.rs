@@ -3,7 +3,7 @@
 use super::OnceLock;
 use std::cell::Cell;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// A value that is made when somebody first looks at it.
@@ -66,6 +66,61 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
             crate::shield(make)
         })
     }
+
+    /// Looks at the value to change it, as dereferencing mutably does.
+    ///
+    /// # Examples
+    /// ```
+    /// use gort::sync::LazyLock;
+    /// let mut lazy = LazyLock::new(|| 92);
+    /// *LazyLock::force_mut(&mut lazy) += 1;
+    /// *lazy += 1;
+    /// assert_eq!(*lazy, 94);
+    /// ```
+    ///
+    /// # Panics
+    /// As [`force`](Self::force).
+    ///
+    /// # Scheduling
+    /// The closure may park, and is [shielded](crate::shield) from being cancelled. There is nobody to wait for.
+    #[inline]
+    pub fn force_mut(this: &mut LazyLock<T, F>) -> &mut T {
+        LazyLock::force(this);
+        this.value.get_mut().expect("made above")
+    }
+}
+
+impl<T, F> LazyLock<T, F> {
+    /// The value, if it has been made.
+    ///
+    /// # Examples
+    /// ```
+    /// use gort::sync::LazyLock;
+    /// let lazy = LazyLock::new(|| 92);
+    /// assert_eq!(LazyLock::get(&lazy), None);
+    /// LazyLock::force(&lazy);
+    /// assert_eq!(LazyLock::get(&lazy), Some(&92));
+    /// ```
+    #[inline]
+    pub fn get(this: &LazyLock<T, F>) -> Option<&T> {
+        this.value.get()
+    }
+
+    /// The value, to be changed, if it has been made.
+    ///
+    /// # Examples
+    /// ```
+    /// use gort::sync::LazyLock;
+    /// let mut lazy = LazyLock::new(|| 92);
+    /// assert_eq!(LazyLock::get_mut(&mut lazy), None);
+    /// LazyLock::force(&lazy);
+    /// *LazyLock::get_mut(&mut lazy).unwrap() += 1;
+    /// assert_eq!(*lazy, 93);
+    /// ```
+    #[inline]
+    pub fn get_mut(this: &mut LazyLock<T, F>) -> Option<&mut T> {
+        this.value.get_mut()
+    }
 }
 
 impl<T, F: FnOnce() -> T> Deref for LazyLock<T, F> {
@@ -73,6 +128,13 @@ impl<T, F: FnOnce() -> T> Deref for LazyLock<T, F> {
     #[inline]
     fn deref(&self) -> &T {
         LazyLock::force(self)
+    }
+}
+
+impl<T, F: FnOnce() -> T> DerefMut for LazyLock<T, F> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        LazyLock::force_mut(self)
     }
 }
 

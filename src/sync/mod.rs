@@ -13,6 +13,7 @@
 //! | waiting for all of a group | [`WaitGroup`] to finish, [`Barrier`] to come |
 //! | telling that something has happened | [`Notify`] |
 //! | a value of which the latest counts | [`Watch`] |
+//! | one call for all who want the same | [`SingleFlight`] |
 //! | values that are used over and over | [`Pool`]; [`ObjectPool`], so many of them at most |
 //!
 //! # Guards across waits
@@ -51,6 +52,7 @@ mod raw_semaphore;
 mod reentrant_mutex;
 mod rwlock;
 mod semaphore;
+mod single_flight;
 mod wait_group;
 mod waitq;
 mod watch;
@@ -71,5 +73,6 @@ pub use rwlock::{MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockRe
 pub use semaphore::{
     AcquireError, AcquireTimeoutError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError,
 };
+pub use single_flight::SingleFlight;
 pub use wait_group::WaitGroup;
 pub use watch::{Watch, WatchClosed, Watcher};

@@ -344,6 +344,35 @@ pub fn random_programs(seconds: u64, round: impl Fn(u64)) {
     eprintln!("{done} programs");
 }
 
+/// Runs the programs of one seed after the other until they have made `GORT_STRESS_OPERATIONS` operations of each of these
+/// primitives, by default ten million, or of that which `GORT_STRESS_ONLY` names. `program(n, seed)` is one of the n-th, and
+/// says how many operations it has made. Says every two seconds how far it is, and the seed of a program that fails or hangs.
+pub fn operations(primitives: &[&str], program: impl Fn(usize, u64) -> u64) {
+    let mut seed = seed();
+    let most = variable("GORT_STRESS_OPERATIONS").unwrap_or(10_000_000);
+    let only = std::env::var("GORT_STRESS_ONLY").ok();
+    let watchdog = RoundWatchdog::new();
+    let chosen = |name: &str| only.as_ref().is_none_or(|only| only == name);
+    if !primitives.iter().any(|name| chosen(name)) {
+        eprintln!("none of it here; there are {primitives:?}");
+    }
+    for (at, name) in primitives.iter().enumerate().filter(|(_, name)| chosen(name)) {
+        let (start, mut said) = (Instant::now(), Instant::now());
+        let (mut done, mut programs) = (0, 0);
+        while done < most {
+            watchdog.begins(seed);
+            let again = format!("GORT_TEST_SEED={seed} GORT_STRESS_ONLY={name} GORT_STRESS_OPERATIONS=1");
+            done += again_with(&again, || program(at, seed));
+            programs += 1;
+            seed = seed.wrapping_add(1);
+            if said.elapsed() > Duration::from_secs(2) || done >= most {
+                said = Instant::now();
+                eprintln!("{:6.1} s: {name}: {done} operations in {programs} programs", start.elapsed().as_secs_f64());
+            }
+        }
+    }
+}
+
 /// Runs `f`; if it panics, says how to run it again.
 pub fn again_with<T>(variables: &str, f: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
