@@ -98,5 +98,5 @@ face::write_limits!(
 face::convert!(PipeWriter, std::io::PipeWriter, Kind::File, setup!(writer));
 face::debug!(PipeWriter,);
 
-face::pipe_read!(PipeReader, &PipeReader);
-face::pipe_write!(PipeWriter, &PipeWriter);
+face::pipe_read!(PipeReader);
+face::pipe_write!(PipeWriter);

@@ -115,6 +115,24 @@ impl<T: AsFd> Fd<T> {
         }
     }
 
+    #[inline(always)]
+    fn check_deadline(&self, direction: Direction) -> io::Result<()> {
+        // Relaxed: an operation that overlaps with the setting of a deadline need not see it
+        // here; if it comes to wait it looks again.
+        let deadline = self.limits(direction).deadline.load(Ordering::Relaxed);
+        if deadline != NEVER && clock::now() >= deadline { Err(timed_out()) } else { Ok(()) }
+    }
+
+    /// What comes before a system call that is made elsewhere, one of many in a loop, and for which [`Self::ready`] waits.
+    pub(crate) fn begin(&self, direction: Direction) -> io::Result<()> {
+        sched::begin();
+        self.check_deadline(direction)
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Repeats `attempt` until it does not fail with `WouldBlock` (or `Interrupted`), waiting
     /// in between, at most until `limit`. A read that `is_short` has left a stream empty.
     ///
@@ -129,12 +147,7 @@ impl<T: AsFd> Fd<T> {
         is_short: impl Fn(&R) -> bool,
     ) -> io::Result<R> {
         sched::checkpoint();
-        // Relaxed: an operation that overlaps with the setting of a deadline need not see it
-        // here; if it comes to wait it looks again.
-        let deadline = self.limits(direction).deadline.load(Ordering::Relaxed);
-        if deadline != NEVER && clock::now() >= deadline {
-            return Err(timed_out());
-        }
+        self.check_deadline(direction)?;
         let may_wait_first = direction == Direction::Read && self.kind == Kind::Stream;
         let mut operation = Operation { direction, give_up: None, limit };
         let mut record = sched::current_poller().and_then(|poller| self.registrations.find(poller));
