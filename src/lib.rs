@@ -4,6 +4,7 @@
 compile_error!("gort runs on Linux; see \"Platforms\" in ARCHITECTURE.md");
 
 pub mod channel;
+pub mod coming_from;
 pub mod context;
 pub mod fs;
 pub mod future;

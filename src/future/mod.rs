@@ -28,6 +28,11 @@
 //! [home of its own](crate::Builder::own_home). Crates that start a reactor by themselves (async-io, and what is
 //! built on it) need none of this.
 //!
+//! # Streams as futures
+//!
+//! With the feature `futures-io` the streams of [`net`](crate::net), pipes and the pipes of children implement
+//! `futures_io::{AsyncRead, AsyncWrite}`.
+//!
 //! # Examples
 //!
 //! ```
