@@ -30,8 +30,15 @@
 //!
 //! # Streams as futures
 //!
-//! With the feature `futures-io` the streams of [`net`](crate::net), pipes and the pipes of children implement
-//! `futures_io::{AsyncRead, AsyncWrite}`.
+//! With the feature `futures-io` [`TcpStream`](crate::net::TcpStream), [`UnixStream`](crate::net::UnixStream),
+//! [pipes](crate::io::pipe()) and the pipes of [children](crate::process) implement `AsyncRead` and `AsyncWrite` of the `futures-io` crate,
+//! also for `&TcpStream` and the like. So what is written for these traits (TLS, WebSocket, HTTP/2, codecs) runs here without
+//! a runtime of its own: by [`block_on`] in a coroutine it waits in the netpoller, like everything else. On
+//! other executors and threads it works as well; a thread, `gort-reactor`, waits for those.
+//!
+//! One stream may be read and written by several tasks, and by coroutines at the same time. Timeouts do not apply to polls: there is
+//! [`timeout`](crate::time::timeout()) around `block_on`. A deadline that has passed does, and one that is set to now wakes who
+//! waits. Closing a socket shuts its writing direction down.
 //!
 //! # Examples
 //!
@@ -58,6 +65,8 @@ mod watch;
 pub use watch::{JoinFuture, RecvFuture, Until, until};
 
 use signal::Signal;
+#[cfg(feature = "futures-io")]
+pub(crate) use signal::is_ours;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};

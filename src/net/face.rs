@@ -625,12 +625,18 @@ macro_rules! debug {
     };
 }
 
-/// What [`copy`](crate::io::copy()) goes by.
+/// What [`copy`](crate::io::copy()) and futures go by.
 macro_rules! descriptor {
     ($name:ident) => {
+        impl $crate::net::fd::HasFd for $name {
+            fn fd(&self) -> &$crate::net::fd::Fd {
+                &self.fd
+            }
+        }
+
         impl $crate::io::Descriptor for $name {
             fn end(&self) -> $crate::io::End<'_> {
-                $crate::io::End::Waits(&self.fd)
+                $crate::io::End::Waits($crate::net::fd::HasFd::fd(self))
             }
         }
     };

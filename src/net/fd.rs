@@ -17,6 +17,7 @@
 //! a new one is either seen at once or the nudge is an edge to whoever missed it.
 
 use super::block::Sleepers;
+use super::wakers::Wakers;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::socket::{self, Interest};
 use crate::poll::desc::{Direction, Record, Registrations};
@@ -65,6 +66,8 @@ impl Limits {
 /// See the module. `T` owns the descriptor, or borrows it.
 #[derive(Debug)]
 pub(crate) struct Fd<T: AsFd = OwnedFd> {
+    // First: what futures have left is in the records of `registrations`.
+    wakers: Wakers,
     // Before `fd`, because fields are dropped in order and a descriptor leaves its pollers
     // before it is closed.
     registrations: Registrations,
@@ -81,6 +84,7 @@ impl<T: AsFd> Fd<T> {
     /// Takes over a descriptor that is in non-blocking mode.
     pub(crate) fn new(fd: T, kind: Kind) -> Fd<T> {
         Fd {
+            wakers: Wakers::default(),
             registrations: Registrations::default(),
             sleepers: Sleepers::default(),
             read: Limits::none(),
@@ -93,7 +97,8 @@ impl<T: AsFd> Fd<T> {
 
     /// Gives the descriptor up, still in non-blocking mode.
     pub(crate) fn into_inner(self) -> T {
-        let Fd { fd, registrations, .. } = self;
+        let Fd { fd, registrations, wakers, .. } = self;
+        drop(wakers);
         drop(registrations);
         fd
     }
@@ -321,6 +326,39 @@ impl<T: AsFd> Fd<T> {
         }
     }
 
+    /// One poll of a future: tries, and if that would block leaves the task's waker. Timeouts and the mode do not apply; a
+    /// deadline that has passed does.
+    #[cfg(feature = "futures-io")]
+    pub(crate) fn poll_io<R>(
+        &self,
+        direction: Direction,
+        context: &std::task::Context<'_>,
+        mut attempt: impl FnMut(&T) -> io::Result<R>,
+    ) -> std::task::Poll<io::Result<R>> {
+        use std::task::Poll;
+        let poller = super::wakers::poller(context.waker())?;
+        let mut record = self.registrations.find(poller);
+        loop {
+            let seen = record.map(|record| (record, record.side(direction).observe()));
+            // After the side was observed: see `set_deadline`.
+            self.check_deadline(direction)?;
+            match attempt(&self.fd) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => return Poll::Ready(result),
+            }
+            match seen {
+                Some((record, seen)) => {
+                    if self.wakers.leave(record, direction, seen, context.waker()) {
+                        return Poll::Pending;
+                    }
+                }
+                // Observed next time, and so is a deadline that was set before there was anybody to nudge.
+                None => record = Some(self.registrations.ensure(poller, self.fd.as_fd(), direction)?.0),
+            }
+        }
+    }
+
     /// Sets the time after which operations fail, those that wait now included.
     pub(crate) fn set_deadline(&self, direction: Direction, deadline: Option<Instant>) {
         let deadline = deadline.map_or(NEVER, clock::at);
@@ -447,6 +485,17 @@ impl Fd {
     /// Writes several slices to a socket.
     pub(crate) fn send_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
         self.run(Direction::Write, NEVER, |fd| socket::send_vectored(fd.as_fd(), slices), |_| false)
+    }
+}
+
+/// A public type around one.
+pub(crate) trait HasFd {
+    fn fd(&self) -> &Fd;
+}
+
+impl<T: HasFd> HasFd for &T {
+    fn fd(&self) -> &Fd {
+        T::fd(self)
     }
 }
 
