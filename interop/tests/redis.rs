@@ -114,7 +114,9 @@ fn commands_and_pipelines() {
                     assert_eq!(connection.get::<_, String>(&key).unwrap().len(), number as usize);
                     assert_eq!(connection.get::<_, Option<String>>("nothing").unwrap(), None);
                     let mut pipeline = redis::pipe();
-                    (0..20).for_each(|_| drop(pipeline.incr("count", 1).ignore()));
+                    for _ in 0..20 {
+                        pipeline.incr("count", 1).ignore();
+                    }
                     let (last,): (String,) = pipeline.get(&key).query(&mut connection).unwrap();
                     assert_eq!(last.len(), number as usize);
                     let error = redis::cmd("NONSENSE").query::<()>(&mut connection).unwrap_err();

@@ -1,16 +1,15 @@
 //! Crates that need tokio: its runtime runs beside ours, does what waits for its sockets and timers, and coroutines wait for that.
 
-use gort::go;
 use gort::future::block_on;
+use gort::go;
 use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-static TOKIO: LazyLock<Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
-});
+static TOKIO: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
 
 #[test]
 fn coroutines_wait_for_tasks() {

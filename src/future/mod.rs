@@ -22,6 +22,8 @@
 //! });
 //! ```
 //!
+//! The package `interop/` of the repository tests this, and its `README.md` says which crates work how.
+//!
 //! `TOKIO.enter()` makes tokio's sockets and timers usable in a future that is polled here; but its guard is kept
 //! in a thread-local, which coroutines of one [home](crate::RuntimeBuilder::homes) share, and tokio wants guards to be dropped in
 //! the reverse order. So do not hold one across a wait, unless the coroutine has a
