@@ -424,7 +424,8 @@ mod tests {
         (near, listener.accept().unwrap().0)
     }
 
-    /// What was moved without the buffer, and whether it was refused.
+    /// What was moved without the buffer, and whether it was refused. The two are closed by then.
+    #[expect(clippy::boxed_local, reason = "what has no size is passed, too")]
     fn moved<R: Read + ?Sized, W: Write + ?Sized>(mut reader: Box<R>, mut writer: Box<W>) -> Option<(u64, bool)> {
         let (source, sink) = (source(&mut *reader)?, sink(&mut *writer)?);
         let (from, limit) = source.end()?;

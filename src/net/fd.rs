@@ -98,8 +98,8 @@ impl<T: AsFd> Fd<T> {
     /// Gives the descriptor up, still in non-blocking mode.
     pub(crate) fn into_inner(self) -> T {
         let Fd { fd, registrations, wakers, .. } = self;
-        drop(wakers);
-        drop(registrations);
+        // In this order.
+        drop((wakers, registrations));
         fd
     }
 

@@ -2,4 +2,4 @@
 
 /// See `wakers.rs`.
 #[derive(Debug, Default)]
-pub(super) struct Wakers;
+pub(super) struct Wakers(());
