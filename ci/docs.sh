@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 
 export RUSTDOCFLAGS="${RUSTDOCFLAGS-} -D warnings"
 cargo doc --no-deps
+# As docs.rs does it.
+cargo doc --no-deps --all-features
 # In a directory of its own: the one above stays what users see.
-cargo doc --no-deps --document-private-items --target-dir "${CARGO_TARGET_DIR:-target}/private"
+cargo doc --no-deps --all-features --document-private-items --target-dir "${CARGO_TARGET_DIR:-target}/private"
 echo "docs.sh: passed"

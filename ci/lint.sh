@@ -20,12 +20,13 @@ have() {
 
 if have fmt rustfmt; then
     cargo fmt --check || wrong "run cargo fmt"
-    for package in benches ci/models ci/soundness; do
+    for package in benches ci/models ci/soundness interop; do
         cargo fmt --check --manifest-path "$package/Cargo.toml" || wrong "run cargo fmt in $package"
     done
 fi
 if have clippy clippy; then
     cargo clippy --all-targets -- -D warnings || wrong "clippy has complaints"
+    cargo clippy --all-targets --all-features -- -D warnings || wrong "clippy has complaints about the features"
     cargo clippy --manifest-path benches/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/benches" \
         --all-targets -- -D warnings || wrong "clippy has complaints about benches"
 fi

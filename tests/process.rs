@@ -310,3 +310,19 @@ fn again_without_pidfds() {
         .unwrap();
     assert!(status.success());
 }
+
+#[test]
+fn pipes_of_ours_are_given_to_children() {
+    use std::io::{Read, Write};
+    gort::run(|| {
+        let (theirs, mut into) = gort::io::pipe().unwrap();
+        let (mut from, out) = gort::io::pipe().unwrap();
+        let mut child = gort::process::Command::new("cat").stdin(theirs).stdout(out).spawn().unwrap();
+        into.write_all(b"there and back").unwrap();
+        drop(into);
+        let mut text = String::new();
+        from.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "there and back");
+        assert!(child.wait().unwrap().success());
+    });
+}

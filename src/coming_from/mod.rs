@@ -5,6 +5,9 @@
 //! | the `crossbeam-channel` crate | [`crossbeam`] |
 //! | [`std::sync`], with its `mpsc` channels | [`std_sync`] |
 //! | Go's `context`, `time` and `sync`, and `errgroup`, `semaphore` and `singleflight` of `x/sync` | [`go`] |
+//! | [`std::net`], [`std::os::unix::net`], helpers of [`std::io`] | [`std_net`] |
+//! | [`std::process`] | [`std_process`] |
+//! | [`std::fs`] | [`std_fs`] |
 //!
 //! The pages list every public item of theirs, with its methods and what it implements. Ours are links, which the build
 //! of this documentation checks. Where there is nothing of ours the table says why.
@@ -41,4 +44,16 @@ pub mod go {
 
     #[cfg(doc)]
     use crate::{channel, context::*, group::*, sync::*, time::*};
+}
+
+pub mod std_net {
+    #![doc = include_str!("std_net.md")]
+}
+
+pub mod std_process {
+    #![doc = include_str!("std_process.md")]
+}
+
+pub mod std_fs {
+    #![doc = include_str!("std_fs.md")]
 }

@@ -22,11 +22,25 @@
 //! });
 //! ```
 //!
+//! The package `interop/` of the repository tests this, and its `README.md` says which crates work how.
+//!
 //! `TOKIO.enter()` makes tokio's sockets and timers usable in a future that is polled here; but its guard is kept
 //! in a thread-local, which coroutines of one [home](crate::RuntimeBuilder::homes) share, and tokio wants guards to be dropped in
 //! the reverse order. So do not hold one across a wait, unless the coroutine has a
 //! [home of its own](crate::Builder::own_home). Crates that start a reactor by themselves (async-io, and what is
 //! built on it) need none of this.
+//!
+//! # Streams as futures
+//!
+//! With the feature `futures-io` [`TcpStream`](crate::net::TcpStream), [`UnixStream`](crate::net::UnixStream),
+//! [pipes](crate::io::pipe()) and the pipes of [children](crate::process) implement `AsyncRead` and `AsyncWrite` of the `futures-io` crate,
+//! also for `&TcpStream` and the like. So what is written for these traits (TLS, WebSocket, HTTP/2, codecs) runs here without
+//! a runtime of its own: by [`block_on`] in a coroutine it waits in the netpoller, like everything else. On
+//! other executors and threads it works as well; a thread, `gort-reactor`, waits for those.
+//!
+//! One stream may be read and written by several tasks, and by coroutines at the same time. Timeouts do not apply to polls: there is
+//! [`timeout`](crate::time::timeout()) around `block_on`. A deadline that has passed does, and one that is set to now wakes who
+//! waits. Closing a socket shuts its writing direction down.
 //!
 //! # Examples
 //!
@@ -53,6 +67,8 @@ mod watch;
 pub use watch::{JoinFuture, RecvFuture, Until, until};
 
 use signal::Signal;
+#[cfg(feature = "futures-io")]
+pub(crate) use signal::is_ours;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -85,7 +85,7 @@ pub(super) fn waker(signal: &Arc<Signal>) -> Waker {
 
 /// Whether the waker is one of ours, which wake without waiting; a false "no" is possible. (A "yes" is right even if the
 /// linker has merged tables, for then the functions are the same.)
-pub(super) fn is_ours(waker: &Waker) -> bool {
+pub(crate) fn is_ours(waker: &Waker) -> bool {
     // Relaxed: as above.
     ptr::eq(waker.vtable(), OURS.load(Ordering::Relaxed))
 }

@@ -1,5 +1,6 @@
 //! From a reader to a writer.
 
+use super::within::{self, Outcome};
 use crate::net::fd::{Fd, Kind};
 use crate::os::clock::NEVER;
 use crate::os::{epoll, file};
@@ -15,8 +16,29 @@ const BUFFER: usize = 64 << 10;
 const PIPE: usize = 64 << 10;
 
 /// Copies everything from a reader to a writer, and returns how many bytes that were: [`std::io::copy`], whose buffer is
-/// on the heap here and larger, since a stack gives back no page that it has once used. Between two descriptors [`splice`] is
-/// faster; it is not chosen by itself, since it goes by no timeout.
+/// on the heap here and larger, since a stack gives back no page that it has once used.
+///
+/// # Within the kernel
+///
+/// As in std, much that goes from one descriptor to another does not come into the program at all. The types that this is known of:
+///
+/// | | |
+/// |---|---|
+/// | to read | [`TcpStream`], [`UnixStream`], [`PipeReader`](super::PipeReader), [`ChildStdout`], [`ChildStderr`], [`fs::File`] and std's `File` |
+/// | to write | [`TcpStream`], [`UnixStream`], [`PipeWriter`](super::PipeWriter), [`ChildStdin`], [`fs::File`] and std's `File` |
+/// | and of these | `&T`, `&mut T`, `Box<T>`, [`Take`](io::Take), [`BufReader`](io::BufReader) and [`BufWriter`](io::BufWriter), the halves of a socket that was [split](super::split()) |
+///
+/// [`TcpStream`]: crate::net::TcpStream
+/// [`UnixStream`]: crate::net::UnixStream
+/// [`ChildStdout`]: crate::process::ChildStdout
+/// [`ChildStderr`]: crate::process::ChildStderr
+/// [`ChildStdin`]: crate::process::ChildStdin
+/// [`fs::File`]: crate::fs::File
+///
+/// Any others go by way of the buffer, as do these behind a `dyn Read` or in a type of yours; between two that only have a
+/// descriptor there is [`splice`]. So do small pieces, which are quicker that way: it begins when a read has filled half the
+/// buffer. And so does everything in a program that does not ignore `SIGPIPE`, as Rust programs do from the start, if it goes to a
+/// socket. Nothing else differs: timeouts, deadlines and [`set_nonblocking`](crate::net::TcpStream::set_nonblocking) hold for both.
 ///
 /// # Examples
 ///
@@ -25,6 +47,24 @@ const PIPE: usize = 64 << 10;
 /// assert_eq!(gort::io::copy(&mut &b"some bytes"[..], &mut copy)?, 10);
 /// assert_eq!(copy, b"some bytes");
 /// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// A proxy, both ways at once:
+///
+/// ```
+/// use gort::net::{Shutdown, TcpStream};
+///
+/// fn relay(client: &TcpStream, server: &TcpStream) -> std::io::Result<()> {
+///     gort::scope(|s| {
+///         let there = s.go(|| {
+///             gort::io::copy(&mut &*client, &mut &*server)?;
+///             server.shutdown(Shutdown::Write)
+///         });
+///         gort::io::copy(&mut &*server, &mut &*client)?;
+///         client.shutdown(Shutdown::Write)?;
+///         there.join().unwrap()
+///     })
+/// }
 /// ```
 ///
 /// # Errors
@@ -38,15 +78,39 @@ const PIPE: usize = 64 << 10;
 pub fn copy<R: Read + ?Sized, W: Write + ?Sized>(reader: &mut R, writer: &mut W) -> io::Result<u64> {
     let mut buffer = vec![0; BUFFER];
     let mut total = 0;
+    let mut may_ask_kernel = true;
     loop {
-        match reader.read(&mut buffer) {
+        let count = match reader.read(&mut buffer) {
             Ok(0) => return Ok(total),
-            Ok(count) => {
-                writer.write_all(&buffer[..count])?;
-                total += count as u64;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
+        };
+        writer.write_all(&buffer[..count])?;
+        total += count as u64;
+        if may_ask_kernel && count >= within::MUCH {
+            may_ask_kernel = move_more(reader, writer, &mut total)?;
+        }
+    }
+}
+
+/// Moves what there is to be read now within the kernel; false if that cannot be with these two.
+#[inline(never)]
+fn move_more<R: Read + ?Sized, W: Write + ?Sized>(reader: &mut R, writer: &mut W, total: &mut u64) -> io::Result<bool> {
+    let (Some(source), Some(sink)) = (within::source(reader), within::sink(writer)) else { return Ok(false) };
+    let Some((from, limit)) = source.end() else { return Ok(true) };
+    let mut moved = 0;
+    let outcome = within::transfer(&from, &sink.end()?, limit, &mut moved);
+    // Whatever came of it: a caller may go on with the reader after a timeout.
+    source.taken(moved);
+    *total += moved;
+    match outcome? {
+        Outcome::Dry => Ok(true),
+        Outcome::Refused(rest) => {
+            source.taken(rest.len() as u64);
+            writer.write_all(&rest)?;
+            *total += rest.len() as u64;
+            Ok(false)
         }
     }
 }
@@ -55,7 +119,7 @@ pub fn copy<R: Read + ?Sized, W: Write + ?Sized>(reader: &mut R, writer: &mut W)
 /// returns how many bytes that were: between sockets, from a file to a socket, to and from pipes.
 ///
 /// If neither is a pipe the bytes go by way of one that is made for this. Descriptors that can be polled must be in non-blocking
-/// mode, as all of ours are.
+/// mode, as all of ours are. Between types that [`copy`] knows it is the better choice.
 ///
 /// # Examples
 ///

@@ -8,8 +8,8 @@
 //!   serial line, the socket of another crate. What the kernel cannot poll, a regular file first of all, it reads and
 //!   writes by [`blocking`](crate::blocking).
 //! - [`stdin`], [`stdout`] and [`stderr`] are the standard streams, left in the mode in which they were.
-//! - [`copy()`] is [`std::io::copy`] with its buffer on the heap, and [`splice`] copies between sockets, files and pipes within
-//!   the kernel.
+//! - [`copy()`] is [`std::io::copy`] with its buffer on the heap, and within the kernel between sockets, files and pipes, by their
+//!   timeouts and deadlines; [`splice`] does that with any descriptors.
 //! - [`split()`] takes a stream apart into a half that reads and one that writes.
 //!
 //! # Beside std
@@ -44,9 +44,11 @@ mod pipe;
 mod pollable;
 mod split;
 mod stdio;
+mod within;
 
 pub use copy::{copy, splice};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use pollable::{Interest, Pollable};
 pub use split::{ReadHalf, ReuniteError, WriteHalf, split};
 pub use stdio::{Stderr, StderrLock, Stdin, StdinLock, Stdout, StdoutLock, stderr, stdin, stdout};
+pub(crate) use within::{Descriptor, End};

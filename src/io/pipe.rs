@@ -3,6 +3,8 @@
 use crate::net::face;
 use crate::net::fd::{Fd, Kind};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
 use std::sync::Arc;
 
 /// A new pipe: what is written to the one end can be read from the other.
@@ -98,5 +100,19 @@ face::write_limits!(
 face::convert!(PipeWriter, std::io::PipeWriter, Kind::File, setup!(writer));
 face::debug!(PipeWriter,);
 
-face::pipe_read!(PipeReader, &PipeReader);
-face::pipe_write!(PipeWriter, &PipeWriter);
+face::pipe_read!(PipeReader);
+face::pipe_write!(PipeWriter);
+
+/// As the conversion to std's type does it.
+impl From<PipeReader> for Stdio {
+    fn from(pipe: PipeReader) -> Stdio {
+        OwnedFd::from(pipe).into()
+    }
+}
+
+/// As the conversion to std's type does it.
+impl From<PipeWriter> for Stdio {
+    fn from(pipe: PipeWriter) -> Stdio {
+        OwnedFd::from(pipe).into()
+    }
+}

@@ -329,6 +329,7 @@ macro_rules! byte_stream {
         }
 
         $crate::net::face::byte_stream!(@impl $name, $name, &$name);
+        $crate::net::face::descriptor!($name);
     };
     (@impl $name:ident, $($of:ty),*) => {$(
         /// # Scheduling
@@ -624,9 +625,30 @@ macro_rules! debug {
     };
 }
 
+/// What [`copy`](crate::io::copy()) and futures go by.
+macro_rules! descriptor {
+    ($name:ident) => {
+        impl $crate::net::fd::HasFd for $name {
+            fn fd(&self) -> &$crate::net::fd::Fd {
+                &self.fd
+            }
+        }
+
+        impl $crate::io::Descriptor for $name {
+            fn end(&self) -> $crate::io::End<'_> {
+                $crate::io::End::Waits($crate::net::fd::HasFd::fd(self))
+            }
+        }
+    };
+}
+
 /// `Read` of a pipe's end.
 macro_rules! pipe_read {
-    ($($of:ty),*) => {$(
+    ($name:ident) => {
+        $crate::net::face::pipe_read!(@impl $name, &$name);
+        $crate::net::face::descriptor!($name);
+    };
+    (@impl $($of:ty),*) => {$(
         /// # Scheduling
         ///
         /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
@@ -648,7 +670,11 @@ macro_rules! pipe_read {
 
 /// `Write` of a pipe's end.
 macro_rules! pipe_write {
-    ($($of:ty),*) => {$(
+    ($name:ident) => {
+        $crate::net::face::pipe_write!(@impl $name, &$name);
+        $crate::net::face::descriptor!($name);
+    };
+    (@impl $($of:ty),*) => {$(
         /// # Scheduling
         ///
         /// Parks the coroutine (outside a runtime, blocks the thread); may be cancelled.
@@ -673,6 +699,6 @@ macro_rules! pipe_write {
 }
 
 pub(crate) use {
-    byte_stream, convert, debug, handle, listener, local_addr, peer_addr, pending_error, pipe_read, pipe_write,
-    read_limits, time_to_live, write_limits,
+    byte_stream, convert, debug, descriptor, handle, listener, local_addr, peer_addr, pending_error, pipe_read,
+    pipe_write, read_limits, time_to_live, write_limits,
 };

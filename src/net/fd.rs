@@ -17,6 +17,7 @@
 //! a new one is either seen at once or the nudge is an edge to whoever missed it.
 
 use super::block::Sleepers;
+use super::wakers::Wakers;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::socket::{self, Interest};
 use crate::poll::desc::{Direction, Record, Registrations};
@@ -65,6 +66,8 @@ impl Limits {
 /// See the module. `T` owns the descriptor, or borrows it.
 #[derive(Debug)]
 pub(crate) struct Fd<T: AsFd = OwnedFd> {
+    // First: what futures have left is in the records of `registrations`.
+    wakers: Wakers,
     // Before `fd`, because fields are dropped in order and a descriptor leaves its pollers
     // before it is closed.
     registrations: Registrations,
@@ -81,6 +84,7 @@ impl<T: AsFd> Fd<T> {
     /// Takes over a descriptor that is in non-blocking mode.
     pub(crate) fn new(fd: T, kind: Kind) -> Fd<T> {
         Fd {
+            wakers: Wakers::default(),
             registrations: Registrations::default(),
             sleepers: Sleepers::default(),
             read: Limits::none(),
@@ -93,8 +97,9 @@ impl<T: AsFd> Fd<T> {
 
     /// Gives the descriptor up, still in non-blocking mode.
     pub(crate) fn into_inner(self) -> T {
-        let Fd { fd, registrations, .. } = self;
-        drop(registrations);
+        let Fd { fd, registrations, wakers, .. } = self;
+        // In this order.
+        drop((wakers, registrations));
         fd
     }
 
@@ -115,6 +120,24 @@ impl<T: AsFd> Fd<T> {
         }
     }
 
+    #[inline(always)]
+    fn check_deadline(&self, direction: Direction) -> io::Result<()> {
+        // Relaxed: an operation that overlaps with the setting of a deadline need not see it
+        // here; if it comes to wait it looks again.
+        let deadline = self.limits(direction).deadline.load(Ordering::Relaxed);
+        if deadline != NEVER && clock::now() >= deadline { Err(timed_out()) } else { Ok(()) }
+    }
+
+    /// What comes before a system call that is made elsewhere, one of many in a loop, and for which [`Self::ready`] waits.
+    pub(crate) fn begin(&self, direction: Direction) -> io::Result<()> {
+        sched::begin();
+        self.check_deadline(direction)
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Repeats `attempt` until it does not fail with `WouldBlock` (or `Interrupted`), waiting
     /// in between, at most until `limit`. A read that `is_short` has left a stream empty.
     ///
@@ -129,12 +152,7 @@ impl<T: AsFd> Fd<T> {
         is_short: impl Fn(&R) -> bool,
     ) -> io::Result<R> {
         sched::checkpoint();
-        // Relaxed: an operation that overlaps with the setting of a deadline need not see it
-        // here; if it comes to wait it looks again.
-        let deadline = self.limits(direction).deadline.load(Ordering::Relaxed);
-        if deadline != NEVER && clock::now() >= deadline {
-            return Err(timed_out());
-        }
+        self.check_deadline(direction)?;
         let may_wait_first = direction == Direction::Read && self.kind == Kind::Stream;
         let mut operation = Operation { direction, give_up: None, limit };
         let mut record = sched::current_poller().and_then(|poller| self.registrations.find(poller));
@@ -308,6 +326,39 @@ impl<T: AsFd> Fd<T> {
         }
     }
 
+    /// One poll of a future: tries, and if that would block leaves the task's waker. Timeouts and the mode do not apply; a
+    /// deadline that has passed does.
+    #[cfg(feature = "futures-io")]
+    pub(crate) fn poll_io<R>(
+        &self,
+        direction: Direction,
+        context: &std::task::Context<'_>,
+        mut attempt: impl FnMut(&T) -> io::Result<R>,
+    ) -> std::task::Poll<io::Result<R>> {
+        use std::task::Poll;
+        let poller = super::wakers::poller(context.waker())?;
+        let mut record = self.registrations.find(poller);
+        loop {
+            let seen = record.map(|record| (record, record.side(direction).observe()));
+            // After the side was observed: see `set_deadline`.
+            self.check_deadline(direction)?;
+            match attempt(&self.fd) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => return Poll::Ready(result),
+            }
+            match seen {
+                Some((record, seen)) => {
+                    if self.wakers.leave(record, direction, seen, context.waker()) {
+                        return Poll::Pending;
+                    }
+                }
+                // Observed next time, and so is a deadline that was set before there was anybody to nudge.
+                None => record = Some(self.registrations.ensure(poller, self.fd.as_fd(), direction)?.0),
+            }
+        }
+    }
+
     /// Sets the time after which operations fail, those that wait now included.
     pub(crate) fn set_deadline(&self, direction: Direction, deadline: Option<Instant>) {
         let deadline = deadline.map_or(NEVER, clock::at);
@@ -434,6 +485,17 @@ impl Fd {
     /// Writes several slices to a socket.
     pub(crate) fn send_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
         self.run(Direction::Write, NEVER, |fd| socket::send_vectored(fd.as_fd(), slices), |_| false)
+    }
+}
+
+/// A public type around one.
+pub(crate) trait HasFd {
+    fn fd(&self) -> &Fd;
+}
+
+impl<T: HasFd> HasFd for &T {
+    fn fd(&self) -> &Fd {
+        T::fd(self)
     }
 }
 

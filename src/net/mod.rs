@@ -76,12 +76,16 @@
 //! | `Incoming`, `IntoIncoming`; `std::os::unix::net::Incoming` | same; [`unix::Incoming`], [`unix::IntoIncoming`] |
 
 mod addr;
+#[cfg(feature = "futures-io")]
+mod async_io;
 mod block;
 pub(crate) mod face;
 pub(crate) mod fd;
 mod tcp;
 mod udp;
 pub mod unix;
+#[cfg_attr(not(feature = "futures-io"), path = "wakers_off.rs")]
+mod wakers;
 
 pub use addr::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 pub use std::net::Shutdown;

@@ -39,6 +39,34 @@ pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, limit: usize) -> 
     size(unsafe { libc::splice(from.as_raw_fd(), no_offset, to.as_raw_fd(), none, limit, flags) })
 }
 
+/// `sendfile(2)`: what is next in a file, to anything. At most `limit` bytes.
+pub(crate) fn sendfile(from: BorrowedFd<'_>, to: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {
+    // SAFETY: without an offset it touches no memory of ours.
+    size(unsafe { libc::sendfile(to.as_raw_fd(), from.as_raw_fd(), std::ptr::null_mut(), limit) })
+}
+
+/// `copy_file_range(2)`: what is next in a file, to where the other one is. At most `limit` bytes.
+pub(crate) fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {
+    let (no_offset, none) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: without offsets it touches no memory of ours.
+    size(unsafe { libc::copy_file_range(from.as_raw_fd(), no_offset, to.as_raw_fd(), none, limit, 0) })
+}
+
+/// Whether it is a regular file.
+pub(crate) fn is_regular(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel writes one stat.
+    size(unsafe { libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()) } as isize)?;
+    // SAFETY: the call has succeeded, so it is written.
+    Ok(unsafe { stat.assume_init() }.st_mode & libc::S_IFMT == libc::S_IFREG)
+}
+
+/// How many bytes a pipe holds: fewer than usual where the user has very many.
+pub(crate) fn pipe_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    // SAFETY: the operation takes no argument and touches no memory of ours.
+    size(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETPIPE_SZ) } as isize)
+}
+
 /// `preadv2(2)` at `offset`, or at the file's own position, of what needs no waiting (`RWF_NOWAIT`): `WouldBlock` if nothing of it
 /// is in memory. Linux 5.9 and 5.10 may say 0 where the file does not end.
 pub(crate) fn read_nowait(

@@ -61,7 +61,7 @@ macro_rules! reader {
         );
         face::convert!($name, $std, Kind::File, setup!($which));
         face::debug!($name,);
-        face::pipe_read!($name, &$name);
+        face::pipe_read!($name);
 
         /// As the conversion to std's type does it.
         impl From<$name> for Stdio {
@@ -90,7 +90,7 @@ face::write_limits!(
 face::convert!(ChildStdin, std::process::ChildStdin, Kind::File, setup!("stdin"));
 face::debug!(ChildStdin,);
 
-face::pipe_write!(ChildStdin, &ChildStdin);
+face::pipe_write!(ChildStdin);
 
 /// As the conversion to std's type does it.
 impl From<ChildStdin> for Stdio {

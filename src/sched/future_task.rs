@@ -12,8 +12,8 @@
 //! be in the middle of beginning one of its own: a select joins a channel with its wait in force, and then tells those who
 //! watch the other side. So a coroutine does not run the waker; it starts another that does. It runs it
 //! itself if it is `block_on`'s, which is known not to wait. On plain threads, where each wait has a record of its own, any is
-//! run in place. The scheduler itself ends no waits of this kind: there are no timers or descriptors for them.
-//! Tested in `tests/future.rs`.
+//! run in place. The scheduler itself, which polls for descriptors, ends waits of `block_on` only: for others' wakers there is a
+//! netpoller apart (`net/wakers.rs`). Tested in `tests/future.rs` and `tests/futures_io.rs`.
 
 use super::m::M;
 use super::preempt::Pin;
