@@ -39,6 +39,14 @@ pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, limit: usize) -> 
     size(unsafe { libc::splice(from.as_raw_fd(), no_offset, to.as_raw_fd(), none, limit, flags) })
 }
 
+/// `sendfile(2)` of at most `limit` bytes of a file, from `offset` on: 0 where it ends. The position of the file stays.
+/// Whether it waits for the socket is the open file's mode.
+pub(crate) fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, offset: u64, limit: usize) -> io::Result<usize> {
+    let mut offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel reads and writes the offset, which lives here, and no other memory of ours.
+    size(unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &mut offset, limit) })
+}
+
 /// `preadv2(2)` at `offset`, or at the file's own position, of what needs no waiting (`RWF_NOWAIT`): `WouldBlock` if nothing of it
 /// is in memory. Linux 5.9 and 5.10 may say 0 where the file does not end.
 pub(crate) fn read_nowait(
