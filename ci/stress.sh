@@ -4,6 +4,9 @@
 #   ci/stress.sh messages    a hundred million messages through channels whose ends come and go
 #                            (GORT_STRESS_MESSAGES), from a seed (GORT_TEST_SEED)
 #   ci/stress.sh mix         ten minutes of hogs of all kinds beside those who must get on (GORT_STRESS_SECONDS)
+#   ci/stress.sh traffic     15 minutes (GORT_STRESS_SECONDS) of connections, datagrams and pipes with faults at random, from a seed;
+#                            afterwards nothing is left of any
+#   ci/stress.sh descriptors a million descriptors that end under who waits for them
 #   ci/stress.sh suite [N]   the tests N times (10) in each of several modes
 #   ci/stress.sh             all of it
 #
@@ -40,6 +43,14 @@ messages() {
 
 mix() {
     long mix preempt long_mix
+}
+
+traffic() {
+    long traffic faults traffic::long_traffic
+}
+
+descriptors() {
+    long descriptors faults descriptors_end_a_million_times
 }
 
 # The programs of the last build, one a line, by the flags in $@.
@@ -94,14 +105,18 @@ suite() {
 case ${1-} in
 messages) messages ;;
 mix) mix ;;
+traffic) traffic ;;
+descriptors) descriptors ;;
 suite) suite "${2:-10}" ;;
 '')
     messages
     mix
+    traffic
+    descriptors
     suite 10
     ;;
 *)
-    echo "stress.sh: messages, mix or suite, not $1" >&2
+    echo "stress.sh: messages, mix, traffic, descriptors or suite, not $1" >&2
     exit 2
     ;;
 esac
