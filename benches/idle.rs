@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The server is another process: `COMMAND serve-echo PORT`, as `compare` and the peers have it. 80 clients send 64 bytes and wait for them, again and again,
-//! in rounds of three seconds (`SECONDS`) in turns:
+//! in rounds of three seconds (`ROUND_SECONDS`) in turns:
 //!
 //! - `alone`: over 80 connections (`ACTIVE`), and there are no others.
 //! - `fixed`: over 80 connections, beside which so many are idle that they are 8,000 in all (`CONNECTIONS`).
@@ -34,7 +34,7 @@ impl Drop for Server {
 
 impl Server {
     fn start(command: &str) -> io::Result<Server> {
-        // Free a moment ago, and hardly taken since.
+        // Free a moment ago, and hardly taken since. If it is, the server says so.
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(command);
         let mut child = command.args(["serve-echo", &address.port().to_string()]).stdout(Stdio::piped()).spawn()?;
@@ -128,7 +128,7 @@ fn main() -> io::Result<()> {
         std::process::exit(2);
     };
     let (active, all) = (setting("ACTIVE", 80), setting("CONNECTIONS", 8_000));
-    let (rounds, time) = (setting("ROUNDS", 5), Duration::from_secs(setting("SECONDS", 3) as u64));
+    let (rounds, time) = (setting("ROUNDS", 5), Duration::from_secs(setting("ROUND_SECONDS", 3) as u64));
     let kinds = [("alone", 1, 0), ("fixed", 1, all.saturating_sub(active)), ("moving", (all / active).max(1), 0)];
     let mut results = [const { Vec::new() }; 3];
     gort::run(|| {

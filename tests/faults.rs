@@ -408,7 +408,7 @@ fn resets_in_the_middle() {
             scope(|s| {
                 for number in 0..60 * common::factor() {
                     s.go(move || {
-                        let mut random = Random::new(seed ^ number << 8);
+                        let mut random = Random::new(seed ^ (number << 8));
                         let (client, server) = pair();
                         let ends = [Arc::new(client), Arc::new(server)];
                         let reads = random.below(4) > 0;
@@ -736,7 +736,7 @@ fn end_under_those_who_wait(rounds: u64) {
             scope(|s| {
                 for number in 0..20 {
                     s.go(move || {
-                        let mut random = Random::new(seed ^ number << 20 ^ procs as u64);
+                        let mut random = Random::new(seed ^ (number << 20) ^ procs as u64);
                         for _ in 0..rounds / 20 / PROCS.len() as u64 {
                             end_under_one_who_waits(&mut random);
                         }

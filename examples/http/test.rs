@@ -231,7 +231,7 @@ impl Drop for Directory {
 }
 
 fn large() -> Vec<u8> {
-    (0..LARGE).map(|i| (i * 7919 >> 7) as u8).collect()
+    (0..LARGE).map(|i| ((i * 7919) >> 7) as u8).collect()
 }
 
 type Wanted = (String, Vec<String>, Vec<u8>);

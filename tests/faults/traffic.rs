@@ -337,7 +337,7 @@ fn work(runtime: &Runtime, seed: u64, time: Duration, workers: u64) -> (u64, Dur
             for worker in 0..workers {
                 let (done, longest) = (&done, &longest);
                 s.go(move || {
-                    let mut random = Random::new(seed ^ worker << 32);
+                    let mut random = Random::new(seed ^ (worker << 32));
                     while start.elapsed() < time {
                         let begin = Instant::now();
                         match random.below(10) {

@@ -289,7 +289,7 @@ fn files_are_sent() {
     // Goal: `send_file` sends just what it was asked for, wherever the file's own position is, waits while nobody reads, goes
     // by the timeouts of the stream, and sees the ends of both. Method: pieces of a file that is larger than the buffers.
     use std::io::Seek;
-    let bytes: Vec<u8> = (0..MUCH + 12_345).map(|i| (i * 7919 >> 5) as u8).collect();
+    let bytes: Vec<u8> = (0..MUCH + 12_345).map(|i| ((i * 7919) >> 5) as u8).collect();
     let place = std::env::temp_dir().join(format!("gort-send-file-{}", std::process::id()));
     std::fs::write(&place, &bytes).unwrap();
     everywhere(|| {
