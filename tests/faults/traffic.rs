@@ -11,9 +11,35 @@ use gort::context::Context;
 use gort::net::{Shutdown, TcpStream, UdpSocket, UnixStream};
 use gort::sync::Mutex;
 use gort::{Runtime, go, scope};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, ErrorKind, Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+/// std's allocator, which counts what is not freed. The process has more than that: the allocator keeps a share of it for each thread, so the memory of
+/// the process says less.
+struct Counting;
+
+static HEAP_BYTES: AtomicI64 = AtomicI64::new(0);
+
+// SAFETY: all is done by std's, with what was handed in.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // Relaxed, here and below: a number of its own, that is read when nobody does anything.
+        HEAP_BYTES.fetch_add(layout.size() as i64, Relaxed);
+        // SAFETY: as the caller has promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        HEAP_BYTES.fetch_sub(layout.size() as i64, Relaxed);
+        // SAFETY: as the caller has promised, and it came from there.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 const WORKERS: u64 = 100;
 /// What one side sends to the other at most; more than a narrow pipe or socket holds.
@@ -316,6 +342,7 @@ struct Holdings {
     descriptors: usize,
     mappings: usize,
     threads: usize,
+    heap_bytes: i64,
     rss_kib: u64,
 }
 
@@ -324,7 +351,13 @@ impl Holdings {
     fn at_rest(runtime: &Runtime) -> Holdings {
         super::is_at_rest(runtime, 0);
         let mappings = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
-        Holdings { descriptors: descriptors(), mappings, threads: threads(), rss_kib: status_kib("VmRSS") }
+        Holdings {
+            descriptors: descriptors(),
+            mappings,
+            threads: threads(),
+            heap_bytes: HEAP_BYTES.load(Relaxed),
+            rss_kib: status_kib("VmRSS"),
+        }
     }
 }
 
@@ -385,6 +418,8 @@ fn traffic(rounds: u64, time: Duration) {
         );
         assert!(done > 0);
         assert_eq!(now.descriptors, then.descriptors, "descriptors are left");
+        // Queues and caches may have grown a little further.
+        assert!(now.heap_bytes <= then.heap_bytes + 100_000, "memory is not freed: {now:?}, {then:?}");
         assert!(is_back(now, then), "memory is left: {now:?}, and {then:?} after the first round");
         // Homes are made as they are needed, up to their number.
         assert!(now.threads <= then.threads + then.threads / 4 + 100, "threads are left: {now:?}, {then:?}");
