@@ -6,6 +6,9 @@
 #   ci/stress.sh operations  ten million random operations of each primitive (GORT_STRESS_OPERATIONS; GORT_STRESS_ONLY=mutex),
 #                            with worn homes, and again with fixed ones
 #   ci/stress.sh mix         ten minutes of hogs of all kinds beside those who must get on (GORT_STRESS_SECONDS)
+#   ci/stress.sh traffic     15 minutes (GORT_STRESS_SECONDS) of connections, datagrams and pipes with faults at random, from a seed;
+#                            afterwards nothing is left of any
+#   ci/stress.sh descriptors a million descriptors that end under who waits for them
 #   ci/stress.sh suite [N]   the tests N times (10) in each of several modes
 #   ci/stress.sh             all of it
 #
@@ -58,6 +61,14 @@ operations() {
 
 mix() {
     long mix preempt long_mix
+}
+
+traffic() {
+    long traffic faults traffic::long_traffic
+}
+
+descriptors() {
+    long descriptors faults descriptors_end_a_million_times
 }
 
 # The programs of the last build, one a line, by the flags in $@.
@@ -113,15 +124,19 @@ case ${1-} in
 messages) messages ;;
 operations) operations ;;
 mix) mix ;;
+traffic) traffic ;;
+descriptors) descriptors ;;
 suite) suite "${2:-10}" ;;
 '')
     messages
     operations
     mix
+    traffic
+    descriptors
     suite 10
     ;;
 *)
-    echo "stress.sh: messages, operations, mix or suite, not $1" >&2
+    echo "stress.sh: messages, operations, mix, traffic, descriptors or suite, not $1" >&2
     exit 2
     ;;
 esac

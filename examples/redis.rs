@@ -10,6 +10,9 @@
 //! a client may send; an end where commands at hand are answered before connections close. `redis-cli` and
 //! `redis-benchmark` work with it.
 
+#[path = "common/mod.rs"]
+mod common;
+
 use gort::context::{CancelHandle, Context};
 use gort::go;
 use gort::net::{Shutdown, TcpListener, TcpStream};
@@ -1031,36 +1034,13 @@ mod test {
         ]
     }
 
-    /// Sends `commands` in one piece, and once more byte by byte if they are short, and checks the answers. `X` is any
-    /// digit: what the same dialogue has left the time before.
+    /// Sends `commands` and checks the answers. `X` is any digit: what the same dialogue has left the time before.
     fn talk(address: SocketAddr, commands: &str, want: &str) -> io::Result<()> {
-        for step in [commands.len(), 1] {
-            if commands.len() > 1000 * step {
-                continue;
-            }
-            let mut stream = TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
-            let mut sender = stream.try_clone()?;
-            let pieces: Vec<Vec<u8>> = commands.as_bytes().chunks(step).map(Vec::from).collect();
-            let sending = go!(move || -> io::Result<()> {
-                for piece in pieces {
-                    sender.write_all(&piece)?;
-                    gort::yield_now();
-                }
-                sender.shutdown(Shutdown::Write)
-            });
-            let mut text = String::new();
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            stream.read_to_string(&mut text)?;
-            // The server may have hung up before all was sent, which is its right.
-            let _ = sending.join()?;
-            let same = |(got, want): (char, char)| got == want || want == 'X' && got.is_ascii_digit();
-            if text.len() != want.len() || !text.chars().zip(want.chars()).all(same) {
-                let start: String = commands.chars().take(80).collect();
-                return Err(io::Error::other(format!("{start:?} got {text:?} instead of {want:?}")));
-            }
-        }
-        Ok(())
+        common::talk(address, commands.as_bytes(), |got| {
+            let same = |(got, want): (&u8, &u8)| got == want || *want == b'X' && got.is_ascii_digit();
+            let right = got.len() == want.len() && got.iter().zip(want.as_bytes()).all(same);
+            if right { Ok(()) } else { Err(format!("not {want:?}")) }
+        })
     }
 
     /// A key that expires is gone for who asks, and goes without being asked for.

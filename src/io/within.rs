@@ -210,7 +210,7 @@ pub(super) fn transfer(from: &End<'_>, to: &End<'_>, limit: u64, moved: &mut u64
     }
     let at_once: fn(BorrowedFd<'_>, BorrowedFd<'_>, usize) -> io::Result<usize> = match (from, to) {
         (End::File(_), End::File(_)) => file::copy_range,
-        (End::File(_), End::Waits(_)) => file::sendfile,
+        (End::File(_), End::Waits(_)) => |from, to, limit| file::sendfile(from, to, None, limit),
         _ if from.is_pipe() || to.is_pipe() => file::splice,
         _ => return by_way_of_pipe(from, to, limit, moved),
     };

@@ -366,6 +366,58 @@ macro_rules! byte_stream {
     )*};
 }
 
+/// Sending files.
+macro_rules! send_file {
+    ($name:ident, $setup:expr, $check:expr) => {
+        impl $name {
+            /// Sends bytes of a file without taking them into the program (`sendfile(2)`): at most `limit`, from `offset` on, wherever
+            /// the file's own position is. Returns how many those were, as a write does; 0 if the file ends at `offset`, or `limit` is 0.
+            ///
+            /// At most a mebibyte goes at a time, so that others have their turn in between.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::{ErrorKind, Read};
+            #[doc = $setup]
+            /// # let path = std::env::temp_dir().join(format!("gort-send-{}-{}", stringify!($name), std::process::id()));
+            /// # std::fs::write(&path, "the whole and its parts")?;
+            /// let file = gort::fs::File::open(&path)?;
+            /// let mut range = 14..23;
+            /// while range.start < range.end {
+            ///     match socket.send_file(&file, range.start, (range.end - range.start) as usize)? {
+            ///         0 => return Err(ErrorKind::UnexpectedEof.into()),
+            ///         count => range.start += count as u64,
+            ///     }
+            /// }
+            /// # std::fs::remove_file(&path)?;
+            #[doc = $check]
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// Those of writing, [`TimedOut`](std::io::ErrorKind::TimedOut) when the write timeout or deadline passes, and those of
+            /// reading the file; [`InvalidInput`](std::io::ErrorKind::InvalidInput) if what is to be read is no file that the kernel can send from.
+            ///
+            /// If the other side has gone the kernel raises `SIGPIPE` as well, from which no flag keeps it, unlike with a write. A Rust
+            /// program ignores that signal unless it was told otherwise.
+            ///
+            /// # Scheduling
+            ///
+            /// Parks the coroutine (outside a runtime, blocks the thread) while the socket takes nothing; may be cancelled. The file is
+            /// read as in [`fs`](crate::fs#scheduling). It waits inside the kernel if somebody has put the open file behind the socket into
+            /// blocking mode.
+            pub fn send_file<F>(&self, file: &F, offset: u64, limit: usize) -> std::io::Result<usize>
+            where
+                F: std::os::fd::AsFd + ?Sized,
+            {
+                self.fd.send_file(file.as_fd(), offset, limit)
+            }
+        }
+    };
+}
+
 /// What listeners have, but for how they are made: the time limit, and the iterators.
 macro_rules! listener {
     ($name:ident, $stream:ident, $setup:expr, $connect:expr) => {
@@ -700,5 +752,5 @@ macro_rules! pipe_write {
 
 pub(crate) use {
     byte_stream, convert, debug, descriptor, handle, listener, local_addr, peer_addr, pending_error, pipe_read,
-    pipe_write, read_limits, time_to_live, write_limits,
+    pipe_write, read_limits, send_file, time_to_live, write_limits,
 };

@@ -48,6 +48,9 @@ pub(crate) enum Kind {
 /// See [`Fd::when_accepted`].
 const LONGEST_PAUSE_NS: Nanos = 16_000_000;
 
+/// See [`Fd::send_file`]: to loopback this is a quarter of a millisecond, during which the kernel does not let go of the thread.
+const FILE_TRANSFER_LIMIT: usize = 1 << 20;
+
 /// The limits of one direction.
 #[derive(Debug)]
 struct Limits {
@@ -485,6 +488,15 @@ impl Fd {
     /// Writes several slices to a socket.
     pub(crate) fn send_vectored(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
         self.run(Direction::Write, NEVER, |fd| socket::send_vectored(fd.as_fd(), slices), |_| false)
+    }
+
+    /// Writes some of a file to a socket.
+    pub(crate) fn send_file(&self, file: BorrowedFd<'_>, offset: u64, limit: usize) -> io::Result<usize> {
+        let limit = limit.min(FILE_TRANSFER_LIMIT);
+        // The file may have to be fetched from a disk, for which nothing can be waited without blocking.
+        self.when_writable(NEVER, |fd| {
+            sched::briefly(|| crate::os::file::sendfile(file, fd.as_fd(), Some(offset), limit))
+        })
     }
 }
 

@@ -61,13 +61,13 @@
 //!
 //! | std | here |
 //! |---|---|
-//! | `TcpStream`: `connect`, `connect_timeout`, `peer_addr`, `local_addr`, `shutdown`, `try_clone`, `peek`, `nodelay`, `set_nodelay`, `ttl`, `set_ttl`, `take_error`, `set_nonblocking`, `read_timeout`, `set_read_timeout`, `write_timeout`, `set_write_timeout`; `Read` and `Write`, vectored too, also for `&TcpStream`; conversions | same; and [`TcpStream::connect_deadline`], `set_read_deadline`, `set_write_deadline`, `into_std` |
+//! | `TcpStream`: `connect`, `connect_timeout`, `peer_addr`, `local_addr`, `shutdown`, `try_clone`, `peek`, `nodelay`, `set_nodelay`, `ttl`, `set_ttl`, `take_error`, `set_nonblocking`, `read_timeout`, `set_read_timeout`, `write_timeout`, `set_write_timeout`; `Read` and `Write`, vectored too, also for `&TcpStream`; conversions | same; and [`TcpStream::connect_deadline`], [`TcpStream::send_file`], `set_read_deadline`, `set_write_deadline`, `into_std` |
 //! | `TcpStream`: `linger`, `set_linger` (unstable); `quickack`, `set_quickack` (in `std::os::linux::net::TcpStreamExt`) | same |
 //! | `TcpListener`: `bind`, `local_addr`, `try_clone`, `accept`, `incoming`, `ttl`, `set_ttl`, `take_error`, `set_nonblocking`; conversions | same; and [`TcpListener::builder`], `set_deadline`, `into_std` |
 //! | `TcpListener`: `into_incoming` (unstable) | same |
 //! | `TcpListener`: `only_v6`, `set_only_v6` (deprecated: too late once it is bound) | [`TcpListenerBuilder::only_v6`] |
 //! | `UdpSocket`: `bind`, `connect`, `send_to`, `recv_from`, `peek_from`, `send`, `recv`, `peek`, `local_addr`, `peer_addr`, `try_clone`, `take_error`, `set_nonblocking`, `ttl`, `set_ttl`, `broadcast`, `set_broadcast`, `multicast_loop_v4`, `multicast_ttl_v4`, `multicast_loop_v6` and their setters, `join_multicast_v4`, `join_multicast_v6`, `leave_multicast_v4`, `leave_multicast_v6`, timeouts; conversions | same; and deadlines, `into_std` |
-//! | `UnixStream`: `connect`, `connect_addr`, `pair`, `local_addr`, `peer_addr`, `shutdown`, `try_clone`, `take_error`, `set_nonblocking`, timeouts; `Read` and `Write`; conversions | same; and deadlines, `into_std` |
+//! | `UnixStream`: `connect`, `connect_addr`, `pair`, `local_addr`, `peer_addr`, `shutdown`, `try_clone`, `take_error`, `set_nonblocking`, timeouts; `Read` and `Write`; conversions | same; and deadlines, [`UnixStream::send_file`], `into_std` |
 //! | `UnixListener`: `bind`, `bind_addr`, `accept`, `incoming`, `&UnixListener` as an iterator, `local_addr`, `try_clone`, `take_error`, `set_nonblocking`; conversions | same; and `into_incoming`, `set_deadline`, `into_std` |
 //! | `UnixDatagram`: `bind`, `bind_addr`, `unbound`, `pair`, `connect`, `connect_addr`, `send`, `send_to`, `send_to_addr`, `recv`, `recv_from`, `shutdown`, `local_addr`, `peer_addr`, `try_clone`, `take_error`, `set_nonblocking`, timeouts; conversions | same; and deadlines, `into_std` |
 //! | `UnixStream`, `UnixDatagram`: `peer_cred`, `peek`, `peek_from`, `passcred`, `set_mark`, ancillary data (all unstable) | not there: to follow when they are stable; until then through the descriptor |

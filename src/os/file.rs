@@ -39,10 +39,18 @@ pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, limit: usize) -> 
     size(unsafe { libc::splice(from.as_raw_fd(), no_offset, to.as_raw_fd(), none, limit, flags) })
 }
 
-/// `sendfile(2)`: what is next in a file, to anything. At most `limit` bytes.
-pub(crate) fn sendfile(from: BorrowedFd<'_>, to: BorrowedFd<'_>, limit: usize) -> io::Result<usize> {
-    // SAFETY: without an offset it touches no memory of ours.
-    size(unsafe { libc::sendfile(to.as_raw_fd(), from.as_raw_fd(), std::ptr::null_mut(), limit) })
+/// `sendfile(2)`: at most `limit` bytes of a file to anything, from `offset` on, and then the position of the file stays, or
+/// else from that position. Whether it waits for a socket is that open file's mode.
+pub(crate) fn sendfile(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    offset: Option<u64>,
+    limit: usize,
+) -> io::Result<usize> {
+    let mut offset = offset.map(libc::off_t::try_from).transpose().map_err(|_| io::ErrorKind::InvalidInput)?;
+    let offset = offset.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    // SAFETY: the kernel reads and writes the offset, if it is given one, which lives here, and no other memory of ours.
+    size(unsafe { libc::sendfile(to.as_raw_fd(), from.as_raw_fd(), offset, limit) })
 }
 
 /// `copy_file_range(2)`: what is next in a file, to where the other one is. At most `limit` bytes.

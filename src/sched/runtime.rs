@@ -659,6 +659,8 @@ impl fmt::Debug for Runtime {
             .field("procs", &self.procs())
             .field("live", &self.live())
             .field("homes", &self.homes())
+            .field("descriptors", &self.shared().poller.registered())
+            .field("timers", &self.shared().ps.iter().map(|p| p.timers.armed()).sum::<usize>())
             .field("stacks", &self.shared().stacks.metrics())
             .finish()
     }

@@ -166,6 +166,11 @@ impl Timers {
     pub(crate) fn is_armed(&self) -> bool {
         self.heap.lock().iter().any(|entry| entry.waiter.is_armed())
     }
+
+    /// How many entries are not stale.
+    pub(crate) fn armed(&self) -> usize {
+        self.heap.lock().iter().filter(|entry| entry.waiter.is_armed()).count()
+    }
 }
 
 /// Lets `waiter`, the calling coroutine's, time out at `when`.

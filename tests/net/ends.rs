@@ -283,3 +283,62 @@ fn dropping_a_runtime_ends_what_waits_in_it() {
         }
     }
 }
+
+#[test]
+fn files_are_sent() {
+    // Goal: `send_file` sends just what it was asked for, wherever the file's own position is, waits while nobody reads, goes
+    // by the timeouts of the stream, and sees the ends of both. Method: pieces of a file that is larger than the buffers.
+    use std::io::Seek;
+    let bytes: Vec<u8> = (0..MUCH + 12_345).map(|i| ((i * 7919) >> 5) as u8).collect();
+    let place = std::env::temp_dir().join(format!("gort-send-file-{}", std::process::id()));
+    std::fs::write(&place, &bytes).unwrap();
+    everywhere(|| {
+        let mut file = std::fs::File::open(&place).unwrap();
+        for range in [0..bytes.len() as u64, 1..1, 4095..4097, 100_000..MUCH as u64 + 1] {
+            let (client, server) = narrow_pair();
+            let (from, to) = (range.start as usize, range.end as usize);
+            let reader = spawn(move || {
+                let mut got = Vec::new();
+                (&server).read_to_end(&mut got).unwrap();
+                got
+            });
+            let mut left = range;
+            while left.start < left.end {
+                let count = client.send_file(&file, left.start, (left.end - left.start) as usize).unwrap();
+                assert!((1..=1 << 20).contains(&count));
+                left.start += count as u64;
+            }
+            client.shutdown(Shutdown::Write).unwrap();
+            assert!(reader.join() == bytes[from..to]);
+            assert_eq!(file.stream_position().unwrap(), 0);
+        }
+        // The end of the file, and nothing that was asked for.
+        let (client, server) = narrow_pair();
+        assert_eq!(client.send_file(&file, bytes.len() as u64, 1).unwrap(), 0);
+        assert_eq!(client.send_file(&file, 1 << 40, 1).unwrap(), 0);
+        assert_eq!(client.send_file(&file, 0, 0).unwrap(), 0);
+        assert_eq!(client.send_file(&file, u64::MAX, 1).unwrap_err().kind(), ErrorKind::InvalidInput);
+        // Nobody reads.
+        client.set_write_timeout(Some(Duration::from_millis(3))).unwrap();
+        let mut sent = 0;
+        let error = loop {
+            match client.send_file(&file, sent % bytes.len() as u64, MUCH) {
+                Ok(count) => sent += count as u64,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(sent > 0 && sent < MUCH as u64);
+        // Nobody will.
+        drop(server);
+        let error = client.send_file(&file, 0, 1).unwrap_err().kind();
+        assert!(matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+        // Over a Unix socket too.
+        let (near, mut far) = gort::net::UnixStream::pair().unwrap();
+        assert_eq!(near.send_file(&file, 7, 9).unwrap(), 9);
+        let mut got = [0; 9];
+        far.read_exact(&mut got).unwrap();
+        assert_eq!(got, bytes[7..16]);
+    });
+    std::fs::remove_file(place).unwrap();
+}

@@ -353,5 +353,13 @@ face::time_to_live!(TcpStream, setup!());
 face::read_limits!(TcpStream, setup!(), read!());
 face::write_limits!(TcpStream, setup!(), "let error = std::io::Write::write(&mut &socket, b\"late\").unwrap_err();");
 face::byte_stream!(TcpStream, setup!());
+face::send_file!(
+    TcpStream,
+    setup!(),
+    "let (mut other_end, _) = listener.accept()?;\n\
+     let mut text = [0; 9];\n\
+     other_end.read_exact(&mut text)?;\n\
+     assert_eq!(&text, b\"its parts\");"
+);
 face::convert!(TcpStream, std::net::TcpStream, Kind::Stream, setup!());
 face::debug!(TcpStream, "addr" = local_addr, "peer" = peer_addr);

@@ -140,5 +140,12 @@ face::pending_error!(UnixStream, setup!());
 face::read_limits!(UnixStream, setup!(), read!());
 face::write_limits!(UnixStream, setup!(), "let error = std::io::Write::write(&mut &socket, b\"late\").unwrap_err();");
 face::byte_stream!(UnixStream, setup!());
+face::send_file!(
+    UnixStream,
+    setup!(),
+    "let mut text = [0; 9];\n\
+     (&other_end).read_exact(&mut text)?;\n\
+     assert_eq!(&text, b\"its parts\");"
+);
 face::convert!(UnixStream, std::os::unix::net::UnixStream, Kind::Socket, setup!());
 face::debug!(UnixStream, "local" = local_addr, "peer" = peer_addr);
