@@ -230,7 +230,7 @@ fn a_limit_holds() {
 fn members_are_made_as_a_builder_says() {
     with_each_procs(|runtime| {
         runtime.run(|| {
-            let named = || Builder::new().name("member").stack_size(4 << 20);
+            let named = || Builder::new().name("member").stack_size(16 << 20);
             let check = || match gort::current().name() {
                 Some("member") => Ok(()),
                 _ => Err(Failed::Number(1)),
