@@ -9,27 +9,17 @@
 //! A worker that is cancelled, which only the end of its runtime does, takes itself out in its [`Worker`]'s drop; the last
 //! one drops the jobs that nobody will do.
 //!
-//! A plain thread has no runtime to start a worker in. For it the pool has a *starter*: a coroutine that has not begun, which costs a
-//! record. Who wants a worker counts it, in `wanted`, and lets the starter begin, both under the lock; the starter makes another
-//! starter in its place and takes on what is wanted, both under one hold of the lock again. So what is wanted has a starter that
-//! has begun or is about to, until that has taken it on; or the end of its runtime has come first, and its drop counts out
-//! those who were wanted.
-//!
 //! Tested in `tests/worker_pool.rs`.
 
 use crate::channel::{self, Receiver, RecvTimeoutError, SelectWaker, Waitable};
-use crate::os::clock::NEVER;
-use crate::sched::Later;
 use crate::sched::cancel::Cancelled;
-use crate::sched::wait::Wake;
 use crate::sync::{Condvar, Mutex};
-use crate::{Builder, JoinError, shield, try_current};
+use crate::{Builder, JoinError, shield};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
-use std::io;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,9 +33,6 @@ type Job = Box<dyn FnOnce() + Send>;
 /// without running them, but not without end, so that those who submit are slowed down or refused when it falls behind;
 /// and it keeps its coroutines, with what they have become (deep stacks, [coroutine-local](crate::coroutine_local) values,
 /// which the jobs of one worker share).
-///
-/// It takes jobs from plain threads as well: their workers are started in the runtime in which the pool was made, or, if that was
-/// done on a plain thread, by whose coroutine it was first given a job.
 ///
 /// Workers are made when there are jobs for them, and end when they have had none for [a while](WorkerPoolBuilder::idle).
 /// Dropping the pool [closes](Self::close) it: what it has taken on is still done.
@@ -88,8 +75,6 @@ struct Shared {
     /// For those who join: a worker has ended.
     ended: Condvar,
     how: WorkerPoolBuilder,
-    /// Where it was made.
-    site: &'static Location<'static>,
 }
 
 struct State {
@@ -97,11 +82,6 @@ struct State {
     alive: usize,
     /// Those of them that have a job.
     busy: usize,
-    /// Those that are alive and that the starter is to start.
-    wanted: usize,
-    starter: Option<Prepared>,
-    /// How many there have been.
-    starters: u64,
     closed: bool,
 }
 
@@ -112,106 +92,10 @@ impl Shared {
 
     fn close(&self) {
         // The lock might be where it is cancelled.
-        let starter = shield(|| {
-            let mut state = self.state.lock();
-            state.closed = true;
-            // One that has been told to begin does, for the jobs that the pool has taken on.
-            state.starter.take_if(|starter| starter.later.is_pending())
-        });
-        if let Some(starter) = starter {
-            starter.later.stop();
-        }
+        shield(|| self.state.lock().closed = true);
         self.work.notify_all();
         self.room.notify_all();
         self.ended.notify_all();
-    }
-}
-
-/// Starts workers for plain threads.
-struct Starter {
-    shared: Arc<Shared>,
-    number: u64,
-    /// It has taken on what was wanted.
-    done: bool,
-}
-
-/// A starter that has not begun, or not yet taken on what is wanted.
-struct Prepared {
-    later: Later,
-    number: u64,
-}
-
-impl Starter {
-    /// None where it cannot be made, as on a plain thread.
-    fn prepare(shared: &Arc<Shared>) -> Option<Prepared> {
-        let number = shield(|| {
-            let mut state = shared.state.lock();
-            state.starters += 1;
-            state.starters
-        });
-        let starter = Starter { shared: shared.clone(), number, done: false };
-        let later = Later::new(NEVER, shared.site, move || starter.run()).ok()?;
-        Some(Prepared { later, number })
-    }
-
-    /// Sees to it that there is one, where that can be done.
-    fn provide(shared: &Arc<Shared>) {
-        let mut starter = Starter::prepare(shared);
-        shield(|| {
-            let mut state = shared.state.lock();
-            if state.starter.is_none() && !state.closed {
-                state.starter = starter.take();
-            }
-        });
-        // Somebody was faster.
-        if let Some(starter) = starter {
-            starter.later.stop();
-        }
-    }
-
-    fn run(mut self) {
-        let mut next = Starter::prepare(&self.shared);
-        let (wanted, old) = shield(|| {
-            let mut state = self.shared.state.lock();
-            self.done = true;
-            let heir = if state.closed { None } else { next.take() };
-            (std::mem::take(&mut state.wanted), std::mem::replace(&mut state.starter, heir))
-        });
-        drop(old);
-        if let Some(next) = next {
-            next.later.stop();
-        }
-        for _ in 0..wanted {
-            // One that cannot be started ends, and drops the jobs if it is the last.
-            drop(Worker::start(&self.shared));
-        }
-    }
-}
-
-impl Drop for Starter {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        // Its runtime ends; or it was never the pool's, or is not any more.
-        let (mut old, mut left) = (None, VecDeque::new());
-        let wanted = shield(|| {
-            let mut state = self.shared.state.lock();
-            if state.starter.as_ref().is_none_or(|starter| starter.number != self.number) {
-                return 0;
-            }
-            old = state.starter.take();
-            let wanted = std::mem::take(&mut state.wanted);
-            state.alive -= wanted;
-            if wanted > 0 && state.alive == 0 {
-                left = std::mem::take(&mut state.jobs);
-            }
-            wanted
-        });
-        if wanted > 0 {
-            self.shared.room.notify_all();
-            self.shared.ended.notify_all();
-        }
     }
 }
 
@@ -224,12 +108,6 @@ struct Worker {
 }
 
 impl Worker {
-    /// Starts one that is counted already.
-    fn start(shared: &Arc<Shared>) -> io::Result<()> {
-        let worker = Worker { shared: shared.clone(), busy: false, gone: false };
-        shared.how.coroutine.clone().spawn(move || worker.run()).map(drop)
-    }
-
     fn run(mut self) {
         while let Some(job) = self.next() {
             job();
@@ -304,7 +182,6 @@ impl WorkerPool {
     ///
     /// # Panics
     /// If `workers` is 0.
-    #[track_caller]
     pub fn new(workers: usize) -> WorkerPool {
         WorkerPool::builder().workers(workers).queue(workers).build()
     }
@@ -327,9 +204,8 @@ impl WorkerPool {
     /// [`Closed`](SubmitError::Closed) if the pool is closed, or is so before there is room.
     ///
     /// # Panics
-    /// Where [`spawn`](crate::spawn) does, if a worker has to be started and there is no other. That is so on a plain thread
-    /// only if the pool knows no runtime: if it was neither made by a coroutine nor given a job by one, or by such only whose
-    /// runtime has ended. The job is dropped.
+    /// Where [`spawn`](crate::spawn) does, on a plain thread for one, if a worker has to be started and there is no other.
+    /// The job is dropped.
     ///
     /// # Scheduling
     /// Parks the coroutine until there is room; may be cancelled. Blocks a plain thread.
@@ -444,30 +320,17 @@ impl WorkerPool {
         }));
         let more = state.jobs.len() > state.alive - state.busy && state.alive < shared.how.workers;
         state.alive += usize::from(more);
-        let here = try_current().is_some();
-        let alone = here && state.starter.is_none();
-        if more && !here {
-            // It may be that it has been told before; or that its runtime ends, and its drop waits for the lock.
-            let starter = state.starter.as_ref().map(|starter| starter.later.waiter());
-            if let Some(starter) = starter {
-                state.wanted += 1;
-                starter.wake(Wake::Ready);
-                return Ok(JobHandle { result });
-            }
-        }
         drop(state);
         if more {
+            let worker = Worker { shared: shared.clone(), busy: false, gone: false };
             // If it cannot be started it ends: then another one does the job, or nobody is there.
-            if let Err(error) = Worker::start(shared)
+            if let Err(error) = shared.how.coroutine.clone().spawn(move || worker.run())
                 && self.workers() == 0
             {
                 panic!("{error}");
             }
         } else {
             shared.work.notify_one();
-        }
-        if alone {
-            Starter::provide(shared);
         }
         Ok(JobHandle { result })
     }
@@ -610,18 +473,11 @@ impl WorkerPoolBuilder {
     ///
     /// # Panics
     /// If there are to be 0 workers.
-    #[track_caller]
     pub fn build(self) -> WorkerPool {
         assert!(self.workers > 0, "gort: a WorkerPool of 0 workers would never do a job");
-        let jobs = VecDeque::new();
-        let state = State { jobs, alive: 0, busy: 0, wanted: 0, starter: None, starters: 0, closed: false };
+        let state = State { jobs: VecDeque::new(), alive: 0, busy: 0, closed: false };
         let (work, room, ended) = (Condvar::new(), Condvar::new(), Condvar::new());
-        let (state, site) = (Mutex::new(state), Location::caller());
-        let shared = Arc::new(Shared { state, work, room, ended, how: self, site });
-        if try_current().is_some() {
-            Starter::provide(&shared);
-        }
-        WorkerPool { shared }
+        WorkerPool { shared: Arc::new(Shared { state: Mutex::new(state), work, room, ended, how: self }) }
     }
 }
 

@@ -133,8 +133,8 @@ fn round<P: Program>(seed: u64) -> u64 {
     if let Some(homes) = homes {
         runtime = runtime.homes(homes);
     }
-    let program = runtime.build().unwrap().run(|| {
-        let program = Arc::new(P::new(&mut random));
+    let program = Arc::new(P::new(&mut random));
+    runtime.build().unwrap().run(|| {
         let mut tasks = Vec::new();
         for index in 0..2 + random.below(7) {
             let thread = random.below(6) < threads;
@@ -162,7 +162,6 @@ fn round<P: Program>(seed: u64) -> u64 {
         }
         tasks.into_iter().for_each(|task| task.end_or_cancelled(cancels));
         program.end();
-        program
     });
     Arc::into_inner(program).expect("nobody else has it any more").check();
     operations.load(SeqCst)
@@ -666,13 +665,12 @@ impl Program for Objects {
             Some(Err(ObjectPoolError::Closed)) => return assert!(pool.is_closed()),
             _ => return,
         };
-        let item = Used::new(object);
-        // In this order: if it is unwound the count goes down before the object is back.
         let held = In::enter(&held);
         assert!(held.0.load(SeqCst) <= self.size, "more than there may be");
+        let item = Used::new(object);
         me.linger();
-        drop(held);
         let object = item.into_inner();
+        drop(held);
         match me.below(8) {
             0 => object.discard(),
             1 => drop(object.detach()),
@@ -737,12 +735,10 @@ impl Program for Permits {
             _ => semaphore.clone().acquire_many_owned(count).ok(),
         };
         let Some(mut permit) = permit else { return };
-        // In this order: if it is unwound the count goes down before the permits are back.
-        let mut half = None;
         let entered: Vec<_> = (0..count).map(|_| In::enter(&inside)).collect();
         assert!(inside.load(SeqCst) <= PERMITS);
         me.linger();
-        half = half.or(permit.split(count / 2));
+        let half = permit.split(count / 2);
         me.linger();
         drop(entered);
         match (half, me.below(3)) {
@@ -1253,9 +1249,11 @@ impl Program for Workers {
     }
 
     fn step(self: &Arc<Workers>, me: &mut Me) {
+        if !me.coroutine {
+            return common::pass();
+        }
         let pool = self.pool.lock().unwrap().clone();
-        // By a coroutine, so that it knows the runtime.
-        if me.coroutine && me.one_in(64) {
+        if me.one_in(64) {
             let new = Workers::pool(&mut me.random);
             pool.close();
             *self.pool.lock().unwrap() = new;

@@ -228,77 +228,28 @@ fn handles_can_be_selected_and_waited_for_in_time() {
 }
 
 #[test]
-fn jobs_come_from_plain_threads() {
-    for procs in common::PROCS {
-        for idle in [LONG, Duration::ZERO] {
-            let runtime = builder(procs).build().unwrap();
-            // Nobody has given it a job before; its workers end at once, or stay.
-            let pool = runtime.run(|| Arc::new(WorkerPool::builder().workers(2).queue(2).idle(idle).build()));
-            let threads: Vec<_> = (0..4)
-                .map(|i| {
-                    let pool = pool.clone();
-                    std::thread::spawn(move || {
-                        (0..50).map(|n| pool.submit(move || n * i).unwrap().join().unwrap()).sum::<u64>()
-                    })
-                })
-                .collect();
-            let sum: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-            assert_eq!(sum, 49 * 25 * 6);
-            Arc::into_inner(pool).unwrap().join();
-        }
-    }
-}
-
-#[test]
-fn a_pool_that_was_made_on_a_plain_thread_learns_of_a_runtime() {
-    let pool = WorkerPool::builder().workers(1).queue(1).idle(Duration::ZERO).build();
-    // Where there is none no worker can be made, and nothing is left behind.
-    let refused = || {
-        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(pool.submit(|| ()))));
-        assert!(panics.is_err());
-        assert_eq!((pool.workers(), pool.queued()), (0, 0));
-    };
-    refused();
-    for _ in 0..3 {
-        let runtime = builder(2).build().unwrap();
-        runtime.run(|| pool.submit(|| ()).unwrap().join().unwrap());
-        for n in 0..20 {
-            assert_eq!(pool.submit(move || n).unwrap().join().unwrap(), n);
-        }
-        drop(runtime);
-        refused();
-    }
-    pool.join();
-}
-
-#[test]
-fn jobs_from_plain_threads_while_the_runtime_ends_are_done_or_given_up() {
-    for round in 0..200 {
-        let runtime = builder(1 + round % 3).build().unwrap();
-        let pool = runtime.run(|| Arc::new(WorkerPool::builder().workers(2).queue(4).idle(Duration::ZERO).build()));
-        let (accepted, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let threads = [(); 2].map(|()| {
-            let (pool, accepted, ended) = (pool.clone(), accepted.clone(), ended.clone());
+fn jobs_come_from_plain_threads_while_there_is_a_worker() {
+    let runtime = builder(2).build().unwrap();
+    let pool = runtime.run(|| {
+        let pool = WorkerPool::builder().workers(1).queue(2).idle(LONG).build();
+        pool.submit(|| ()).unwrap().join().unwrap();
+        Arc::new(pool)
+    });
+    let threads: Vec<_> = (0..4)
+        .map(|i| {
+            let pool = pool.clone();
             std::thread::spawn(move || {
-                let job = || pool.submit(|| 3).unwrap();
-                // It ends by the panic of a submit for which there is no runtime any more.
-                while let Ok(job) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)) {
-                    accepted.fetch_add(1, SeqCst);
-                    match job.join() {
-                        Ok(value) => assert_eq!(value, 3),
-                        Err(error) => assert!(error.is_cancelled(), "{error}"),
-                    }
-                    ended.fetch_add(1, SeqCst);
-                }
+                (0..50).map(|n| pool.submit(move || n * i).unwrap().join().unwrap()).sum::<u64>()
             })
-        });
-        std::thread::sleep(Duration::from_micros(round as u64 * 3));
-        drop(runtime);
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(accepted.load(SeqCst), ended.load(SeqCst));
-        assert_eq!((pool.workers(), pool.queued()), (0, 0));
-        Arc::into_inner(pool).unwrap().join();
-    }
+        })
+        .collect();
+    let sum: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert_eq!(sum, 49 * 25 * 6);
+    // Without a worker, none can be made here, and nothing is left behind.
+    let empty = WorkerPool::new(1);
+    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(empty.submit(|| ()))));
+    assert!(panics.is_err());
+    assert_eq!((empty.workers(), empty.queued()), (0, 0));
 }
 
 #[test]
