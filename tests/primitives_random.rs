@@ -665,9 +665,10 @@ impl Program for Objects {
             Some(Err(ObjectPoolError::Closed)) => return assert!(pool.is_closed()),
             _ => return,
         };
+        // Declared in this order: who is cancelled while he lingers is counted out before the object goes back.
+        let item = Used::new(object);
         let held = In::enter(&held);
         assert!(held.0.load(SeqCst) <= self.size, "more than there may be");
-        let item = Used::new(object);
         me.linger();
         let object = item.into_inner();
         drop(held);
@@ -735,10 +736,12 @@ impl Program for Permits {
             _ => semaphore.clone().acquire_many_owned(count).ok(),
         };
         let Some(mut permit) = permit else { return };
+        // Declared before those who are counted: who is cancelled while he lingers is counted out before either part goes back.
+        let half;
         let entered: Vec<_> = (0..count).map(|_| In::enter(&inside)).collect();
         assert!(inside.load(SeqCst) <= PERMITS);
         me.linger();
-        let half = permit.split(count / 2);
+        half = permit.split(count / 2);
         me.linger();
         drop(entered);
         match (half, me.below(3)) {
