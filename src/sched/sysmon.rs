@@ -56,6 +56,8 @@ const QUICK_ASKS: u32 = 2 * preempt::LIBC_MOST;
 const SLICE_NS: Nanos = 100_000;
 /// How often memory of stacks that nobody has needed for long is given back.
 const SCAVENGE_NS: Nanos = 1_000_000_000;
+/// How often those who wait for a home before they can begin try again, however often it looks: each time costs a wake-up.
+const CALL_NS: Nanos = 1_000_000;
 /// How often those who wait for a stack try again.
 const FEED_NS: Nanos = 10_000_000;
 /// A timer that is this late has nobody who looks after it.
@@ -238,6 +240,7 @@ struct Memory {
     polled: Nanos,
     scavenged: Nanos,
     fed: Nanos,
+    called: Nanos,
     /// There was more to give back than one call does.
     scavenging: bool,
     course: Course,
@@ -248,7 +251,7 @@ impl Memory {
     fn new(rt: &Shared) -> Memory {
         let ps = Vec::with_capacity(rt.ps.room());
         let (course, share) = (Course::default(), Share::default());
-        Memory { ps, polls: 0, polled: 0, scavenged: 0, fed: 0, scavenging: false, course, share }
+        Memory { ps, polls: 0, polled: 0, scavenged: 0, fed: 0, called: 0, scavenging: false, course, share }
     }
 }
 
@@ -412,8 +415,11 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
     }
     let homeless = rt.homes.has_homeless();
     if homeless {
-        rt.homes.call_homeless(away);
-        if idle > 0 {
+        if now - memory.called >= CALL_NS {
+            rt.homes.call_homeless(away);
+            memory.called = now;
+        }
+        if idle > 0 && rt.homes.calls_homeless() {
             send_somebody(rt);
         }
     }
