@@ -123,6 +123,9 @@ pub(super) struct Slab {
     cold: usize,
     due: usize,
     low: usize,
+    /// Which slots are out.
+    #[cfg(debug_assertions)]
+    out: Vec<bool>,
     /// No slot was taken in this period.
     quiet: bool,
     /// No slot was taken in the last whole period, nor since.
@@ -170,6 +173,8 @@ impl Slab {
             cold: 0,
             due: 0,
             low: 0,
+            #[cfg(debug_assertions)]
+            out: vec![false; slots as usize],
             quiet: false,
             surplus: false,
         })
@@ -299,8 +304,10 @@ impl Slab {
         self.stack(slot)
     }
 
-    fn stack(&self, slot: u32) -> Stack {
+    fn stack(&mut self, slot: u32) -> Stack {
         debug_assert!(slot < self.slots);
+        #[cfg(debug_assertions)]
+        assert!(!std::mem::replace(&mut self.out[slot as usize], true), "a stack was taken twice");
         let colour = slot as usize % COLOURS * COLOUR_BYTES;
         let offset = (slot as usize + 1) * self.class.bytes() - colour;
         // SAFETY: `slot` is below `slots`, so the slot's end is at most the end of the mapping.
@@ -308,10 +315,11 @@ impl Slab {
         Stack::new(top, self.class)
     }
 
-    fn slot_of(&self, stack: &Stack) -> u32 {
+    fn slot_of(&mut self, stack: &Stack) -> u32 {
         let slot = (stack.end() - self.first()) / self.class.bytes() - 1;
         assert!(slot < self.fresh as usize, "a stack was put into a pool it is not from");
-        debug_assert!(!self.free.contains(&(slot as u32)), "a stack was put back twice");
+        #[cfg(debug_assertions)]
+        assert!(std::mem::take(&mut self.out[slot]), "a stack was put back twice");
         slot as u32
     }
 }

@@ -38,9 +38,12 @@ pub const PROCS: [usize; 3] = [1, 2, 8];
 #[track_caller]
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
+    let mut looks = 0;
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "this never came true: {what}");
-        gort::time::sleep(Duration::from_micros(100));
+        looks += 1;
+        // What the others do in a turn is not waited for.
+        if looks < 4 { pass() } else { gort::time::sleep(Duration::from_micros(100)) }
     }
 }
 
