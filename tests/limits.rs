@@ -17,7 +17,7 @@ fn main() {
         // It leaves no figure as it is.
         return;
     }
-    harness::main(PROGRAMS, CHECKS);
+    harness::main(PROGRAMS, CHECKS, &["idle_threads_retire"]);
 }
 
 fn limit(resource: libc::__rlimit_resource_t, value: u64) {

@@ -21,7 +21,7 @@ fn main() {
             set(signal, libc::SIG_DFL);
         }
     }
-    harness::main(PROGRAMS, CHECKS);
+    harness::main(PROGRAMS, CHECKS, &[]);
 }
 
 /// Long enough for a signal that ought not to come.

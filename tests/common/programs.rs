@@ -126,8 +126,9 @@ impl Arguments {
     }
 }
 
-/// The main function of such a test program. Arguments are as libtest has them.
-pub(crate) fn main(programs: &[Program], checks: &[Check]) {
+/// The main function of such a test program. Arguments are as libtest has them. Checks run one after the other; those that `wait`
+/// names, which use next to no CPU time, run beside all others.
+pub(crate) fn main(programs: &[Program], checks: &[Check], wait: &[&str]) {
     if let Ok(name) = std::env::var("GORT_PROGRAM") {
         let program = programs.iter().find(|program| program.0 == name).expect("a program of this name");
         return program.1();
@@ -140,17 +141,24 @@ pub(crate) fn main(programs: &[Program], checks: &[Check]) {
     if arguments.list {
         return chosen.for_each(|check| println!("{}: test", check.0));
     }
-    let (mut passed, mut failed) = (0, Vec::new());
-    for (name, check) in chosen {
+    for name in wait {
+        assert!(checks.iter().any(|check| check.0 == *name), "there is no check {name}");
+    }
+    let (beside, chosen): (Vec<_>, Vec<_>) = chosen.partition(|check| wait.contains(&check.0));
+    let all = beside.len() + chosen.len();
+    // The name of one that fails.
+    let run = |(name, check): &Check| {
         let start = Instant::now();
         let outcome = std::panic::catch_unwind(check);
         println!("test {name} ... {} ({:.1?})", if outcome.is_ok() { "ok" } else { "FAILED" }, start.elapsed());
-        match outcome {
-            Ok(()) => passed += 1,
-            Err(_) => failed.push(name),
-        }
-    }
-    println!("{passed} passed, {} failed", failed.len());
+        outcome.err().map(|_| *name)
+    };
+    let failed: Vec<_> = std::thread::scope(|threads| {
+        let beside: Vec<_> = beside.into_iter().map(|check| threads.spawn(move || run(check))).collect();
+        let failed: Vec<_> = chosen.into_iter().filter_map(run).collect();
+        failed.into_iter().chain(beside.into_iter().filter_map(|check| check.join().unwrap())).collect()
+    });
+    println!("{} passed, {} failed", all - failed.len(), failed.len());
     if !failed.is_empty() {
         println!("failures: {failed:?}");
         std::process::exit(101);
