@@ -104,15 +104,17 @@ fn at_any_moment_it_ends_exactly_once() {
 #[test]
 fn a_shield_puts_it_off() {
     with_each_procs(|runtime| {
-        let (inside, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (inside2, done2) = (inside.clone(), done.clone());
+        let [inside, asked, done] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
+        let (inside2, asked2, done2) = (inside.clone(), asked.clone(), done.clone());
         let handle = runtime.spawn(move || {
             shield(|| {
                 shield(gort::yield_now);
                 inside2.store(true, SeqCst);
-                for _ in 0..20 {
+                let mut parks = 0;
+                while parks < 20 {
                     gort::time::sleep(Duration::from_micros(200));
                     gort::yield_now();
+                    parks += u32::from(asked2.load(SeqCst));
                 }
                 done2.store(true, SeqCst);
             });
@@ -121,6 +123,7 @@ fn a_shield_puts_it_off() {
         });
         wait_until("inside", || inside.load(SeqCst));
         handle.cancel();
+        asked.store(true, SeqCst);
         assert!(handle.join().unwrap_err().is_cancelled());
         assert!(done.load(SeqCst));
     });

@@ -1,7 +1,8 @@
 //! The standard streams, which each child has its own of.
 
-use super::common::{PROCS, builder};
+use super::common::{PROCS, builder, wait_until};
 use super::harness::{Check, Ended, Program, run_with};
+use super::with;
 use gort::go;
 use gort::io::{stderr, stdin, stdout};
 use std::fs::File;
@@ -25,6 +26,17 @@ fn is_a_thread_in(call: libc::c_long) -> bool {
             state.split(' ').next() == Some(&call.to_string())
         },
     )
+}
+
+/// How often the thread of this name has slept.
+fn sleeps_of(name: &str) -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(Result::unwrap);
+    // Others may end while we look.
+    let statuses = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    let status =
+        statuses.into_iter().find(|status| status.starts_with(&format!("Name:\t{name}\n"))).unwrap_or_default();
+    let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap_or("0");
+    sleeps.trim().parse().unwrap()
 }
 
 /// Runs `f` as a coroutine; no thread may be blocked in `call` meanwhile.
@@ -132,6 +144,8 @@ pub(super) const PROGRAMS: &[Program] = &[
     }),
     ("closed_later", || {
         builder(1).build().unwrap().run(|| {
+            // It opens files when it begins, and one that is opened has the lowest number that is free.
+            wait_until("sysmon only sleeps and looks", || sleeps_of("gort-sysmon") > 50);
             // SAFETY: std says what happens then.
             unsafe { (libc::close(0), libc::close(1)) };
             assert_eq!(stdin().read(&mut [0; 8]).unwrap(), 0);
@@ -194,7 +208,10 @@ pub(super) const CHECKS: &[Check] = &[
             };
         });
         assert_eq!((ended.code, &*ended.stdout), (Some(0), ""), "{ended:#?}");
-        run_with("closed_later", |_| ()).is_well();
+        let ended = run_with("closed_later", |command| {
+            command.env("GORT_DEBUG", with("machine=3600000"));
+        });
+        ended.is_well();
     }),
     ("input_that_comes_slowly", || {
         let (reader, mut writer) = std::io::pipe().unwrap();
