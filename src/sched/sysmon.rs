@@ -108,8 +108,10 @@ pub(crate) fn register(rt: &'static Shared) -> io::Result<()> {
     let mut registered = Some(Registered { rt, memory: Memory::new(rt) });
     let mut larger = Vec::new();
     while registered.is_some() {
-        // Outside the lock, and so is the drop of what was replaced, which is in `larger` then.
-        larger.reserve(2 * runtimes(&Pin::new()).len() + 1);
+        let count = runtimes(&Pin::new()).len();
+        // Outside the lock (in one expression with the above it would not be), and so is the drop of what was replaced, which is in
+        // `larger` then.
+        larger.reserve(2 * count + 1);
         let pin = Pin::new();
         let mut runtimes = runtimes(&pin);
         if runtimes.len() == runtimes.capacity() && runtimes.len() < larger.capacity() {
