@@ -11,9 +11,7 @@ mod streams;
 use common::{builder, wait_until};
 use gort::{Builder, go};
 use harness::{Check, Program, run, run_with};
-use std::cell::Cell;
 use std::io::{Read, Write};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -125,18 +123,12 @@ const PROGRAMS: &[Program] = &[
         let inside = Arc::new(AtomicBool::new(false));
         let inside2 = inside.clone();
         drop(runtime.spawn(move || {
-            let parks = Rc::new(Cell::new(false));
-            let theirs = parks.clone();
-            let neighbour = gort::go_local!("neighbour", move || {
-                theirs.set(true);
-                gort::park();
-            });
-            // Who has this home again after that knows that the neighbour has left it.
-            while !parks.get() {
+            let (tx, rx) = gort::channel::bounded(0);
+            let _neighbour = gort::go_local!("neighbour", move || rx.recv());
+            // That succeeds when the neighbour waits, which is ready then; but this coroutine does not leave their home.
+            while tx.try_send(()).is_err() {
                 gort::yield_now();
             }
-            // It is ready, but this coroutine does not leave their home.
-            neighbour.coroutine().unpark();
             inside2.store(true, SeqCst);
             std::thread::sleep(Duration::from_secs(60));
         }));
@@ -506,7 +498,7 @@ const CHECKS: &[Check] = &[
     ("who_waits_for_a_home_is_reported", || {
         let ended = run("left_over_without_a_home");
         ended.is_well();
-        ended.says("\"neighbour\" [park; has been waiting for its home for ");
+        ended.says("\"neighbour\" [channel receive; has been waiting for its home for ");
     }),
     ("a_deadlock_on_fewer_procs_is_reported", || {
         let ended = run("deadlock_after_fewer_procs");
