@@ -20,6 +20,17 @@ fn main() {
     harness::main(PROGRAMS, CHECKS, &["idle_threads_retire"]);
 }
 
+/// Starts the threads that a runtime with two Ps needs. Later, when there is no memory, std would abort the process in the thread that
+/// it has just started, for want of a signal stack.
+fn start_both_threads(runtime: &gort::Runtime) {
+    let both = Arc::new(std::sync::Barrier::new(2));
+    let wait = || {
+        let both = both.clone();
+        runtime.spawn(move || _ = both.wait())
+    };
+    [wait(), wait()].into_iter().for_each(|handle| handle.join().unwrap());
+}
+
 fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
     // SAFETY: reads the struct.
@@ -209,7 +220,8 @@ const PROGRAMS: &[Program] = &[
     }),
     ("address_space", || {
         // Few homes: glibc reserves up to 128 MiB of addresses for the heap of each thread.
-        let runtime = builder(2).homes(2).build().unwrap();
+        let runtime = builder(2).homes(2).preemption(false).build().unwrap();
+        start_both_threads(&runtime);
         let go_on = Arc::new(AtomicBool::new(false));
         for _ in 0..20 {
             runtime.run(|| go!(|| drop(vec![1u8; 1000])).join().unwrap());
@@ -242,7 +254,8 @@ const PROGRAMS: &[Program] = &[
         assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
     }),
     ("memory_comes_back", || {
-        let runtime = builder(2).homes(2).build().unwrap();
+        let runtime = builder(2).homes(2).preemption(false).build().unwrap();
+        start_both_threads(&runtime);
         // Addresses in somebody else's use.
         let reserve = || {
             // SAFETY: a mapping of our own choosing, which nobody touches.
