@@ -2,9 +2,10 @@
 
 mod common;
 
+use common::tcp::connection as tcp;
 use common::{builder, everywhere, pass, wait_until};
 use gort::io::{PipeReader, PipeWriter, copy, pipe, split};
-use gort::net::{Shutdown, TcpListener, TcpStream, UnixStream};
+use gort::net::{Shutdown, TcpStream, UnixStream};
 use gort::{go, scope};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, Write};
@@ -28,12 +29,6 @@ fn pattern(count: usize) -> Vec<u8> {
     }
     bytes.truncate(count);
     bytes
-}
-
-fn tcp() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (near, listener.accept().unwrap().0)
 }
 
 /// A file that nobody else has, and that is gone afterwards.

@@ -8,6 +8,7 @@ mod common;
 #[path = "faults/traffic.rs"]
 mod traffic;
 
+use common::tcp::{LONG, listener, pair};
 use common::{PROCS, Random, builder, everywhere, pass, seed, wait_until};
 use gort::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UnixStream};
 use gort::{JoinHandle, Runtime, go, scope};
@@ -18,28 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// A wait that a test does not expect to end this way.
-const LONG: Duration = Duration::from_secs(60);
 /// More than the buffers of a connection hold.
 const MUCH: usize = 8 << 20;
-
-fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = listener();
-    let client = TcpStream::connect(address).unwrap();
-    let server = listener.accept().unwrap().0;
-    for stream in [&client, &server] {
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(LONG)).unwrap();
-        stream.set_write_timeout(Some(LONG)).unwrap();
-    }
-    (client, server)
-}
 
 /// What is sent, from one place on: so that whatever is lost or comes twice is seen.
 fn pattern(from: usize, len: usize) -> &'static [u8] {

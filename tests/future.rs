@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::wakes::Wakes;
 use common::{Meant, again_with_fixed_homes, builder, panic_meant, wait_until, with_each_procs};
 use gort::channel::{self, RecvError, bounded, unbounded};
 use gort::context::Context;
@@ -42,27 +43,6 @@ impl Future for Gate {
         self.0.2.fetch_add(1, SeqCst);
         *self.0.1.lock().unwrap() = Some(context.waker().clone());
         if self.0.0.load(SeqCst) { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-/// Counts how often it is woken.
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Count>) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
-
-impl Count {
-    fn new() -> (Arc<Count>, Waker) {
-        let count = Arc::<Count>::default();
-        (count.clone(), Waker::from(count))
-    }
-
-    fn get(&self) -> usize {
-        self.0.load(SeqCst)
     }
 }
 
@@ -303,16 +283,16 @@ fn a_handle_is_awaited() {
 #[test]
 fn only_the_last_waker_is_woken() {
     gort::run(|| {
-        let ((first, first_waker), (last, last_waker)) = (Count::new(), Count::new());
+        let ((first, first_waker), (last, last_waker)) = (Wakes::new(), Wakes::new());
         let handle = go!(gort::park);
         let (coroutine, mut future) = (handle.coroutine(), handle.into_future());
         for waker in [&first_waker, &first_waker, &last_waker] {
             assert!(poll_once(Pin::new(&mut future), waker).is_pending());
         }
         coroutine.unpark();
-        wait_until("it is woken", || last.get() > 0);
+        wait_until("it is woken", || last.count() > 0);
         assert!(matches!(poll_once(Pin::new(&mut future), &first_waker), Poll::Ready(Ok(()))));
-        assert_eq!((first.get(), last.get()), (0, 1));
+        assert_eq!((first.count(), last.count()), (0, 1));
         drop(future);
 
         let handle = go!(gort::park);
@@ -323,7 +303,7 @@ fn only_the_last_waker_is_woken() {
         // Nothing keeps a waker of futures that are gone.
         drop((first_waker, last_waker));
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&last)), (1, 1));
-        assert_eq!(last.get(), 1);
+        assert_eq!(last.count(), 1);
     });
 }
 
@@ -361,21 +341,21 @@ fn messages_are_received() {
 #[test]
 fn a_dropped_receive_takes_no_message() {
     let (sender, receiver) = unbounded();
-    let (count, waker) = Count::new();
+    let (count, waker) = Wakes::new();
     {
         let (mut one, mut other) = (pin!(receiver.recv_async()), pin!(receiver.recv_async()));
         assert!(poll_once(one.as_mut(), &waker).is_pending());
         assert!(poll_once(other.as_mut(), &waker).is_pending());
         sender.send(1).unwrap();
         // Both: either may be dropped without another poll.
-        assert_eq!(count.get(), 2);
+        assert_eq!(count.count(), 2);
         assert_eq!(poll_once(other.as_mut(), &waker), Poll::Ready(Ok(1)));
         assert!(poll_once(one.as_mut(), &waker).is_pending());
     }
     drop(waker);
     assert_eq!(Arc::strong_count(&count), 1);
     sender.send(2).unwrap();
-    assert_eq!((count.get(), receiver.try_recv()), (2, Ok(2)));
+    assert_eq!((count.count(), receiver.try_recv()), (2, Ok(2)));
     // The end of the senders, and a close, are told.
     let waits = std::thread::spawn(move || block_on(receiver.recv_async()));
     drop(sender);

@@ -2,51 +2,26 @@
 
 mod common;
 
+use common::tcp::connection as tcp;
+use common::wakes::Wakes;
 use common::{PROCS, builder, everywhere, wait_until};
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future as other};
 use gort::future::block_on;
 use gort::go;
 use gort::io::pipe;
-use gort::net::{TcpListener, TcpStream, UnixStream};
+use gort::net::{TcpStream, UnixStream};
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// More than the kernel holds on the way; not much more, since each turn is a change of threads at times.
 const MUCH: usize = (1 << 19) + 321;
 
-fn tcp() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (near, listener.accept().unwrap().0)
-}
-
 fn pattern(count: usize) -> Vec<u8> {
     (0..count).map(|i| (i % 251) as u8).collect()
-}
-
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Count>) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
-
-impl Count {
-    fn new() -> (Arc<Count>, Waker) {
-        let count = Arc::<Count>::default();
-        (count.clone(), Waker::from(count))
-    }
-
-    fn get(&self) -> usize {
-        self.0.load(SeqCst)
-    }
 }
 
 fn poll_read(mut stream: &TcpStream, waker: &Waker, buffer: &mut [u8]) -> Poll<std::io::Result<usize>> {
@@ -222,30 +197,30 @@ fn many_at_once() {
 fn every_task_is_woken_by_an_edge_and_the_oldest_when_there_are_too_many() {
     everywhere(|| {
         let (near, mut far) = tcp();
-        let mut tasks: Vec<_> = (0..10).map(|_| Count::new()).collect();
+        let mut tasks: Vec<_> = (0..10).map(|_| Wakes::new()).collect();
         for (_, waker) in &tasks {
             // Once left, a waker stays: a further poll leaves no second.
             for _ in 0..5 {
                 assert!(poll_read(&near, waker, &mut [0; 8]).is_pending());
             }
         }
-        assert!(tasks.iter().all(|(count, _)| count.get() == 0));
+        assert!(tasks.iter().all(|(count, _)| count.count() == 0));
         Write::write_all(&mut far, b"x").unwrap();
-        wait_until("all are woken", || tasks.iter().all(|(count, _)| count.get() == 1));
+        wait_until("all are woken", || tasks.iter().all(|(count, _)| count.count() == 1));
         assert!(matches!(poll_read(&near, &tasks[0].1, &mut [0; 8]), Poll::Ready(Ok(1))));
         // Tasks that went away: those behind them are not forgotten, and the first are told.
         tasks.truncate(1);
         assert!(poll_read(&near, &tasks[0].1, &mut [0; 8]).is_pending());
-        let further: Vec<_> = (0..100).map(|_| Count::new()).collect();
+        let further: Vec<_> = (0..100).map(|_| Wakes::new()).collect();
         for (_, waker) in &further {
             assert!(poll_read(&near, waker, &mut [0; 8]).is_pending());
         }
-        wait_until("it was displaced", || tasks[0].0.get() == 2);
+        wait_until("it was displaced", || tasks[0].0.count() == 2);
         Write::write_all(&mut far, b"x").unwrap();
-        wait_until("all are woken once", || further.iter().all(|(count, _)| count.get() == 1));
+        wait_until("all are woken once", || further.iter().all(|(count, _)| count.count() == 1));
         // Nothing is left of those who still wait when it is closed.
         assert!(matches!(poll_read(&near, &tasks[0].1, &mut [0; 8]), Poll::Ready(Ok(1))));
-        let (count, waker) = Count::new();
+        let (count, waker) = Wakes::new();
         assert!(poll_read(&near, &waker, &mut [0; 8]).is_pending());
         drop(near);
         drop(waker);
@@ -268,17 +243,17 @@ fn a_future_may_be_dropped_and_time_limits_hold() {
         assert_eq!(block_on(AsyncReadExt::read(&mut near, &mut buffer)).unwrap(), 4);
         // A deadline that is set to now ends a poll, as it ends a read.
         let other_end = near.try_clone().unwrap();
-        let (count, waker) = Count::new();
+        let (count, waker) = Wakes::new();
         assert!(poll_read(&near, &waker, &mut buffer).is_pending());
         other_end.set_read_deadline(Some(Instant::now()));
-        wait_until("it is woken", || count.get() == 1);
+        wait_until("it is woken", || count.count() == 1);
         let Poll::Ready(Err(error)) = poll_read(&near, &waker, &mut buffer) else { panic!("it is over") };
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         other_end.set_read_deadline(None);
         // The peer goes.
         assert!(poll_read(&near, &waker, &mut buffer).is_pending());
         drop(far);
-        wait_until("it is woken", || count.get() == 2);
+        wait_until("it is woken", || count.count() == 2);
         assert!(matches!(poll_read(&near, &waker, &mut buffer), Poll::Ready(Ok(0))));
     });
 }
@@ -306,9 +281,9 @@ fn a_stream_moves_between_runtimes() {
             assert_eq!(reads.join().unwrap(), 1);
         });
     }
-    let (count, waker) = Count::new();
+    let (count, waker) = Wakes::new();
     assert!(poll_read(&near, &waker, &mut [0; 8]).is_pending());
     Write::write_all(&mut far, b"x").unwrap();
-    wait_until("it is woken", || count.get() == 1);
+    wait_until("it is woken", || count.count() == 1);
     assert!(matches!(poll_read(&near, &waker, &mut [0; 8]), Poll::Ready(Ok(1))));
 }

@@ -22,6 +22,7 @@ mod udp;
 #[path = "net/unix.rs"]
 mod unix;
 
+use common::tcp::{LONG, listener, pair};
 use common::{PROCS, Random, Task, builder, everywhere, is_nonblocking, pass, wait_until};
 use gort::net::{SocketAddr, TcpListener, TcpStream};
 use gort::{go, scope, yield_now};
@@ -31,31 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-/// A wait that a test does not expect to end this way; long, because the machine may be busy.
-const LONG: Duration = Duration::from_secs(60);
-
 fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Task<T> {
     Task::start_alike(f)
-}
-
-fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-/// Two ends of a connection. A read of either that waits too long fails the test.
-fn pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = listener();
-    let client = TcpStream::connect(address).unwrap();
-    let (server, peer) = listener.accept().unwrap();
-    assert_eq!(peer, client.local_addr().unwrap());
-    for stream in [&client, &server] {
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(LONG)).unwrap();
-        stream.set_write_timeout(Some(LONG)).unwrap();
-    }
-    (client, server)
 }
 
 /// More than the buffers of a [`narrow_pair`] ever hold: to write it one has to wait.
