@@ -575,6 +575,8 @@ pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32, for_ready: bool) {
     if (rt.waiting.is_empty() || rt.is_retiring(p)) && !rt.has_idle_m() {
         if is_calm() {
             rt.start_m(None, false);
+        } else {
+            sysmon::want_m(rt);
         }
         return;
     }

@@ -71,7 +71,9 @@ pub(crate) struct Shared {
     pub(crate) starter: Starter,
     pub(crate) spares: Spares,
     /// Threads that are inside [`Self::inject_from_outside`].
-    visitors: AtomicUsize,
+    pub(super) visitors: AtomicUsize,
+    /// Another M is to be started for it (`sysmon::want_m`).
+    pub(super) wants_m: AtomicBool,
     /// Counts ends while the runtime is being dropped.
     ends: AtomicU32,
 }
@@ -450,6 +452,7 @@ impl Runtime {
             starter: Starter::default(),
             spares: parts.spares,
             visitors: AtomicUsize::new(0),
+            wants_m: AtomicBool::new(false),
             ends: AtomicU32::new(0),
         }));
         let runtime = Runtime { shared };
