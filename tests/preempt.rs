@@ -542,6 +542,16 @@ fn all_blocked_in_a_mutex_as_announced() {
 }
 
 #[test]
+fn all_blocked_while_others_are_suspended_elsewhere() {
+    // Goal: somebody starts the thread that a runtime needs, although sysmon may not. Method: another runtime always has suspended
+    // coroutines.
+    let elsewhere = runtime(1);
+    let hogs = Hogs::start(&elsewhere, 4, |_| |_| common::compute(Duration::from_micros(100)));
+    others_run_while_all_are_in(Call::Lock, false);
+    hogs.stop();
+}
+
+#[test]
 fn all_blocked_in_getaddrinfo() {
     others_run_while_all_are_in(Call::Resolve, false);
 }
