@@ -8,6 +8,8 @@
 
 use super::g::GRef;
 use super::m::M;
+use super::p::P;
+use super::runtime::Shared;
 use super::{idle, os_thread, park, preempt};
 use crate::os::clock;
 
@@ -52,7 +54,7 @@ fn find_more(m: &'static M) -> Option<GRef> {
         return None;
     }
     if !m.looked.take() {
-        glance(m);
+        glance(rt, p, true);
     }
     if rt.homes.calls_homeless() {
         // SAFETY: this M holds the P; what waits for a home is fresh, and ours now.
@@ -85,7 +87,7 @@ fn find_more(m: &'static M) -> Option<GRef> {
         // switches, whoever else wants this CPU has a turn: that may be our peer, about to send
         // what we would sleep for. `echo` with 64 connections: 12.5 -> 10.9 us of CPU a request.
         std::thread::yield_now();
-        glance(m);
+        glance(rt, p, true);
         // SAFETY: as above.
         found = unsafe { p.pick(rt) };
     }
@@ -95,14 +97,13 @@ fn find_more(m: &'static M) -> Option<GRef> {
     found
 }
 
-/// Queues what timers and descriptors have made ready, without waiting.
-pub(crate) fn glance(m: &'static M) {
-    let (p, rt) = (m.p(), m.rt);
+/// Queues what timers and, if `polls`, descriptors have made ready, without waiting. The calling M holds `p`.
+pub(crate) fn glance(rt: &Shared, p: &P, polls: bool) {
     let mut any = p.timers.run_due(clock::now, |waiter| {
         // SAFETY: claimed, handed out once; this M holds the P.
         unsafe { park::ready_claimed(rt, p, waiter) }
     });
-    if rt.poller.registered() > 0 {
+    if polls && rt.poller.registered() > 0 {
         rt.note_poll();
         any |= rt.poller.poll(0, &mut |waiter| {
             // SAFETY: as above.

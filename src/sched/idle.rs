@@ -33,7 +33,7 @@
 use super::g::GRef;
 use super::home::{Chain, Home};
 use super::lock::Spin;
-use super::m::M;
+use super::m::{M, Slept};
 use super::p::HeldP;
 use super::park;
 use super::preempt::HandOver;
@@ -164,8 +164,8 @@ impl Idle {
 
     /// Makes the caller the poller, unless another M is. A heavy fence must follow.
     fn become_poller(&self, rt: &Shared) -> bool {
-        // Acquire: one poller at a time; the next one sees what the last one left.
-        let ours = !self.polling.swap(true, Ordering::Acquire);
+        // Acquire: one poller at a time; the next one sees what the last one left. Release: pairs with `stop_polling`.
+        let ours = !self.polling.swap(true, Ordering::AcqRel);
         if ours {
             self.announce_poll(rt);
         }
@@ -175,8 +175,9 @@ impl Idle {
     fn stop_polling(&self) {
         // Relaxed: nobody need be disturbed now.
         self.poll_until.store(0, Ordering::Relaxed);
-        // Release: the next poller sees what we leave.
-        self.polling.store(false, Ordering::Release);
+        // Release: the next poller sees what we leave. Acquire, and a read-modify-write: who found us polling when it gave up its P
+        // relies on us, and we see that P from here on.
+        self.polling.swap(false, Ordering::AcqRel);
     }
 
     /// Says until when the poller will sleep.
@@ -268,9 +269,11 @@ impl Shared {
         }
     }
 
-    /// The idle M that slept last, with its home if homes are fixed.
+    /// The idle M that slept last, with its home if homes are fixed. For the last P that is idle it is the poller: without a P
+    /// it could only pass on what it finds.
     fn pop_m(&self, lists: &mut Lists) -> Option<&'static M> {
-        for at in (0..lists.ms.len()).rev() {
+        let polls = if lists.ps.is_empty() { lists.ms.iter().position(|m| m.0.is_polling()) } else { None };
+        for at in polls.into_iter().chain((0..lists.ms.len()).rev()) {
             let m = lists.ms[at].0;
             if m.fixed.is_none_or(|home| home.word.try_wear()) {
                 lists.ms.remove(at);
@@ -393,6 +396,14 @@ impl Shared {
         }
     }
 
+    /// Sends an M that sleeps to the netpoller, although no P is idle.
+    pub(crate) fn send_poller(&self) {
+        // Under the lock: it does not end meanwhile.
+        if let Some(m) = self.idle.lists.lock().ms.last() {
+            m.0.send();
+        }
+    }
+
     /// Whether an M sleeps.
     pub(crate) fn has_idle_m(&self) -> bool {
         !self.idle.lists.lock().ms.is_empty()
@@ -492,7 +503,7 @@ fn sleep_in_list(m: &'static M) -> bool {
         // T1. AcqRel: keeps the count exact with the other read-modify-writes.
         idle.searching.fetch_sub(1, Ordering::AcqRel);
     }
-    let mut polls = idle.become_poller(rt);
+    let mut polls = idle.idle_ps() != 0 && idle.become_poller(rt);
     // T2, and that of `poll`: a fence interrupts every CPU that runs one of our threads, which
     // costs 12 us where an interrupt leaves a virtual machine, so one does for both.
     asymmetric::heavy();
@@ -509,20 +520,28 @@ fn sleep_in_list(m: &'static M) -> bool {
         rt.wake_one();
         fenced = false;
     }
+    let mut sent = false;
     loop {
-        if polls || idle.become_poller(rt) {
+        // While no P is idle those who hold them look at the netpoller; sysmon sends one of us if they do not.
+        if polls || ((sent || idle.idle_ps() != 0) && idle.become_poller(rt)) {
+            (polls, sent) = (false, false);
             let outcome = poll(m, std::mem::take(&mut fenced));
             idle.stop_polling();
-            polls = false;
             if let Some(outcome) = outcome {
                 return outcome;
             }
+            // Somebody may have given up a P meanwhile, and gone to sleep because we polled.
             continue;
         }
         let alone = m.fixed.is_none_or(|home| home.live() == 0);
         let deadline = if alone { clock::now() + RETIRE_NS } else { NEVER };
-        if m.sleep(deadline) {
-            return called(m);
+        match m.sleep(deadline) {
+            Slept::Called => return called(m),
+            Slept::Sent => {
+                sent = true;
+                continue;
+            }
+            Slept::Long => {}
         }
         // Long idle. Nobody may call it any more once it is out of the list.
         let mut lists = idle.lists.lock();
@@ -569,7 +588,7 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
     let Some(at) = lists.ms.iter().position(|other| ptr::eq(other.0, m)) else {
         // Called already, or just being called.
         drop(lists);
-        while !m.sleep(NEVER) {}
+        m.sleep_until_called();
         return Some(called(m));
     };
     if rt.is_stopping() {
@@ -607,7 +626,7 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
 }
 
 /// Waits in the netpoller, for descriptors and for the timers of all Ps. Some: as `sleep`. None:
-/// there is no P to be had for now.
+/// there is no P to be had for now, so those who hold them had better look themselves.
 ///
 /// `fenced` says that there was a heavy fence since `become_poller`.
 fn poll(m: &'static M, mut fenced: bool) -> Option<bool> {
@@ -655,8 +674,8 @@ fn poll(m: &'static M, mut fenced: bool) -> Option<bool> {
         }
         match outcome {
             Some(outcome) => return Some(outcome),
-            // All Ps are busy; they have been given the work. Go on polling for them.
-            None => continue,
+            // All Ps are busy, and have been given the work.
+            None => return None,
         }
     }
 }

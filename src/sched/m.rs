@@ -27,6 +27,17 @@ const POLLING: u32 = 2;
 /// Somebody has given it a P (or the order to end) and woken it.
 const CALLED: u32 = 3;
 
+/// How an M's sleep has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slept {
+    /// Somebody has called it: with a P, or to end.
+    Called,
+    /// It is to look at the netpoller.
+    Sent,
+    /// The time is up.
+    Long,
+}
+
 /// See the module.
 pub(crate) struct M {
     pub(crate) rt: &'static Shared,
@@ -603,17 +614,44 @@ impl M {
     }
 
     /// Sleeps until it is called, or until `deadline`. False if the deadline passed first.
-    pub(crate) fn sleep(&self, deadline: os::clock::Nanos) -> bool {
+    pub(crate) fn sleep(&self, deadline: os::clock::Nanos) -> Slept {
         // AcqRel: pairs with `call`, on either side.
-        if self.call.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            while self.call.load(Ordering::Acquire) == ASLEEP {
-                if !os::futex::wait(&self.call, ASLEEP, deadline) {
-                    // AcqRel: as above.
-                    return self.call.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire).is_err();
-                }
+        if self.call.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return Slept::Called;
+        }
+        loop {
+            let late = !os::futex::wait(&self.call, ASLEEP, deadline);
+            // Acquire: pairs with `call`.
+            match self.call.load(Ordering::Acquire) {
+                CALLED => return Slept::Called,
+                AWAKE => return Slept::Sent,
+                _ if !late => {}
+                // AcqRel: as above.
+                _ => match self.call.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => return Slept::Long,
+                    Err(_) => continue,
+                },
             }
         }
-        true
+    }
+
+    /// Sleeps until somebody calls.
+    pub(crate) fn sleep_until_called(&self) {
+        while self.sleep(os::clock::NEVER) != Slept::Called {}
+    }
+
+    /// Wakes the M, if it sleeps, without calling it. Only while it cannot end.
+    pub(crate) fn send(&self) {
+        // AcqRel: as in `call`, but there is nothing to publish.
+        if self.call.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            os::futex::wake(&self.call, 1);
+        }
+    }
+
+    /// Whether it waits in the netpoller.
+    pub(crate) fn is_polling(&self) -> bool {
+        // Relaxed: a hint.
+        self.call.load(Ordering::Relaxed) == POLLING
     }
 
     /// Says that it will wait in the netpoller. False if it was called already.

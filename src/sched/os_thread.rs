@@ -44,7 +44,7 @@ use super::home::Home;
 use super::m::{self, M};
 use super::preempt::Pin;
 use super::starter::Starter;
-use crate::os::clock::{self, NEVER};
+use crate::os::clock;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering;
@@ -267,7 +267,7 @@ pub(crate) fn wait(m: &'static M) -> Option<GRef> {
     // Relaxed, and below: for the deadlock report, which asks twice. Who was called holds a P, and is
     // no part of a deadlock even if it is counted still.
     asleep.fetch_add(1, Ordering::Relaxed);
-    while !m.sleep(NEVER) {}
+    m.sleep_until_called();
     asleep.fetch_sub(1, Ordering::Relaxed);
     let p = m.answer().expect("who brings a coroutine brings a P");
     // Something else than before runs there.

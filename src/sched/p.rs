@@ -219,10 +219,8 @@ impl P {
     unsafe fn housekeep(&self, rt: &Shared) -> Option<GRef> {
         // Relaxed: a request that is missed now is seen at the next call.
         self.yield_soon.store(false, Ordering::Relaxed);
-        self.timers.run_due(clock::now, |waiter| {
-            // SAFETY: `run_due` hands out claimed waiters, each once; this M holds the P.
-            unsafe { super::park::ready_claimed(rt, self, waiter) }
-        });
+        // While nobody waits in the netpoller: who has always something to run would not come to it.
+        super::find::glance(rt, self, !rt.idle.has_poller());
         if rt.homes.calls_homeless() {
             // SAFETY: the caller's promise; what waits for a home is fresh, and ours now.
             rt.homes.take_homeless(|g| unsafe { self.queue.push_fresh(g) });

@@ -198,7 +198,7 @@ pub fn yield_now() {
         if m.rt.injector.is_empty() && !m.rt.has_due(p) {
             return None;
         }
-        super::find::glance(m);
+        super::find::glance(m.rt, p, true);
         // SAFETY: as above.
         unsafe {
             match p.take_injected(m.rt) {
@@ -274,7 +274,7 @@ fn checkpoint_slow(m: &'static M, p: &P) {
             unsafe { p.queue.push_ready(g) };
             return m.leave_to_g0(g);
         }
-        super::find::glance(m);
+        super::find::glance(m.rt, p, true);
     }
     yield_now();
 }

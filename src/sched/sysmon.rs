@@ -517,6 +517,11 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
             }
         }
     }
+    let unattended = !rt.idle.has_poller();
+    if unattended && idle == 0 && (arrived || (lent && rt.poller.registered() > 0)) {
+        // Who holds the Ps does not look at the netpoller.
+        rt.send_poller();
+    }
     if let Some(adapt) = &rt.adapt {
         adapt.look(rt, &mut memory.course, now);
     } else {
@@ -549,7 +554,6 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         // this, but work that waits beside an idle P must not depend on it.
         rt.wake_one();
     }
-    let unattended = !rt.idle.has_poller();
     if rt.is_idle() {
         // Every M that there is may be blocked, and have lost its P for a timer that was due. Then nobody is there to
         // look at this P, and no sleep of ours ends for its sake.
