@@ -377,17 +377,18 @@ const PROGRAMS: &[Program] = &[
         assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
     }),
     ("threads_retire", || {
-        let runtime = builder(8).build().unwrap();
+        let runtime = builder(8).thread_keep_alive(Duration::from_secs(1)).build().unwrap();
         let start = Instant::now();
         let handles: Vec<_> = (0..50).map(|_| runtime.spawn(|| common::compute(Duration::from_millis(5)))).collect();
         handles.into_iter().for_each(|handle| handle.join().unwrap());
-        let most = threads();
-        let homes = if runtime.coroutines_move() { runtime.homes() } else { 0 };
-        // One is the poller and stays, whatever happens; main and sysmon are there, too.
-        while threads() > homes + 3 {
-            assert!(start.elapsed() < Duration::from_secs(60), "{} threads of {most} are left", threads());
+        let workers = || common::threads_named("test-m");
+        let most = workers();
+        // One is the poller and stays, whatever happens.
+        while workers() > 1 {
+            assert!(start.elapsed() < Duration::from_secs(60), "{} threads of {most} are left", workers());
             std::thread::sleep(Duration::from_millis(100));
         }
+        assert!(start.elapsed() >= Duration::from_secs(1));
         assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
     }),
 ];

@@ -552,6 +552,20 @@ fn all_blocked_while_others_are_suspended_elsewhere() {
 }
 
 #[test]
+fn who_becomes_ready_while_only_hogs_have_threads() {
+    // Goal: hogs that take turns do not keep everybody else from running because no thread is left for him. Method: the P goes from one
+    // of them to the other, and all other threads have ended.
+    let _watchdog = soon("hogs have all threads");
+    let runtime = builder(1).name("hogs_only").thread_keep_alive(Duration::from_millis(10)).build().unwrap();
+    let hogs = Hogs::start(&runtime, 2, |_| |i| drop(black_box(i)));
+    for _ in 0..3 {
+        wait_until("the hogs have the only threads", || common::threads_named("hogs_only-m") == 2);
+        assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
+    }
+    hogs.stop();
+}
+
+#[test]
 fn all_blocked_in_getaddrinfo() {
     others_run_while_all_are_in(Call::Resolve, false);
 }

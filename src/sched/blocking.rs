@@ -40,9 +40,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, JoinHandle, ThreadId};
 
-/// A spare thread that had nothing to do for this long ends.
-const IDLE_NS: Nanos = 10_000_000_000;
-
 /// Runs `f`, which may block the thread, and lets other coroutines run meanwhile.
 ///
 /// A call that blocks without this is noticed after a time slice (10 ms) at the latest, or after a millisecond if somebody
@@ -215,6 +212,8 @@ where
 pub(crate) struct Spares {
     /// How many there may be.
     most: usize,
+    /// How long one is kept that has nothing to do.
+    keep_alive_ns: Nanos,
     state: Mutex<State>,
 }
 
@@ -248,9 +247,9 @@ const CALLED: u32 = 1;
 const DISMISSED: u32 = 2;
 
 impl Spares {
-    pub(crate) fn new(most: usize) -> Spares {
+    pub(crate) fn new(most: usize, keep_alive_ns: Nanos) -> Spares {
         let state = State { idle: ptr::null(), count: 0, ids: Vec::new(), threads: Vec::new(), ending: false };
-        Spares { most, state: Mutex::new(state) }
+        Spares { most, keep_alive_ns, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -331,7 +330,7 @@ impl Spare {
 
     /// Sleeps until there is a job. None if the thread is to end.
     fn sleep(&self, spares: &Spares) -> Option<JobRef> {
-        let deadline = clock::now() + IDLE_NS;
+        let deadline = clock::now().saturating_add(spares.keep_alive_ns);
         loop {
             // Acquire: pairs with the Release in `call`.
             match self.word.load(Ordering::Acquire) {

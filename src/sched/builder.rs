@@ -8,6 +8,7 @@ use super::idle::Idle;
 use super::ps::{By, Ps};
 use super::runtime::{Parts, Runtime};
 use super::{deadlock, preempt, probe};
+use crate::os::clock::{NEVER, Nanos};
 use crate::os::cpus::CpuSet;
 use crate::os::{self, debug};
 use crate::stack::{self, Class, Guard, Pool};
@@ -40,6 +41,7 @@ pub struct RuntimeBuilder {
     time_slice: Duration,
     threads: usize,
     blocking_threads: usize,
+    keep_alive: Duration,
     preemption: bool,
     signal: Option<libc::c_int>,
     cpus: Option<CpuSet>,
@@ -57,6 +59,7 @@ impl RuntimeBuilder {
             time_slice: Duration::from_millis(10),
             threads: THREADS,
             blocking_threads: THREADS,
+            keep_alive: Duration::from_secs(10),
             preemption: true,
             signal: None,
             cpus: None,
@@ -182,7 +185,7 @@ impl RuntimeBuilder {
 
     /// How many threads may be started to run what is given to [`blocking`](crate::blocking); default 512.
     ///
-    /// There are none until they are needed, and each ends when it had nothing to do for ten seconds. If all are busy, what
+    /// There are none until they are needed, and each ends when it has had nothing to do [for long](Self::thread_keep_alive). If all are busy, what
     /// comes then runs in place, where it delays those of its home. 0 is allowed.
     ///
     /// # Examples
@@ -193,6 +196,23 @@ impl RuntimeBuilder {
     /// ```
     pub fn blocking_threads(mut self, threads: usize) -> RuntimeBuilder {
         self.blocking_threads = threads;
+        self
+    }
+
+    /// How long a thread is kept that has nothing to do; default 10 s.
+    ///
+    /// That goes for threads that run coroutines and for those of [`blocking`](crate::blocking). One that waits for descriptors and
+    /// timers stays, and so do those with coroutines that cannot run elsewhere.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = gort::Runtime::builder().thread_keep_alive(Duration::from_millis(100)).build()?;
+    /// assert_eq!(rt.run(|| gort::blocking(|| 1)), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn thread_keep_alive(mut self, time: Duration) -> RuntimeBuilder {
+        self.keep_alive = time;
         self
     }
 
@@ -380,15 +400,21 @@ impl RuntimeBuilder {
                 homes: Homes::new(probe::can_wear_homes(), self.homes, threads),
                 stacks: Pool::new(guard),
                 stack_class,
-                slice_ns: u64::try_from(self.time_slice.as_nanos()).unwrap_or(u64::MAX),
+                slice_ns: nanos(self.time_slice),
+                keep_alive_ns: nanos(self.keep_alive),
                 thread_cap: threads,
                 adapt: self.adapt.map(Adapt::new),
                 preemptive,
                 affinity,
-                spares: Spares::new(self.blocking_threads),
+                spares: Spares::new(self.blocking_threads, nanos(self.keep_alive)),
             },
             procs,
             by,
         )
     }
+}
+
+/// As much as can be counted.
+fn nanos(time: Duration) -> Nanos {
+    u64::try_from(time.as_nanos()).unwrap_or(NEVER)
 }

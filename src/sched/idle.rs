@@ -46,9 +46,6 @@ use crate::shim::asymmetric;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// An M that nobody has called for this long ends (Go keeps them; golang/go#14592).
-const RETIRE_NS: u64 = 10_000_000_000;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Idle {
@@ -496,6 +493,7 @@ fn sleep_in_list(m: &'static M) -> bool {
         left = m.fixed.map(give_up_home);
         lists.ms.push(MRef(m));
     }
+    rt.starter.has_m();
     if let Some(left) = left {
         left.queue(rt);
     }
@@ -534,7 +532,8 @@ fn sleep_in_list(m: &'static M) -> bool {
             continue;
         }
         let alone = m.fixed.is_none_or(|home| home.live() == 0);
-        let deadline = if alone { clock::now() + RETIRE_NS } else { NEVER };
+        // Go keeps them for ever (golang/go#14592).
+        let deadline = if alone { clock::now().saturating_add(rt.keep_alive_ns) } else { NEVER };
         match m.sleep(deadline) {
             Slept::Called => return called(m),
             Slept::Sent => {

@@ -43,7 +43,6 @@ use super::g::GRef;
 use super::home::Home;
 use super::m::{self, M};
 use super::preempt::Pin;
-use super::starter::Starter;
 use crate::os::clock;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -134,10 +133,6 @@ pub struct OsThreadGuard {
 pub fn lock_os_thread() -> OsThreadGuard {
     let panicking = std::thread::panicking();
     let keeper = M::current_coroutine().map(|g| {
-        let m = M::current().expect("coroutines run on Ms");
-        if !m.is_set_aside() {
-            Starter::prepare(m.rt);
-        }
         keep(g);
         (g, g.id.get())
     });

@@ -564,21 +564,21 @@ pub(crate) struct Attended {
     pub(crate) lent: bool,
 }
 
-/// Asks the M that holds `p`, and whose tick was `tick`, to suspend itself; sees to it first that there is
-/// another to go on with the P; then it is asked the next time.
+/// Asks the M that holds `p`, and whose tick was `tick`, to suspend itself. First there must be another to go on with the P: then
+/// it is asked the next time.
 pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32, for_ready: bool) {
     let holder = p.holder();
     if holder.is_null() {
         return;
     }
-    // One that waits does not help a P that is to retire.
-    if (rt.waiting.is_empty() || rt.is_retiring(p)) && !rt.has_idle_m() {
-        if is_calm() {
-            rt.start_m(None, false);
-        } else {
-            sysmon::want_m(rt);
+    // One that waits goes on with what it was at: that helps neither a P that is to retire nor what is ready to run.
+    let takes_turns = !rt.waiting.is_empty() && !rt.is_retiring(p);
+    if (for_ready || !takes_turns) && !rt.has_idle_m() {
+        // Not from here: somebody may be suspended inside `malloc`.
+        rt.starter.want_m();
+        if !takes_turns {
+            return;
         }
-        return;
     }
     rt.for_each_m(|m| {
         // Relaxed: hints, so that no signal is sent for nothing; the handler decides.

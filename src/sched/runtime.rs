@@ -25,7 +25,7 @@ use std::fmt;
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) stack_class: Class,
     pub(crate) poller: Arc<Poller>,
     pub(crate) slice_ns: Nanos,
+    pub(crate) keep_alive_ns: Nanos,
     thread_cap: usize,
     /// When somebody last looked at the netpoller; by the coarse eye of sysmon.
     polls: AtomicU64,
@@ -72,8 +73,6 @@ pub(crate) struct Shared {
     pub(crate) spares: Spares,
     /// Threads that are inside [`Self::inject_from_outside`].
     pub(super) visitors: AtomicUsize,
-    /// Another M is to be started for it (`sysmon::want_m`).
-    pub(super) wants_m: AtomicBool,
     /// Counts ends while the runtime is being dropped.
     ends: AtomicU32,
 }
@@ -103,6 +102,7 @@ pub(super) struct Parts {
     pub(super) stacks: Pool,
     pub(super) stack_class: Class,
     pub(super) slice_ns: Nanos,
+    pub(super) keep_alive_ns: Nanos,
     pub(super) thread_cap: usize,
     pub(super) adapt: Option<Adapt>,
     pub(super) preemptive: bool,
@@ -289,11 +289,16 @@ impl Shared {
         self.polls.load(Ordering::Relaxed)
     }
 
+    fn lock_ms(&self) -> MutexGuard<'_, Ms> {
+        self.ms.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     /// Starts a thread that runs coroutines, with `p`. False if there is none to be had.
     pub(crate) fn start_m(&self, p: Option<HeldP>, searching: bool) -> bool {
         {
-            let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
-            if ms.running >= self.thread_cap + ms.set_aside {
+            let mut ms = self.lock_ms();
+            // The end waits for those that are counted, with this lock held, and comes after `stopping`.
+            if ms.running >= self.thread_cap + ms.set_aside || self.is_stopping() {
                 return false;
             }
             ms.running += 1;
@@ -320,7 +325,7 @@ impl Shared {
         let name = format!("{}-m", self.name);
         let spawned = thread::Builder::new().name(name).spawn(move || M::run(rt, p, searching));
         if let Ok(thread) = spawned {
-            self.ms.lock().unwrap_or_else(|e| e.into_inner()).threads.push(thread);
+            self.lock_ms().threads.push(thread);
             return true;
         }
         false
@@ -328,14 +333,15 @@ impl Shared {
 
     /// A thread that is counted will not be started.
     pub(crate) fn cancel_start(&self) {
-        let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
+        self.starter.has_m();
+        let mut ms = self.lock_ms();
         ms.running -= 1;
         self.ms_changed.notify_all();
     }
 
     /// One more M serves certain coroutines only, or one less.
     pub(crate) fn count_set_aside(&self, more: bool) {
-        let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
+        let mut ms = self.lock_ms();
         ms.set_aside = if more { ms.set_aside + 1 } else { ms.set_aside - 1 };
     }
 
@@ -356,7 +362,7 @@ impl Shared {
                 None => *roll = m.next_in_roll.get(),
             }
         }
-        let mut ms = self.ms.lock().unwrap_or_else(|e| e.into_inner());
+        let mut ms = self.lock_ms();
         ms.running -= 1;
         ms.set_aside -= usize::from(m.is_set_aside());
         self.ms_changed.notify_all();
@@ -375,7 +381,7 @@ impl Shared {
 
     /// Whether all Ms are in the list of idle ones: none is on its way to or from a coroutine.
     pub(crate) fn are_ms_asleep(&self) -> bool {
-        let ms = self.ms.lock().unwrap_or_else(|e| e.into_inner()).running;
+        let ms = self.lock_ms().running;
         self.idle.are_asleep(ms)
     }
 
@@ -434,6 +440,7 @@ impl Runtime {
             stack_class: parts.stack_class,
             poller: Arc::new(Poller::new()?),
             slice_ns: parts.slice_ns,
+            keep_alive_ns: parts.keep_alive_ns,
             thread_cap: parts.thread_cap,
             polls: AtomicU64::new(0),
             adapt: parts.adapt,
@@ -452,12 +459,12 @@ impl Runtime {
             starter: Starter::default(),
             spares: parts.spares,
             visitors: AtomicUsize::new(0),
-            wants_m: AtomicBool::new(false),
             ends: AtomicU32::new(0),
         }));
         let runtime = Runtime { shared };
         runtime.shared().resize(procs, by);
         runtime.shared().homes.make_first()?;
+        Starter::begin(runtime.shared())?;
         sysmon::register(runtime.shared())?;
         Ok(runtime)
     }
@@ -728,14 +735,14 @@ fn end(address: Address) {
     // Release: pairs with the Acquire in `is_stopping`.
     shared.stopping.store(true, Ordering::Release);
     crate::shim::asymmetric::heavy(); // an M that goes to sleep sees it, or is in the list
-    let mut ms = shared.ms.lock().unwrap_or_else(|e| e.into_inner());
+    let mut ms = shared.lock_ms();
     while ms.running > 0 {
         shared.call_all();
         ms = shared.ms_changed.wait_timeout(ms, Duration::from_millis(10)).unwrap_or_else(|e| e.into_inner()).0;
     }
-    let threads = std::mem::take(&mut ms.threads);
     drop(ms);
     shared.starter.end();
+    let threads = std::mem::take(&mut shared.lock_ms().threads);
     shared.spares.end();
     for thread in threads {
         // An M's thread catches every panic of its coroutines; one of its own is a bug and has

@@ -1,20 +1,21 @@
-//! A thread that starts threads, for those from which none must inherit.
+//! A thread that starts threads, for those who must not. Each runtime has one.
 //!
-//! A new thread has the affinity, priority, capabilities and namespaces of the one that started it. One that is kept
-//! by a coroutine may have changed all of that (`os_thread.rs`), so it does not start Ms; it has this thread do it. Each
-//! runtime has one from the first [`lock_os_thread`](super::os_thread::lock_os_thread) on, started by an M that was not kept.
+//! - A new thread has the affinity, priority, capabilities and namespaces of the one that started it. One that is kept
+//!   by a coroutine may have changed all of that (`os_thread.rs`).
+//! - Sysmon may not wait for a lock of `malloc`, whose holder may be suspended until sysmon comes by (`preempt.rs`). This thread may,
+//!   since sysmon does not wait for it.
 //!
-//! An M that cannot be started now is tried again as long as there is work for it: whoever asked has gone to sleep.
+//! An M that cannot be started now is tried again as long as there is work for it, if whoever asked has gone to sleep. Sysmon
+//! has not.
 
 use super::deadlock;
 use super::p::HeldP;
-use super::preempt::Pin;
 use super::runtime::Shared;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::futex;
 use crate::os::signal::SignalsBlocked;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
@@ -24,12 +25,19 @@ const AGAIN_NS: Nanos = 10_000_000;
 /// The starter of a runtime.
 #[derive(Default)]
 pub(crate) struct Starter {
-    /// There is one: saves the lock.
-    is_there: AtomicBool,
     state: Mutex<State>,
     /// Counts requests; the thread sleeps on it.
     asked: AtomicU32,
+    /// Whether sysmon wants an M.
+    wanted: AtomicU32,
 }
+
+/// Sysmon does not want an M, or there is one.
+const NONE: u32 = 0;
+/// One is to be started.
+const WANTED: u32 = 1;
+/// It is on its way to the list of idle ones.
+const COMING: u32 = 2;
 
 #[derive(Default)]
 struct State {
@@ -52,31 +60,31 @@ impl Starter {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Sees to it that there is such a thread. Called on one that is like others. If there is none to be had the next
-    /// call tries again, and until then threads are started where they are asked for.
-    pub(crate) fn prepare(rt: &'static Shared) {
-        let starter = &rt.starter;
-        // Relaxed, and below: nothing comes with it.
-        if starter.is_there.load(Ordering::Relaxed) {
-            return;
-        }
-        let _pin = Pin::new();
-        // Held meanwhile: the second of two at a time waits for what the first has started.
-        let mut state = starter.lock();
-        if state.thread.is_none()
-            && let Ok(thread) = Starter::begin(rt)
-        {
-            state.thread = Some(thread);
-            starter.is_there.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn begin(rt: &'static Shared) -> io::Result<JoinHandle<()>> {
+    /// Starts the thread of `rt`.
+    pub(crate) fn begin(rt: &'static Shared) -> io::Result<()> {
         let _blocked = SignalsBlocked::new();
         let name = format!("{}-starter", rt.name);
         let thread = std::thread::Builder::new().name(name).stack_size(128 * 1024).spawn(move || main(rt))?;
         deadlock::thread_began();
-        Ok(thread)
+        rt.starter.lock().thread = Some(thread);
+        Ok(())
+    }
+
+    /// For sysmon: an M is to be started that waits in the list of idle ones, unless one is on its way.
+    pub(crate) fn want_m(&self) {
+        // Relaxed: `wake` publishes it.
+        if self.wanted.compare_exchange(NONE, WANTED, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// There is an idle M, or none could be started.
+    #[inline(always)]
+    pub(crate) fn has_m(&self) {
+        // Relaxed, both: sysmon looks for itself before it wants another, and asks again.
+        if self.wanted.load(Ordering::Relaxed) == COMING {
+            self.wanted.store(NONE, Ordering::Relaxed);
+        }
     }
 
     /// Has an M started, which is counted already. False if there is no such thread.
@@ -126,6 +134,14 @@ fn main(rt: &'static Shared) {
                 return;
             }
             requests.append(&mut state.requests);
+        }
+        // Relaxed: came with `asked`.
+        if starter.wanted.load(Ordering::Relaxed) == WANTED {
+            // Relaxed, both: as in `has_m`.
+            starter.wanted.store(COMING, Ordering::Relaxed);
+            if rt.has_idle_m() || !rt.start_m(None, false) {
+                starter.has_m();
+            }
         }
         requests = requests.drain(..).filter_map(|request| serve(rt, request)).collect();
         let until = if requests.is_empty() { NEVER } else { clock::now() + AGAIN_NS };

@@ -105,9 +105,6 @@ fn try_runtimes() -> Option<std::sync::MutexGuard<'static, Vec<Registered>>> {
 /// Begins to look after `rt`.
 pub(crate) fn register(rt: &'static Shared) -> io::Result<()> {
     start()?;
-    if !runtimes(&Pin::new()).is_empty() {
-        start_starter()?;
-    }
     let mut registered = Some(Registered { rt, memory: Memory::new(rt) });
     let mut larger = Vec::new();
     while registered.is_some() {
@@ -128,63 +125,13 @@ pub(crate) fn register(rt: &'static Shared) -> io::Result<()> {
     Ok(())
 }
 
-/// `rt` needs another M, which sysmon may not start while somebody is suspended, perhaps for ever, in another runtime.
-pub(crate) fn want_m(rt: &Shared) {
-    // Relaxed: the words below publish it.
-    rt.wants_m.store(true, Ordering::Relaxed);
-    // Release: pairs with the Acquire in `start_wanted`.
-    WANTED.store(1, Ordering::Release);
-    futex::wake(&WANTED, 1);
-}
-
-/// Some runtime wants an M.
-static WANTED: AtomicU32 = AtomicU32::new(0);
-
-/// The thread that starts what is wanted: it may wait for who is suspended, since sysmon does not wait for it. There is one as soon as
-/// there were two runtimes at once: with a single one, who is suspended has an M behind it.
-fn start_wanted() {
-    loop {
-        futex::wait(&WANTED, 0, NEVER);
-        // Acquire: pairs with the Release in `want_m`.
-        if WANTED.swap(0, Ordering::Acquire) == 0 {
-            continue;
-        }
-        loop {
-            let wanting = {
-                let pin = Pin::new();
-                let runtimes = runtimes(&pin);
-                // Relaxed: came with the word.
-                let wanting = runtimes.iter().find(|it| it.rt.wants_m.swap(false, Ordering::Relaxed)).map(|it| it.rt);
-                // Relaxed: its end waits for us, since it takes itself off this list first, under the lock.
-                wanting.inspect(|rt| _ = rt.visitors.fetch_add(1, Ordering::Relaxed))
-            };
-            let Some(rt) = wanting else { break };
-            if !rt.has_idle_m() {
-                rt.start_m(None, false);
-            }
-            // Release: pairs with the Acquire of its end.
-            rt.visitors.fetch_sub(1, Ordering::Release);
-        }
-    }
-}
-
-/// Starts the thread of [`start_wanted`], if that has not been done.
-fn start_starter() -> io::Result<()> {
-    static STARTED: Mutex<bool> = Mutex::new(false);
-    start_thread(&STARTED, "gort-starter", start_wanted)
-}
-
 /// Starts sysmon, if that has not been done.
 fn start() -> io::Result<()> {
     static STARTED: Mutex<bool> = Mutex::new(false);
-    start_thread(&STARTED, "gort-sysmon", main)
-}
-
-fn start_thread(started: &Mutex<bool>, name: &str, body: fn()) -> io::Result<()> {
-    let mut started = started.lock().unwrap_or_else(|e| e.into_inner());
+    let mut started = STARTED.lock().unwrap_or_else(|e| e.into_inner());
     if !*started && !cfg!(miri) {
         let _blocked = crate::os::signal::SignalsBlocked::new();
-        std::thread::Builder::new().name(name.into()).stack_size(128 * 1024).spawn(body)?;
+        std::thread::Builder::new().name("gort-sysmon".into()).stack_size(128 * 1024).spawn(main)?;
         *started = true;
         deadlock::thread_began();
     }
@@ -409,7 +356,7 @@ fn send_somebody(rt: &Shared) {
         && !rt.give_away(p)
     {
         rt.put_idle_p(p);
-        want_m(rt);
+        rt.starter.want_m();
     }
 }
 

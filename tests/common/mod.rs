@@ -323,6 +323,17 @@ pub fn builder(procs: usize) -> RuntimeBuilder {
     Runtime::builder().procs(procs).name("test")
 }
 
+/// How many threads of the process have this name.
+pub fn threads_named(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    // One that ends meanwhile has no name any more.
+    tasks
+        .filter(|task| {
+            std::fs::read_to_string(task.as_ref().unwrap().path().join("comm")).is_ok_and(|it| it.trim() == name)
+        })
+        .count()
+}
+
 /// A fresh seed, or that of `GORT_TEST_SEED`; printed, so that a failure can be repeated.
 pub fn seed() -> u64 {
     let fresh = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
