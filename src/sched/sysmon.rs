@@ -465,7 +465,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         }
     }
     let unattended = !rt.idle.has_poller();
-    if unattended && idle == 0 && (arrived || (lent && rt.poller.registered() > 0)) {
+    if unattended && idle == 0 && (hogged || lent) && rt.poller.registered() > 0 {
         // Who holds the Ps does not look at the netpoller.
         rt.send_poller();
     }
