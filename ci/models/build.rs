@@ -75,12 +75,15 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         &["pub(crate) unsafe fn ready(", "pub(crate) unsafe fn requeue(", "pub(crate) unsafe fn ready_claimed("],
         None,
     ),
-    ("m_states", "sched/m.rs", &["const AWAKE:", "const ASLEEP:", "const POLLING:", "const CALLED:"], None),
+    ("m_states", "sched/m.rs", &["const AWAKE:", "const ASLEEP:", "const POLLING:", "const CALLED:", "#[derive(Clone, Copy, PartialEq, Eq)]\npub(crate) enum Slept"], None),
     (
         "m_call",
         "sched/m.rs",
         &[
             "pub(crate) fn sleep(",
+            "pub(crate) fn sleep_until_called(",
+            "pub(crate) fn send(",
+            "pub(crate) fn is_polling(",
             "pub(crate) fn begin_polling(",
             "pub(crate) fn end_polling(",
             "pub(crate) fn call(",
@@ -193,7 +196,6 @@ fn main() {
 /// `true`) races with a plain store, it lets a third thread read the old value for ever.
 const SUBSTITUTIONS: &[(&str, &str, &str)] = &[
     ("sched/biased.rs", "self.thief.store(false, Ordering::Release);", "self.thief.swap(false, Ordering::Release);"),
-    ("sched/idle.rs", "self.polling.store(false, Ordering::Release);", "self.polling.swap(false, Ordering::Release);"),
     // A thief that is kept out comes back from `idle::sleep` anyway: one way round is enough.
     ("sched/p.rs", "for _ in 0..4 {", "for _ in 0..1 {"),
     // The spin before the futex is the futex's own check, many times.

@@ -439,6 +439,9 @@ mutations! {
         "fn sleep_in_list(" {
             give_up_fence, idle::inject_and_give_up, idle::submit_and_give_up: "asymmetric::heavy();" => "", "T2: neither sees the other";
             give_up_without_look, idle::inject_and_give_up: "rt.has_work()" => "false", "T3: nobody comes for the G";
+            poller_leaves_without_look, idle::poller_leaves: "⟦continue;⟧
+        }
+        let alone" => "", "one who has given up his P relied on it";
             give_up_not_stopping, idle::stop_sleeper: "rt.is_stopping()" => "false",
                 "whoever ends the runtime did not find us in the list";
             give_up_not_counted, idle::last_searcher_and_sleeper: "m.searching.replace(false)" => "m.searching.take() && false", "T1: counts as a searcher for ever";
@@ -450,8 +453,10 @@ mutations! {
             retired_uncounted, procs::retire_and_steal: "self.idle.publish(lists);" => "", "counts as held for ever";
         }
         "fn stop_polling(" {
-            poller_for_ever, idle::timer_and_poller: "self.polling.swap(false, Ordering::Release);" => "",
+            poller_for_ever, idle::timer_and_poller: "self.polling.swap(false, Ordering::AcqRel);" => "",
                 "nobody polls again";
+            poller_leaves_blindly, idle::poller_leaves: "Ordering::AcqRel" => "Ordering::Release",
+                "does not see the P of one who relied on it";
         }
         "fn announce_poll(" {
             poll_without_word, idle::timer: "self.poll_until.store(rt.next_timer(), Ordering::Relaxed);" => "",
@@ -520,11 +525,16 @@ mutations! {
     "sched/m.rs" {
         "pub(crate) fn sleep(" {
             asleep_by_store, idle::stop_sleeper:
-                "self.call.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()" =>
-                "{ self.call.store(ASLEEP, Ordering::Release); true }", "overwrites the call";
+                "self.call.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_err()" =>
+                "{ self.call.store(ASLEEP, Ordering::Release); false }", "overwrites the call";
             awake_by_store, idle::retire:
-                "self.call.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire).is_err()" =>
-                "{ self.call.store(AWAKE, Ordering::Release); false }", "overwrites the call";
+                "self.call.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire)" =>
+                "{ self.call.store(AWAKE, Ordering::Release); Ok::<u32, u32>(ASLEEP) }", "overwrites the call";
+        }
+        "pub(crate) fn send(" {
+            sent_by_store, idle::poller_leaves:
+                "self.call.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok()" =>
+                "{ self.call.store(AWAKE, Ordering::Release); true }", "overwrites the call";
         }
         "pub(crate) fn begin_polling(" {
             polling_by_store, idle::stop_poller:

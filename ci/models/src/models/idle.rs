@@ -25,12 +25,12 @@ struct World0 {
     ms: Vec<OnceCell<M>>,
 }
 
-/// `procs` Ps; those below `held` are held by an M each.
+/// `procs` Ps; those below `held` are held by an M each. There is room for one M more.
 fn runtime(procs: usize, held: usize, gs: usize) -> World<World0> {
     let world = World::new(World0 {
         rt: Shared::new(procs),
         gs: (0..gs).map(|_| G::new()).collect(),
-        ms: (0..held).map(|_| OnceCell::new()).collect(),
+        ms: (0..=held).map(|_| OnceCell::new()).collect(),
     });
     let state = world.get();
     for g in &state.gs {
@@ -244,6 +244,32 @@ pub(super) fn timer_and_poller() {
         state.gs[at].stay_away();
     }
     worker.join().unwrap();
+}
+
+/// One polls without a P, and leaves with what it has found, while the only other M gives up its P and goes to sleep because somebody
+/// polls: one of them must be there for the second timer.
+pub(super) fn poller_leaves() {
+    let world = runtime(1, 1, 2);
+    let state = world.get();
+    let _ = state.ms[1].set(M::new(&state.rt, None));
+    state.become_m(0);
+    for (at, when) in [(0, 1500), (1, 1600)] {
+        let ticket = state.gs[at].word.arm();
+        // SAFETY: armed just above.
+        timers::arm(when, unsafe { Waiter::of(state.g(at), ticket) });
+    }
+    let poller = world.spawn(|state| state.work(1, 2));
+    let holder = world.spawn(|state| {
+        state.rt.send_poller();
+        // Again, though it may be there by now.
+        state.rt.send_poller();
+        state.work(0, 2);
+    });
+    state.gs[0].stay_away();
+    state.gs[1].stay_away();
+    state.stop();
+    poller.join().unwrap();
+    holder.join().unwrap();
 }
 
 /// An M finds two of its timers due, runs the one and goes on computing: another comes for the

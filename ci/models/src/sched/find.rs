@@ -2,6 +2,8 @@
 
 use super::g::GRef;
 use super::m::M;
+use super::p::P;
+use super::runtime::Shared;
 use super::{idle, os_thread, park, preempt};
 use crate::os::clock;
 

@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) homes: Homes,
     pub(crate) stopping: AtomicBool,
     pub(crate) slice_ns: Nanos,
+    pub(crate) keep_alive_ns: Nanos,
+    pub(crate) starter: Starter,
     pub(crate) waiting: super::preempt::Queue,
     /// Ms that a model lets be started, with what they were given.
     pub(crate) startable: std::sync::Mutex<usize>,
@@ -42,6 +44,8 @@ impl Shared {
             homes: Homes,
             stopping: AtomicBool::new(false),
             slice_ns: 100,
+            keep_alive_ns: 1000,
+            starter: Starter,
             waiting: super::preempt::Queue::new(),
             startable: std::sync::Mutex::new(0),
             started: std::sync::Mutex::new(Vec::new()),
@@ -95,6 +99,13 @@ impl Shared {
         self.started.lock().expect("no panics inside").push(p.expect("with a P"));
         true
     }
+}
+
+/// Only sysmon, which no model has whole, has it start anything.
+pub(crate) struct Starter;
+
+impl Starter {
+    pub(crate) fn has_m(&self) {}
 }
 
 /// Homes have models of their own.
