@@ -25,6 +25,8 @@
 //! One idle M at most is the *poller*: it waits in the netpoller until the earliest timer of all
 //! Ps. The others sleep on futexes. Whoever arms an earlier timer disturbs the poller
 //! (`poll_until`, the same pair of fences).
+//! It leaves if it finds no P for what has come: others look at the netpoller then, and whoever gives up a P is the next one.
+//! Sysmon sends one when nobody else looks.
 //!
 //! With fixed homes an M gives up its home together with its P, under the lists' lock: so a
 //! home that is free is that of an M in the list, or of one that waits for its own coroutines only
