@@ -557,7 +557,7 @@ fn who_becomes_ready_while_only_hogs_have_threads() {
     // of them to the other, and all other threads have ended.
     let _watchdog = soon("hogs have all threads");
     let runtime = builder(1).name("hogs_only").thread_keep_alive(Duration::from_millis(10)).build().unwrap();
-    let hogs = Hogs::start(&runtime, 2, |_| |i| drop(black_box(i)));
+    let hogs = Hogs::start(&runtime, 2, |_| |_| Hog::Computes.step(1));
     for _ in 0..3 {
         wait_until("the hogs have the only threads", || common::threads_named("hogs_only-m") == 2);
         assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
