@@ -75,7 +75,18 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         &["pub(crate) unsafe fn ready(", "pub(crate) unsafe fn requeue(", "pub(crate) unsafe fn ready_claimed("],
         None,
     ),
-    ("m_states", "sched/m.rs", &["const AWAKE:", "const ASLEEP:", "const POLLING:", "const CALLED:", "#[derive(Clone, Copy, PartialEq, Eq)]\npub(crate) enum Slept"], None),
+    (
+        "m_states",
+        "sched/m.rs",
+        &[
+            "const AWAKE:",
+            "const ASLEEP:",
+            "const POLLING:",
+            "const CALLED:",
+            "#[derive(Clone, Copy, PartialEq, Eq)]\npub(crate) enum Slept",
+        ],
+        None,
+    ),
     (
         "m_call",
         "sched/m.rs",

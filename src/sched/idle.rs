@@ -260,9 +260,9 @@ impl Shared {
         }
         drop(lists);
         if sleepers {
-            // Whoever submitted meanwhile relied on us: T2, T3.
+            // Whoever submitted meanwhile, or has gone to sleep, relied on us: T2, T3.
             asymmetric::heavy();
-            if self.has_work() {
+            if self.needs_somebody() {
                 self.wake_one();
             }
         }
@@ -310,6 +310,16 @@ impl Shared {
     /// Whether a queue that others may take from holds something.
     pub(crate) fn has_ready_work(&self) -> bool {
         !self.injector.is_empty() || self.homes.calls_homeless() || self.ps.iter().any(|p| p.queue.has_queued())
+    }
+
+    /// Whether an idle P must not be left alone: something is queued, or nobody waits in the netpoller for what is to come.
+    pub(crate) fn needs_somebody(&self) -> bool {
+        self.has_work() || (!self.idle.has_poller() && self.expects_something())
+    }
+
+    /// Whether timers are armed, or descriptors registered.
+    pub(crate) fn expects_something(&self) -> bool {
+        self.poller.registered() > 0 || self.ps.iter().any(|p| p.timers.next() != NEVER)
     }
 
     /// Takes the P that was listed last out of the list of idle ones.
@@ -390,7 +400,7 @@ impl Shared {
         // T1 to T3.
         drop(self.give_up_p(p));
         asymmetric::heavy();
-        if self.has_work() {
+        if self.needs_somebody() {
             self.wake_one();
         }
     }

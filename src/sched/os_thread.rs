@@ -275,19 +275,11 @@ pub(crate) fn wait(m: &'static M) -> Option<GRef> {
 
 /// Gives away the P of an M that cannot use it.
 fn pass_on(m: &'static M) {
-    let Some(mut p) = m.p.take() else { return };
+    let Some(p) = m.p.take() else { return };
     debug_assert!(!m.searching.get(), "a searcher would have to look at the queues before it gives up");
     let rt = m.rt;
     if rt.is_retiring(p) {
-        rt.give_up(p);
-        if rt.idle.has_poller() {
-            return;
-        }
-        // One that is idle is for who is to poll.
-        match rt.take_idle_p() {
-            Some(idle) => p = idle,
-            None => return,
-        }
+        return rt.give_up(p);
     }
     let now = clock::now();
     if let Some(other) = rt.waiting.pop_older(rt.overdue_since(now)) {
@@ -297,12 +289,9 @@ fn pass_on(m: &'static M) {
         if let Some(other) = rt.waiting.pop() {
             return other.resume(Some(p));
         }
-        if rt.idle.has_poller() {
-            rt.give_up(p);
-            return;
-        }
+        return rt.give_up(p);
     }
-    // Somebody must go on with it, to work or to wait in the netpoller.
+    // Somebody must go on with it.
     if rt.give_away(p) || rt.start_m(Some(p), false) {
         return;
     }

@@ -500,9 +500,9 @@ impl Shared {
         }
     }
 
-    /// As for any P that is given up: somebody for what is queued. Not `wake_one`, which may start a thread.
+    /// As for any P that is given up: somebody for what is queued, or to come. Not `wake_one`, which may start a thread.
     fn find_m(&self) {
-        if self.has_work()
+        if self.needs_somebody()
             && let Some(p) = self.take_idle_p()
             && !self.give_away(p)
         {

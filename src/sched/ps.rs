@@ -185,7 +185,7 @@ impl Shared {
             sysmon::poke();
         }
         asymmetric::heavy(); // T2
-        if self.has_work() {
+        if self.needs_somebody() {
             self.wake_one(); // T3
         }
     }

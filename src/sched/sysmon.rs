@@ -504,7 +504,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
     if rt.is_idle() {
         // Every M that there is may be blocked, and have lost its P for a timer that was due. Then nobody is there to
         // look at this P, and no sleep of ours ends for its sake.
-        if unattended && (rt.poller.registered() > 0 || rt.ps.iter().any(|p| p.timers.next() != NEVER)) {
+        if unattended && rt.expects_something() {
             rt.wake_one();
         }
         return soon;

@@ -110,8 +110,6 @@ mutations! {
     let asleep" => "", "two Ps, or none for the others";
         }
         "fn pass_on(" {
-            kept_without_poller, os_thread::timer: "⟦rt.idle.has_poller()⟧ {
-            rt.give_up(p);" => "true", "nobody is left to poll";
             passed_on_as_idle, os_thread::next_slot: "!rt.is_ready_work(p, now)" => "true",
                 "nobody looks into the slot of an idle P";
             passed_on_to_nobody, os_thread::yields: "rt.give_away(p) || rt.start_m(Some(p), false)" => "true",
@@ -416,14 +414,17 @@ mutations! {
             return;" => "return;", "counts as a searcher for ever";
         }
         "pub(crate) fn give_up(" {
-            given_up_without_look, os_thread::one_p: "self.has_work()" => "false", "T3: nobody comes for the G";
+            given_up_without_look, os_thread::one_p: "self.needs_somebody()" => "false", "T3: nobody comes for the G";
+        }
+        "pub(crate) fn needs_somebody(" {
+            given_up_without_poller, os_thread::timer: "self.expects_something()" => "false", "nobody is left to poll";
             given_up_fence, os_thread::one_p: "asymmetric::heavy();" => "", "T2: neither sees the other";
         }
         "pub(crate) fn return_p(" {
             no_thread_without_sleepers, idle::no_thread:
                 "lists.ms.iter().any(|m| m.0.fixed.is_none_or(|home| home.word.is_free(false)))" => "false",
                 "who submitted meanwhile has relied on us";
-            no_thread_without_look, idle::no_thread: "self.has_work()" => "false",
+            no_thread_without_look, idle::no_thread: "self.needs_somebody()" => "false",
                 "who submitted meanwhile has relied on us";
             no_thread_fence, idle::no_thread: "asymmetric::heavy();" => "", "the look sees nothing, the submitter us";
         }
@@ -480,7 +481,7 @@ mutations! {
         "pub(crate) fn resize(" {
             grow_fence, procs::grow_and_submit: "asymmetric::heavy();" => "",
                 "T2: the look sees nothing, the submitter no idle P";
-            grow_without_look, procs::grow_and_submit: "self.has_work()" => "false", "T3: nobody comes for the G";
+            grow_without_look, procs::grow_and_submit: "self.needs_somebody()" => "false", "T3: nobody comes for the G";
             grow_listed_twice, procs::two_numbers: "p.service.get() == Service::Retired" => "true",
                 "a P that somebody holds is listed";
             shrink_leaves_idle, procs::two_numbers, procs::shrink_and_wake:
