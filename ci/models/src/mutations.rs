@@ -415,9 +415,6 @@ mutations! {
         }
         "pub(crate) fn give_up(" {
             given_up_without_look, os_thread::one_p: "self.needs_somebody()" => "false", "T3: nobody comes for the G";
-        }
-        "pub(crate) fn needs_somebody(" {
-            given_up_without_poller, os_thread::timer: "self.expects_something()" => "false", "nobody is left to poll";
             given_up_fence, os_thread::one_p: "asymmetric::heavy();" => "", "T2: neither sees the other";
         }
         "pub(crate) fn return_p(" {
@@ -427,6 +424,9 @@ mutations! {
             no_thread_without_look, idle::no_thread: "self.needs_somebody()" => "false",
                 "who submitted meanwhile has relied on us";
             no_thread_fence, idle::no_thread: "asymmetric::heavy();" => "", "the look sees nothing, the submitter us";
+        }
+        "pub(crate) fn needs_somebody(" {
+            given_up_without_poller, os_thread::timer: "self.expects_something()" => "false", "nobody is left to poll";
         }
         "pub(crate) fn stop_searching(" {
             found_fence, idle::last_searcher_and_sleeper: "asymmetric::light();" => "",
