@@ -254,6 +254,37 @@ const PROGRAMS: &[Program] = &[
             eprintln!("procs = {procs}: {got} received");
         }
     }),
+    ("all_at_once", || {
+        // Goal: the small alternate stack of the main thread bears as many as there are.
+        let _dog = watchdog(PATIENCE, "all at once");
+        let all = [
+            Signal::HUP,
+            Signal::INT,
+            Signal::USR1,
+            Signal::USR2,
+            Signal::TERM,
+            Signal::CHLD,
+            Signal::WINCH,
+            Signal::CONT,
+        ];
+        let signals = notify(&all).unwrap();
+        // SAFETY: a set that is filled in first; signals to this very thread, which has a handler for each.
+        unsafe {
+            let (mut blocked, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigemptyset(&mut blocked);
+            all.iter().for_each(|signal| _ = libc::sigaddset(&mut blocked, signal.as_raw()));
+            libc::pthread_sigmask(libc::SIG_BLOCK, &blocked, &mut before);
+            for signal in all {
+                assert_eq!(libc::pthread_kill(libc::pthread_self(), signal.as_raw()), 0);
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        }
+        let mut got = all.map(|_| comes(&signals));
+        let mut all = all;
+        got.sort_by_key(|signal| signal.as_raw());
+        all.sort_by_key(|signal| signal.as_raw());
+        assert_eq!(got, all);
+    }),
     ("flags", || {
         let _signals = notify(&[Signal::USR1]).unwrap();
         assert_ne!(disposition(Signal::USR1).sa_flags & libc::SA_ONSTACK, 0);
@@ -384,6 +415,7 @@ const CHECKS: &[Check] = &[
     ("some_are_refused", || run("what_is_refused").is_well()),
     ("preemption_gets_along_with_them", || run("preemption_by_the_same").is_well()),
     ("a_storm_does_no_harm", || run("storm").is_well()),
+    ("all_may_come_at_once", || run("all_at_once").is_well()),
     ("handlers_run_on_the_alternate_stack", || run("flags").is_well()),
     ("the_default_comes_back", || {
         let ended = run("the_default_comes_back");

@@ -90,9 +90,13 @@ impl Disposition {
         self.0.sa_sigaction
     }
 
-    /// The same, run on the alternate stack if there is one.
+    /// The same, run on the alternate stack if there is one, and with other signals blocked: several that come at once would each
+    /// put a frame there (3 KiB and more), and std gives the main thread 8 KiB. What the thread itself may raise stays open, so that
+    /// it is reported.
     pub(crate) fn on_alternate_stack(mut self) -> Disposition {
         self.0.sa_flags |= libc::SA_ONSTACK;
+        let raised = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
+        self.0.sa_mask = raised.into_iter().fold(SignalMask::full(), SignalMask::without).0;
         self
     }
 

@@ -29,7 +29,7 @@
 //! then decides. It cannot know that others have added themselves to the registry after us: if signal-hook is to go on with a signal alone,
 //! keep a [`Signals`] of it, or let signal-hook come first.
 //!
-//! Handlers run on the alternate stack of the thread, since a coroutine's own may be nearly full.
+//! Handlers run on the alternate stack of the thread, since a coroutine's own may be nearly full, and one after the other.
 //!
 //! # Examples
 //!
@@ -230,7 +230,7 @@ fn handle(signal: Signal, bell: &'static EventFd) -> io::Result<()> {
     let now = Disposition::of(number)?;
     // Relaxed, both: a handler that does not see them yet, or sees one of them, leaves a signal out that came meanwhile.
     HANDLER.store(now.address(), Ordering::Relaxed);
-    // SAFETY: the handler that is in force, of which nothing changes but the stack.
+    // SAFETY: the handler that is in force, of which nothing changes but the stack and what is blocked meanwhile.
     unsafe { now.on_alternate_stack().install(number)? };
     if matches!(earlier.action(), Action::Default) {
         DEFAULTS.fetch_or(signal.bit(), Ordering::Relaxed);
