@@ -111,6 +111,9 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
+    /// So many wait for what one look finds, at most.
+    pub(crate) const MOST: usize = 2 * BATCH;
+
     pub(crate) fn new() -> io::Result<Poller> {
         let buffer = || Spin::new(Box::new([MaybeUninit::uninit(); BATCH]));
         Ok(Poller {

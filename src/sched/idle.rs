@@ -643,7 +643,6 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
 fn poll(m: &'static M, mut fenced: bool) -> Option<bool> {
     let rt = m.rt;
     let idle = &rt.idle;
-    let mut found: Vec<Waiter> = Vec::new();
     loop {
         if !std::mem::take(&mut fenced) {
             idle.announce_poll(rt);
@@ -651,18 +650,18 @@ fn poll(m: &'static M, mut fenced: bool) -> Option<bool> {
         }
         // Not longer than announced. Relaxed: the poller's own.
         let until = idle.poll_until.load(Ordering::Relaxed).min(rt.next_timer());
+        let mut arrived = m.arrived.take();
         if m.begin_polling() {
             rt.note_poll();
-            rt.poller.poll(until, &mut |waiter| found.push(waiter));
+            rt.poller.poll(until, &mut |waiter| arrived.push(waiter));
             rt.note_poll();
             m.end_polling();
         }
         // Relaxed: nobody need be disturbed now; the timers are looked at below.
         idle.poll_until.store(0, Ordering::Relaxed);
-        for p in rt.ps.iter() {
-            p.timers.run_due(clock::now, |waiter| found.push(waiter));
-        }
-        if found.is_empty() && !m.is_called() && !rt.is_stopping() {
+        let nothing = arrived.is_empty() && rt.next_timer() > clock::now();
+        if nothing && !m.is_called() && !rt.is_stopping() {
+            m.arrived.set(arrived);
             if rt.has_work()
                 && let Some(outcome) = come_back(m, true)
             {
@@ -670,24 +669,27 @@ fn poll(m: &'static M, mut fenced: bool) -> Option<bool> {
             }
             continue;
         }
-        let outcome = if m.is_called() { Some(called(m)) } else { come_back(m, found.is_empty()) };
-        let many = found.len() > 1;
-        for waiter in found.drain(..) {
+        let outcome = if m.is_called() { Some(called(m)) } else { come_back(m, nothing) };
+        let mut count = 0;
+        let mut ready = |waiter: Waiter| {
+            count += 1;
             match m.p.get() {
                 // SAFETY: claimed and not readied yet; this M holds the P.
                 Some(p) => unsafe { park::ready_claimed(rt, p, waiter) },
                 // SAFETY: claimed and not readied yet.
                 None => unsafe { waiter.ready() },
             }
+        };
+        arrived.drain(..).for_each(&mut ready);
+        m.arrived.set(arrived);
+        for p in rt.ps.iter() {
+            p.timers.run_due(clock::now, &mut ready);
         }
-        if many {
+        if count > 1 {
             rt.notify();
         }
-        match outcome {
-            Some(outcome) => return Some(outcome),
-            // All Ps are busy, and have been given the work.
-            None => return None,
-        }
+        // None: all Ps are busy, and have been given the work.
+        return outcome;
     }
 }
 

@@ -11,7 +11,9 @@ use super::p::HeldP;
 use super::preempt::{self, HandOver, Pins};
 use super::runtime::Shared;
 use super::spawn::complete;
+use super::wait::Waiter;
 use crate::os::{self, clock::Nanos};
+use crate::poll::Poller;
 use crate::stack::{Stack, overflow::AltStack};
 use crate::switch::{self, Context};
 use std::cell::{Cell, UnsafeCell};
@@ -62,6 +64,8 @@ pub(crate) struct M {
     /// The coroutine that was just left has looked at timers and descriptors already.
     pub(crate) looked: Cell<bool>,
     call: AtomicU32,
+    /// Room for what it finds in the netpoller.
+    pub(crate) arrived: Cell<Vec<Waiter>>,
     /// What it was given when it was called; written by the caller before `CALLED`.
     given: Cell<Option<HeldP>>,
     /// The coroutine that came with the P, to run first; its home, which is bound to this M, is worn for it.
@@ -133,6 +137,7 @@ impl M {
             searching: Cell::new(false),
             looked: Cell::new(false),
             call: AtomicU32::new(AWAKE),
+            arrived: Cell::new(Vec::with_capacity(Poller::MOST)),
             given: Cell::new(None),
             bound: Cell::new(None),
             hand_over: Cell::new(None),

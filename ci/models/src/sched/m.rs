@@ -5,6 +5,7 @@ use super::home::Home;
 use super::p::{HeldP, P};
 use super::preempt::{HandOver, Pin};
 use super::runtime::Shared;
+use super::wait::Waiter;
 use crate::os;
 use crate::shim::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::cell::Cell;
@@ -18,6 +19,7 @@ pub(crate) struct M {
     pub(crate) searching: Cell<bool>,
     pub(crate) looked: Cell<bool>,
     call: AtomicU32,
+    pub(crate) arrived: Cell<Vec<Waiter>>,
     given: Cell<Option<HeldP>>,
     pub(crate) bound: Cell<Option<GRef>>,
     pub(crate) hand_over: Cell<Option<HandOver>>,
@@ -50,6 +52,7 @@ impl M {
             searching: Cell::new(false),
             looked: Cell::new(false),
             call: AtomicU32::new(AWAKE),
+            arrived: Cell::new(Vec::new()),
             given: Cell::new(None),
             bound: Cell::new(None),
             hand_over: Cell::new(None),
