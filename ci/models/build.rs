@@ -94,7 +94,6 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
             "pub(crate) fn sleep(",
             "pub(crate) fn sleep_until_called(",
             "pub(crate) fn send(",
-            "pub(crate) fn is_polling(",
             "pub(crate) fn begin_polling(",
             "pub(crate) fn end_polling(",
             "pub(crate) fn call(",

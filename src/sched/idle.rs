@@ -46,7 +46,7 @@ use super::wait::Waiter;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::shim::asymmetric;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// See the module.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ pub(crate) struct Idle {
     pub(super) lists: Spin<Lists>,
     /// Some M is the poller.
     polling: AtomicBool,
+    /// Who it is, or was; for comparison only.
+    poller: AtomicPtr<M>,
     /// Until when the poller means to sleep; 0 while there is none.
     poll_until: AtomicU64,
     /// Ms asleep that are not in the list: those that wait for their own coroutines only.
@@ -99,6 +101,7 @@ impl Idle {
             active: AtomicUsize::new(0),
             lists: Spin::new(Lists { ps, ms, held: 0, active: 0, by_hand: false }),
             polling: AtomicBool::new(false),
+            poller: AtomicPtr::new(ptr::null_mut()),
             poll_until: AtomicU64::new(0),
             others_asleep: AtomicUsize::new(0),
         }
@@ -162,11 +165,13 @@ impl Idle {
     }
 
     /// Makes the caller the poller, unless another M is. A heavy fence must follow.
-    fn become_poller(&self, rt: &Shared) -> bool {
+    fn become_poller(&self, m: &M) -> bool {
         // Acquire: one poller at a time; the next one sees what the last one left. Release: pairs with `stop_polling`.
         let ours = !self.polling.swap(true, Ordering::AcqRel);
         if ours {
-            self.announce_poll(rt);
+            // Relaxed: a hint.
+            self.poller.store(ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
+            self.announce_poll(m.rt);
         }
         ours
     }
@@ -271,7 +276,9 @@ impl Shared {
     /// The idle M that slept last, with its home if homes are fixed. For the last P that is idle it is the poller: without a P
     /// it could only pass on what it finds.
     fn pop_m(&self, lists: &mut Lists) -> Option<&'static M> {
-        let polls = if lists.ps.is_empty() { lists.ms.iter().position(|m| m.0.is_polling()) } else { None };
+        // Relaxed: a hint.
+        let poller = self.idle.poller.load(Ordering::Relaxed).cast_const();
+        let polls = if lists.ps.is_empty() { lists.ms.iter().position(|m| ptr::eq(m.0, poller)) } else { None };
         for at in polls.into_iter().chain((0..lists.ms.len()).rev()) {
             let m = lists.ms[at].0;
             if m.fixed.is_none_or(|home| home.word.try_wear()) {
@@ -513,7 +520,7 @@ fn sleep_in_list(m: &'static M) -> bool {
         // T1. AcqRel: keeps the count exact with the other read-modify-writes.
         idle.searching.fetch_sub(1, Ordering::AcqRel);
     }
-    let mut polls = idle.idle_ps() != 0 && idle.become_poller(rt);
+    let mut polls = idle.idle_ps() != 0 && idle.become_poller(m);
     // T2, and that of `poll`: a fence interrupts every CPU that runs one of our threads, which
     // costs 12 us where an interrupt leaves a virtual machine, so one does for both.
     asymmetric::heavy();
@@ -533,7 +540,7 @@ fn sleep_in_list(m: &'static M) -> bool {
     let mut sent = false;
     loop {
         // While no P is idle those who hold them look at the netpoller; sysmon sends one of us if they do not.
-        if polls || ((sent || idle.idle_ps() != 0) && idle.become_poller(rt)) {
+        if polls || ((sent || idle.idle_ps() != 0) && idle.become_poller(m)) {
             (polls, sent) = (false, false);
             let outcome = poll(m, std::mem::take(&mut fenced));
             idle.stop_polling();

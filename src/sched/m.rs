@@ -653,12 +653,6 @@ impl M {
         }
     }
 
-    /// Whether it waits in the netpoller.
-    pub(crate) fn is_polling(&self) -> bool {
-        // Relaxed: a hint.
-        self.call.load(Ordering::Relaxed) == POLLING
-    }
-
     /// Says that it will wait in the netpoller. False if it was called already.
     pub(crate) fn begin_polling(&self) -> bool {
         // AcqRel: pairs with `call`: either it sees POLLING and breaks the wait, or we see it.
