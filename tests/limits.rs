@@ -29,6 +29,10 @@ fn start_both_threads(runtime: &gort::Runtime) {
         runtime.spawn(move || _ = both.wait())
     };
     [wait(), wait()].into_iter().for_each(|handle| handle.join().unwrap());
+    // A thread that has been started but has not come to its own code yet needs memory still.
+    for name in ["gort-sysmon", "test-starter"] {
+        wait_until("the runtime's own threads sleep", || common::sleeps(name));
+    }
 }
 
 fn limit(resource: libc::__rlimit_resource_t, value: u64) {

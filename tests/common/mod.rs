@@ -323,15 +323,22 @@ pub fn builder(procs: usize) -> RuntimeBuilder {
     Runtime::builder().procs(procs).name("test")
 }
 
+/// The folders in `/proc` of the process's threads that have this name.
+fn tasks_named(name: &str) -> impl Iterator<Item = std::path::PathBuf> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    // One that ends meanwhile has no name any more.
+    tasks.filter(move |task| std::fs::read_to_string(task.join("comm")).is_ok_and(|it| it.trim() == name))
+}
+
 /// How many threads of the process have this name.
 pub fn threads_named(name: &str) -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    // One that ends meanwhile has no name any more.
-    tasks
-        .filter(|task| {
-            std::fs::read_to_string(task.as_ref().unwrap().path().join("comm")).is_ok_and(|it| it.trim() == name)
-        })
-        .count()
+    tasks_named(name).count()
+}
+
+/// Whether a thread of this name sleeps on a futex.
+pub fn sleeps(name: &str) -> bool {
+    let number = format!("{} ", libc::SYS_futex);
+    tasks_named(name).any(|task| std::fs::read_to_string(task.join("syscall")).is_ok_and(|it| it.starts_with(&number)))
 }
 
 /// A fresh seed, or that of `GORT_TEST_SEED`; printed, so that a failure can be repeated.
