@@ -185,7 +185,8 @@ impl RuntimeBuilder {
 
     /// How many threads may be started to run what is given to [`blocking`](crate::blocking); default 512.
     ///
-    /// There are none until they are needed, and each ends when it has had nothing to do [for long](Self::thread_keep_alive). If all are busy, what
+    /// There are none until they are needed, and each ends when it has had nothing to do
+    /// [for long](Self::thread_keep_alive). If all are busy, what
     /// comes then runs in place, where it delays those of its home. 0 is allowed.
     ///
     /// # Examples

@@ -553,13 +553,13 @@ fn sleep_in_list(m: &'static M) -> bool {
         let alone = m.fixed.is_none_or(|home| home.live() == 0);
         // Go keeps them for ever (golang/go#14592).
         let deadline = if alone { clock::now().saturating_add(rt.keep_alive_ns) } else { NEVER };
-        match m.sleep(deadline) {
-            Slept::Called => return called(m),
-            Slept::Sent => {
-                sent = true;
-                continue;
-            }
-            Slept::Long => {}
+        let slept = m.sleep(deadline);
+        if slept == Slept::Called {
+            return called(m);
+        }
+        sent = slept == Slept::Sent;
+        if sent {
+            continue;
         }
         // Long idle. Nobody may call it any more once it is out of the list.
         let mut lists = idle.lists.lock();

@@ -618,7 +618,7 @@ impl M {
         unsafe { switch::switch_away(g.context.get(), target.0, target.1) }
     }
 
-    /// Sleeps until it is called, or until `deadline`. False if the deadline passed first.
+    /// Sleeps until it is called, sent, or until `deadline`.
     pub(crate) fn sleep(&self, deadline: os::clock::Nanos) -> Slept {
         // AcqRel: pairs with `call`, on either side.
         if self.call.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_err() {
