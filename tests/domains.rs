@@ -140,8 +140,8 @@ fn lateness(runtime: &Runtime) -> Vec<Duration> {
     late
 }
 
-/// A ticker on a runtime of its own is late by what the machine's CPUs are short of (a plain thread of the process says how much that
-/// is), and no more.
+/// A ticker on a runtime of its own is late by what the machine's CPUs are short of, and no more. For comparison, if it fails: how late a
+/// plain thread of the process was meanwhile.
 fn is_in_time(beside: &str) {
     for procs in [1, 2] {
         let runtime = builder(procs).name("ticks").build().unwrap();
@@ -162,7 +162,7 @@ fn is_in_time(beside: &str) {
         });
         let (median, most) = (late[late.len() / 2], late[late.len() - 1]);
         eprintln!("beside {beside}, on {procs} Ps: {median:.1?} late, at most {most:.1?}; a plain thread {short:.1?}");
-        assert!(median < 100 * MS && most < 1000 * MS + short, "beside {beside}: {median:?}, {most:?}, {short:?}");
+        assert!(median < 100 * MS && most < 1000 * MS, "beside {beside}: {median:?}, {most:?}, {short:?}");
     }
 }
 

@@ -171,7 +171,7 @@ const PROGRAMS: &[Program] = &[
             let hogs = common::Hogs::start(&runtime, number, |_| |_| ());
             let procs = if number == 6 { 4 } else { 3 };
             wait_until("as many as there are to be", || runtime.procs() == procs);
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(Duration::from_millis(300));
             assert_eq!(runtime.procs(), procs);
             hogs.stop();
             // It is not idle, or nobody would look.
@@ -513,8 +513,7 @@ const CHECKS: &[Check] = &[
     }),
     ("the_load_says_how_many_procs", || {
         let ended = run_with("procs_that_follow_the_load", |command| {
-            // Periods in which a thread that is only about to give up its P does not count for much, if it waits for a CPU.
-            command.env("GORT_DEBUG", with("adapt=100"));
+            command.env("GORT_DEBUG", with("adapt=20"));
         });
         ended.is_well();
     }),
