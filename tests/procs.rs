@@ -31,12 +31,18 @@ fn hogs(runtime: &Runtime, number: usize) -> (Hogs, Arc<[AtomicU64]>) {
 /// In how many of `windows` short times more than one of them got on.
 fn together(counts: &[AtomicU64], windows: usize) -> usize {
     let look = || counts.iter().map(|count| count.load(Relaxed)).collect::<Vec<_>>();
-    let is_together = |_: &usize| {
-        let before = look();
-        std::thread::sleep(Duration::from_millis(1));
-        look().iter().zip(&before).filter(|(after, before)| after != before).count() > 1
+    let is_together = || {
+        loop {
+            let (start, before) = (Instant::now(), look());
+            std::thread::sleep(Duration::from_millis(1));
+            let after = look();
+            // On a busy machine the caller may wait for a CPU meanwhile: in a longer time there are more changes of turns.
+            if start.elapsed() < Duration::from_millis(2) {
+                return after.iter().zip(&before).filter(|(after, before)| after != before).count() > 1;
+            }
+        }
     };
-    (0..windows).filter(is_together).count()
+    (0..windows).filter(|_| is_together()).count()
 }
 
 /// Changes the number again and again until told to stop; how often.
