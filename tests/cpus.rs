@@ -39,6 +39,20 @@ fn a_runtime_keeps_to_its_cpus() {
 }
 
 #[test]
+fn a_runtime_keeps_to_the_cpus_of_its_builder() {
+    // Goal: whoever has a thread started, that runs where the builder may. Method: a thread that is confined, and a coroutine of a
+    // runtime that is, spawn into one that has no threads yet.
+    let all = of_thread();
+    let one: CpuSet = all.iter().take(1).collect();
+    let confined = builder(1).cpus(one).build().unwrap();
+    for _ in 0..3 {
+        let runtime = builder(2).build().unwrap();
+        let seen = confined.run(|| runtime.spawn(of_thread).join().unwrap());
+        assert_eq!(seen, all);
+    }
+}
+
+#[test]
 fn as_many_ps_as_cpus() {
     let one: CpuSet = of_thread().iter().take(1).collect();
     if std::env::var_os("GORT_PROCS").is_none() {

@@ -551,6 +551,152 @@ fn all_blocked_while_others_are_suspended_elsewhere() {
     hogs.stop();
 }
 
+/// Runs `f` in a runtime of so many Ps, again and again, while another always has suspended coroutines: all that time sysmon neither
+/// allocates nor waits.
+fn while_others_are_suspended_elsewhere(procs: usize, f: impl Fn() + Sync) {
+    let _watchdog = soon("suspended elsewhere");
+    let elsewhere = runtime(1);
+    let hogs = Hogs::start(&elsewhere, 4, |_| |_| ());
+    for _ in 0..20 {
+        // A new one: no thread has been started yet.
+        runtime(procs).run(&f);
+    }
+    hogs.stop();
+}
+
+#[test]
+fn a_timer_of_one_that_blocks_while_others_are_suspended_elsewhere() {
+    // Goal: who is ready gets a thread, although the only one is blocked, and no P was idle when it blocked.
+    if cannot_hold("the sleeper shares its thread with who waits for it") {
+        return;
+    }
+    while_others_are_suspended_elsewhere(1, || {
+        let (tx, rx) = std::sync::mpsc::channel();
+        go!(move || {
+            gort::time::sleep(Duration::from_millis(20));
+            tx.send(7).unwrap();
+        });
+        gort::yield_now();
+        assert_eq!(gort::blocking(move || rx.recv()), Ok(7));
+    });
+}
+
+#[test]
+fn who_is_next_while_others_are_suspended_elsewhere() {
+    // Goal: a coroutine that one has readied, and then computes, is run by another P.
+    if cannot_hold("the receiver shares its thread with who waits for it") {
+        return;
+    }
+    while_others_are_suspended_elsewhere(2, || {
+        let (tx, rx) = bounded(0);
+        let answered = Arc::new(AtomicBool::new(false));
+        go!({
+            let answered = answered.clone();
+            move || answered.store(rx.recv() == Ok(7), Relaxed)
+        });
+        gort::time::sleep(Duration::from_millis(1));
+        tx.send(7).unwrap();
+        while !answered.load(Relaxed) {}
+    });
+}
+
+#[test]
+fn a_timer_beside_one_that_computes_while_others_are_suspended_elsewhere() {
+    // Goal: somebody waits for the timers after the one that did has been given a coroutine, which computes.
+    if cannot_hold("the sleeper shares its thread with who waits for it") {
+        return;
+    }
+    while_others_are_suspended_elsewhere(2, || {
+        let woken = Arc::new(AtomicBool::new(false));
+        go!({
+            let woken = woken.clone();
+            move || {
+                gort::time::sleep(Duration::from_millis(10));
+                woken.store(true, Relaxed);
+            }
+        });
+        gort::time::sleep(Duration::from_millis(2));
+        while !woken.load(Relaxed) {}
+    });
+}
+
+#[test]
+fn who_waits_for_one_that_is_suspended_has_no_slice_without_end() {
+    // Goal: however long slices are, who holds a lock goes on when somebody waits for it. Method: it is suspended for who becomes ready,
+    // and that wants the lock. std's, for which a thread blocks.
+    if cannot_hold("who holds the lock shares its thread with who wants it") {
+        return;
+    }
+    let _watchdog = soon("a slice without end");
+    static LOCK: Mutex<()> = Mutex::new(());
+    let runtime = builder(1).time_slice(Duration::MAX).build().unwrap();
+    for _ in 0..5 {
+        let come = Arc::new(AtomicBool::new(false));
+        let holds = Arc::new(AtomicBool::new(false));
+        let waits = runtime.spawn({
+            let (come, holds) = (come.clone(), holds.clone());
+            move || {
+                while !holds.load(Relaxed) {
+                    gort::time::sleep(Duration::from_millis(1));
+                }
+                gort::time::sleep(Duration::from_millis(5));
+                come.store(true, Relaxed);
+                drop(LOCK.lock().unwrap());
+            }
+        });
+        let hog = runtime.spawn(move || {
+            let _guard = LOCK.lock().unwrap();
+            holds.store(true, Relaxed);
+            while !come.load(Relaxed) {}
+            // Until it is suspended, or has been.
+            compute(Duration::from_millis(3));
+        });
+        waits.join().unwrap();
+        hog.join().unwrap();
+    }
+}
+
+#[test]
+fn idle_threads_that_are_not_kept() {
+    // Goal: one that is there to take over from a hog stays until it has.
+    let _watchdog = soon("threads that are not kept");
+    let runtime = builder(1).thread_keep_alive(Duration::ZERO).build().unwrap();
+    let hogs = Hogs::start(&runtime, 1, |_| |_| ());
+    for _ in 0..50 {
+        assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
+    }
+    hogs.stop();
+}
+
+#[test]
+fn a_thread_that_waits_for_its_own_coroutine_takes_over_from_nobody() {
+    // Goal: with fixed homes an idle thread whose home is shut is none that a hog can be suspended for.
+    struct Waits(gort::channel::Receiver<()>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let _ = self.0.recv();
+        }
+    }
+    common::quiet_panics();
+    let _watchdog = soon("a thread that waits for its own coroutine");
+    let runtime = builder(1).build().unwrap();
+    let (tx, rx) = bounded(0);
+    let panics = runtime.spawn(move || {
+        let _waits = Waits(rx);
+        panic_meant(1)
+    });
+    // It waits.
+    wait_until("it unwinds", || tx.is_empty() && !panics.is_finished() && runtime.live() == 1);
+    std::thread::sleep(Duration::from_millis(5));
+    let hogs = Hogs::start(&runtime, 1, |_| |_| ());
+    for _ in 0..5 {
+        assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
+    }
+    hogs.stop();
+    tx.send(()).unwrap();
+    assert!(panics.join().is_err());
+}
+
 #[test]
 fn who_becomes_ready_while_only_hogs_have_threads() {
     // Goal: hogs that take turns do not keep everybody else from running because no thread is left for him. Method: the P goes from one

@@ -272,6 +272,16 @@ const PROGRAMS: &[Program] = &[
             go!("large frames", || large(0)).join().unwrap();
         });
     }),
+    ("too_many_shields", || {
+        fn within(shields: u32) {
+            if shields > 0 { gort::shield(|| within(shields - 1)) } else { println!("so many") }
+        }
+        gort::run(|| {
+            gort::Builder::new().stack_size(256 << 20).spawn(|| within(65_535)).unwrap().join().unwrap();
+            let _ = gort::Builder::new().stack_size(256 << 20).spawn(|| within(65_536)).unwrap().join();
+            println!("too many");
+        });
+    }),
     ("overflow_of_a_plain_thread", || {
         gort::run(|| go!(|| ()).join().unwrap());
         std::hint::black_box(dig_for_ever(1));
@@ -542,6 +552,12 @@ const CHECKS: &[Check] = &[
         assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
         ended.says("gort: stack overflow in coroutine ");
         ended.says("256 KiB");
+    }),
+    ("too_many_shields_end_the_process", || {
+        let ended = run("too_many_shields");
+        assert_eq!(ended.signal, Some(libc::SIGABRT), "{ended:#?}");
+        ended.says("more than 65,535 shields inside each other");
+        assert_eq!(ended.stdout.trim(), "so many", "{ended:#?}");
     }),
     ("a_plain_threads_overflow_is_reported_by_std", || {
         let ended = run("overflow_of_a_plain_thread");

@@ -81,7 +81,8 @@ impl Machine {
 
     /// Changes the number of `rt`'s Ps if that of the CPUs has changed.
     pub(crate) fn lead(&self, rt: &Shared, share: &mut Share) {
-        if let Some(procs) = share.decide(self.cpus, rt.said_procs()) {
+        // A process that may use more than a runtime has room for: as many as that.
+        if let Some(procs) = share.decide(self.cpus.min(rt.ps.room()), rt.said_procs()) {
             rt.resize_for_sysmon(procs);
         }
     }

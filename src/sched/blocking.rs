@@ -264,6 +264,8 @@ impl Spares {
         // SAFETY: what is in the list stays until it is taken out under the lock, which we hold.
         if let Some(spare) = unsafe { state.idle.as_ref() } {
             state.idle = spare.next.get();
+            // Not by itself: it may be long until it has a CPU.
+            deadlock::thread_ended();
             spare.job.set(Some(job));
             spare.call(CALLED, state);
             return true;
@@ -305,6 +307,7 @@ impl Spares {
         // SAFETY: as in `give`; who is called stays in `Spare::sleep` until it gets the lock.
         while let Some(spare) = unsafe { next.as_ref() } {
             next = spare.next.get();
+            deadlock::thread_ended();
             // Release: as in `call`.
             spare.word.store(DISMISSED, Ordering::Release);
             futex::wake(&spare.word, 1);
@@ -345,12 +348,15 @@ impl Spare {
     }
 
     /// Takes itself out of the list. False if somebody else has.
+    ///
+    /// As for whoever takes one out: from then on it may wake somebody.
     fn leave(&self, spares: &Spares) -> bool {
         let mut state = spares.lock();
         // Relaxed: written under the lock.
         if self.word.load(Ordering::Relaxed) != IDLE {
             return false;
         }
+        deadlock::thread_ended();
         if ptr::eq(state.idle, self) {
             state.idle = self.next.get();
             return true;
@@ -389,10 +395,9 @@ fn main(rt: &'static Shared, first: JobRef) {
             spare.word.store(IDLE, Ordering::Relaxed);
             spare.next.set(state.idle);
             state.idle = &raw const spare;
+            deadlock::thread_began();
         }
-        deadlock::thread_began();
         next = spare.sleep(spares);
-        deadlock::thread_ended();
     }
     let mut state = spares.lock();
     state.count -= 1;

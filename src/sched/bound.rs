@@ -61,7 +61,7 @@ struct Frame<'a> {
     subject: Option<&'a dyn Any>,
     /// How many shields there are around it. (On a plain thread a shield is a frame, with one more than what is
     /// around it.)
-    depth: u16,
+    depth: u32,
     /// By which it knows its own unwinding; 0 before the first.
     number: Cell<u64>,
 }
@@ -122,10 +122,10 @@ impl Owner {
     }
 
     /// How many shields there are around the caller.
-    fn depth(self) -> u16 {
+    fn depth(self) -> u32 {
         match self {
             // Relaxed: written by the coroutine.
-            Owner::Coroutine(g) => g.shield.load(Ordering::Relaxed),
+            Owner::Coroutine(g) => g.shield.load(Ordering::Relaxed).into(),
             // SAFETY: what is in the chain is on this stack, further out.
             Owner::Thread => unsafe { self.head().as_ref() }.map_or(0, |frame| frame.depth),
         }

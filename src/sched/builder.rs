@@ -202,8 +202,8 @@ impl RuntimeBuilder {
 
     /// How long a thread is kept that has nothing to do; default 10 s.
     ///
-    /// That goes for threads that run coroutines and for those of [`blocking`](crate::blocking). One that waits for descriptors and
-    /// timers stays, and so do those with coroutines that cannot run elsewhere.
+    /// That goes for threads that run coroutines, 20 ms at least, and for those of [`blocking`](crate::blocking). One that waits for
+    /// descriptors and timers stays, and so do those with coroutines that cannot run elsewhere.
     ///
     /// # Examples
     /// ```

@@ -92,6 +92,9 @@ pub(crate) fn unwind() -> ! {
 /// });
 /// ```
 ///
+/// # Panics
+/// More than 65,535 inside each other end the process, as a stack overflow does.
+///
 /// # Scheduling
 /// Does not park by itself. What `f` calls parks as ever.
 pub fn shield<T>(f: impl FnOnce() -> T) -> T {
@@ -104,7 +107,10 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
     }
     let Some(g) = M::current_coroutine() else { return bound::shield_thread(f) };
     // Relaxed: only the coroutine writes it.
-    g.shield.fetch_add(1, Ordering::Relaxed);
+    if g.shield.fetch_add(1, Ordering::Relaxed) == u16::MAX {
+        // With none in force a `scope` at this depth could be left while others use what it has lent to them.
+        crate::os::fatal("more than 65,535 shields inside each other");
+    }
     let _unshield = Unshield(g);
     f()
 }

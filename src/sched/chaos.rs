@@ -9,7 +9,7 @@
 
 use super::m::M;
 use super::p::P;
-use super::preempt;
+use super::preempt::{self, Why};
 use super::ps::By;
 use super::runtime::Shared;
 use crate::os::clock::Nanos;
@@ -84,6 +84,6 @@ pub(crate) fn block(m: &M) {
 pub(crate) fn preempt(rt: &Shared, p: &P) {
     if rt.preemptive {
         // Relaxed: a hint.
-        preempt::preempt(rt, p, p.tick.load(Ordering::Relaxed), true);
+        preempt::preempt(rt, p, p.tick.load(Ordering::Relaxed), Why::Ready);
     }
 }

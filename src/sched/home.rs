@@ -49,6 +49,11 @@
 //! flight across a park, restartable sequences (`sched_getcpu`, allocators with their own
 //! per-CPU caches by rseq). Code that needs those stays on its M by [`lock_os_thread`](crate::lock_os_thread).
 //!
+//! Nor `setuid`, `setgid` and their like, which the C library has all threads do, by a signal: the handler notes in its thread's
+//! structure that it has, and who waits for that looks at the M's while the handler has written to the home's (glibc's
+//! `nptl_setxid.c`; musl's `synccall.c` compares thread numbers likewise). It waits for ever, on whatever thread it is called, as long
+//! as some M wears a home whenever it is asked.
+//!
 //! # Holding a home is being on its stacks
 //!
 //! A G may be readied before it has left its stack. No flag says so and none is needed: its

@@ -48,6 +48,9 @@ use crate::shim::asymmetric;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
+/// For so long an idle M stays at least: sysmon looks more than once meanwhile, and may have had it started.
+const STAY_NS: Nanos = 20_000_000;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Idle {
@@ -78,6 +81,13 @@ pub(crate) struct Lists {
     pub(super) active: usize,
     /// Somebody has said how many, so that nobody else changes it.
     pub(super) by_hand: bool,
+}
+
+impl Lists {
+    /// Whether an M sleeps that can be called. Not one whose home is shut: whoever calls that brings its coroutine.
+    fn has_m(&self) -> bool {
+        self.ms.iter().any(|m| m.0.fixed.is_none_or(|home| home.word.is_free(false)))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -257,8 +267,7 @@ impl Shared {
     /// No thread could be started for `p`, which is idle again; if `searching`, nor for a searcher.
     pub(crate) fn return_p(&self, p: HeldP, searching: bool) {
         let lists = self.give_up_p(p);
-        // Not those whose homes are shut: whoever calls them brings their coroutine.
-        let sleepers = lists.ms.iter().any(|m| m.0.fixed.is_none_or(|home| home.word.is_free(false)));
+        let sleepers = lists.has_m();
         if searching {
             // AcqRel: undone.
             self.idle.searching.fetch_sub(1, Ordering::AcqRel);
@@ -420,9 +429,9 @@ impl Shared {
         }
     }
 
-    /// Whether an M sleeps.
+    /// Whether an M sleeps that can be called.
     pub(crate) fn has_idle_m(&self) -> bool {
-        !self.idle.lists.lock().ms.is_empty()
+        self.idle.lists.lock().has_m()
     }
 
     /// Gives `p` to an idle M. False if there is none.
@@ -552,7 +561,7 @@ fn sleep_in_list(m: &'static M) -> bool {
         }
         let alone = m.fixed.is_none_or(|home| home.live() == 0);
         // Go keeps them for ever (golang/go#14592).
-        let deadline = if alone { clock::now().saturating_add(rt.keep_alive_ns) } else { NEVER };
+        let deadline = if alone { clock::now().saturating_add(rt.keep_alive_ns.max(STAY_NS)) } else { NEVER };
         let slept = m.sleep(deadline);
         if slept == Slept::Called {
             return called(m);
@@ -591,8 +600,8 @@ fn called(m: &'static M) -> bool {
     let Some(p) = p else { return false };
     m.hold(p);
     if m.is_sent_by_sysmon.take() && !m.rt.has_idle_m() {
-        // Sysmon must not start threads while somebody is suspended, and may need one again.
-        m.rt.start_m(None, false);
+        // Sysmon may need one again. Not from here: somebody may be suspended inside `malloc`, and we hold a P.
+        m.rt.starter.want_m();
     }
     true
 }

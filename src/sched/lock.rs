@@ -4,7 +4,8 @@
 //! parks, or calls user code. Under contention a spinner backs off further and further, which
 //! lets the holder's CPU keep the protected data in its cache for a burst of operations; that
 //! is worth more than fairness here (measured in `benches/channel.rs`). If the holder's thread
-//! has lost its CPU the spinner gives up its own (`sched_yield`).
+//! has lost its CPU the spinner gives up its own (`sched_yield`); if it is suspended (`preempt.rs`) the spinner soon sleeps in
+//! the kernel most of the time, so that sysmon finds it blocked and gives its P to others.
 
 use crate::shim::atomic::{AtomicBool, Ordering};
 use std::cell::UnsafeCell;
@@ -61,9 +62,11 @@ impl<T> Spin<T> {
                 return;
             }
             round += 1;
-            if round > 10 {
-                #[cfg(not(loom))]
-                std::thread::yield_now();
+            #[cfg(not(loom))]
+            match round {
+                ..=10 => {}
+                ..=100 => std::thread::yield_now(),
+                _ => std::thread::sleep(std::time::Duration::from_micros(100)),
             }
         }
     }

@@ -8,7 +8,7 @@ use super::affinity::Place;
 use super::g::{G, GRef, HomeClaim};
 use super::home::Home;
 use super::p::HeldP;
-use super::preempt::{self, HandOver, Pins};
+use super::preempt::{self, HandOver, Pins, Why};
 use super::runtime::Shared;
 use super::spawn::complete;
 use super::wait::Waiter;
@@ -18,7 +18,7 @@ use crate::stack::{Stack, overflow::AltStack};
 use crate::switch::{self, Context};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 /// An M that is awake.
 const AWAKE: u32 = 0;
@@ -85,8 +85,8 @@ pub(crate) struct M {
     /// Sysmon has sent the signal, because of this tick of its P.
     pub(crate) asked: AtomicBool,
     pub(crate) asked_tick: AtomicU32,
-    /// Something is ready to run in its place; not only another that has used up its slice.
-    pub(crate) asked_for_ready: AtomicBool,
+    /// A `Why`.
+    pub(crate) asked_why: AtomicU8,
     /// The tick and its CPU time when it was let go on.
     pub(crate) slice: Cell<Option<(u32, Nanos)>>,
     /// It is asleep in the handler.
@@ -149,7 +149,7 @@ impl M {
             tid: os::signal::thread_id(),
             asked: AtomicBool::new(false),
             asked_tick: AtomicU32::new(0),
-            asked_for_ready: AtomicBool::new(false),
+            asked_why: AtomicU8::new(Why::Turn as u8),
             slice: Cell::new(None),
             in_handler: Cell::new(false),
             announced: AtomicBool::new(false),

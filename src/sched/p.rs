@@ -43,6 +43,8 @@ pub(crate) struct P {
     resumed: AtomicU32,
     /// The coroutine that runs should yield at its next call into the runtime.
     pub(crate) yield_soon: AtomicBool,
+    /// The coroutine in its `next` slot has been there for long: others may take it.
+    pub(crate) stuck: AtomicBool,
     pub(crate) timers: Timers,
     /// Coroutines that were spawned by, and that ended on, this P. Written by the holder.
     pub(crate) spawned: AtomicU64,
@@ -91,6 +93,7 @@ impl P {
             tick: AtomicU32::new(0),
             resumed: AtomicU32::new(0),
             yield_soon: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
             timers: Timers::new(),
             spawned: AtomicU64::new(0),
             ended: AtomicU64::new(0),

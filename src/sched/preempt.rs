@@ -87,6 +87,20 @@ pub(crate) const STATE: u32 = 7;
 pub(crate) const LIBC_MOST: u32 = 8;
 /// The CPU time that a coroutine has had between two times that it is asked, if it computes.
 const COMPUTES_NS: Nanos = 25_000;
+/// After so long it is asked whether a coroutine is blocked, however long time slices are.
+pub(crate) const PROBE_NS: Nanos = 10_000_000;
+
+/// Why an M is asked to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Why {
+    /// Its coroutine has had its time slice, and others wait for theirs.
+    Turn,
+    /// Something has become ready.
+    Ready,
+    /// It may be blocked, by one of those who wait for their turn. It need not stop if it is not.
+    Blocked,
+}
 
 /// The Ms that wait for a P. Those that were suspended have had their time, and wait until nobody else is ready or their turn is
 /// past; those that are back from where they blocked have become ready like anybody else, and come before them. Linked through
@@ -472,6 +486,11 @@ impl Shared {
         now.saturating_sub(turns.saturating_mul(self.slice_ns))
     }
 
+    /// After how long an M without a P is asked to stop, if it runs.
+    fn probe_ns(&self) -> Nanos {
+        self.slice_ns.min(PROBE_NS)
+    }
+
     /// Finds an M for a P that its holder has lost: one to run what is queued; or the one that waits longest. One that is
     /// to retire is given up.
     fn dispatch(&self, p: HeldP, now: Nanos) {
@@ -531,7 +550,7 @@ impl Shared {
                     lent |= !wanted;
                     if wanted && let Some(p) = m.retake(run) {
                         m.asked_at.set(now);
-                        m.patience.set(self.slice_ns);
+                        m.patience.set(self.probe_ns());
                         self.dispatch(p, now);
                     }
                 }
@@ -539,8 +558,8 @@ impl Shared {
                 TAKEN if !m.announced.load(Ordering::Relaxed) && now - m.asked_at.get() > m.patience.get() => {
                     // Blocked, most likely: ask less and less often.
                     m.asked_at.set(now);
-                    m.patience.set(m.patience.get().saturating_mul(2).min(self.slice_ns.saturating_mul(64)));
-                    m.ask(0, false);
+                    m.patience.set(m.patience.get().saturating_mul(2).min(self.probe_ns() * 64));
+                    m.ask(0, Why::Turn);
                 }
                 _ => {}
             }
@@ -549,7 +568,7 @@ impl Shared {
         // Not who waits in a call of ours: it needs the P. Those behind it may hold what all others wait for.
         if let Some(m) = self.waiting.pop_suspended(late) {
             m.asked_at.set(now);
-            m.patience.set(self.slice_ns);
+            m.patience.set(self.probe_ns());
             m.resume(None);
         }
         Attended { away, lent }
@@ -566,14 +585,14 @@ pub(crate) struct Attended {
 
 /// Asks the M that holds `p`, and whose tick was `tick`, to suspend itself. First there must be another to go on with the P: then
 /// it is asked the next time.
-pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32, for_ready: bool) {
+pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32, why: Why) {
     let holder = p.holder();
     if holder.is_null() {
         return;
     }
     // One that waits goes on with what it was at: that helps neither a P that is to retire nor what is ready to run.
     let takes_turns = !rt.waiting.is_empty() && !rt.is_retiring(p);
-    if (for_ready || !takes_turns) && !rt.has_idle_m() {
+    if (why == Why::Ready || !takes_turns) && !rt.has_idle_m() {
         // Not from here: somebody may be suspended inside `malloc`.
         rt.starter.want_m();
         if !takes_turns {
@@ -587,14 +606,14 @@ pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32, for_ready: bool) {
             && !m.announced.load(Ordering::Relaxed)
             && p.tick.load(Ordering::Relaxed) == tick
         {
-            m.ask(tick, for_ready);
+            m.ask(tick, why);
         }
     });
 }
 
 impl M {
     /// Sends the signal. Called with the list of Ms locked, which the thread leaves before it ends.
-    fn ask(&self, tick: u32, for_ready: bool) {
+    fn ask(&self, tick: u32, why: Why) {
         // Relaxed: a number; the handler was installed by a system call before it.
         let signal = SIGNAL.load(Ordering::Relaxed);
         if signal == 0 {
@@ -602,7 +621,7 @@ impl M {
         }
         // Relaxed: published by `asked`.
         self.asked_tick.store(tick, Ordering::Relaxed);
-        self.asked_for_ready.store(for_ready, Ordering::Relaxed);
+        self.asked_why.store(why as u8, Ordering::Relaxed);
         // Release: publishes what is above.
         if !self.asked.swap(true, Ordering::Release) {
             // Relaxed: read by sysmon alone, on which this runs; the handler takes it off after the signal.
@@ -731,7 +750,8 @@ fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
                 sysmon::poke();
                 return false;
             }
-            if !has_computed(m, tick) {
+            // Relaxed: came with `asked`.
+            if m.asked_why.load(Ordering::Relaxed) == Why::Blocked as u8 || !has_computed(m, tick) {
                 return false;
             }
             let in_libc = LIBC.get().is_some_and(|libc| libc.iter().any(|code_of| code_of.contains(&code.at)));
@@ -753,7 +773,7 @@ fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
 fn has_computed(m: &M, tick: u32) -> bool {
     let cpu = clock::thread_cpu();
     // Relaxed: came with `asked`.
-    if !m.asked_for_ready.load(Ordering::Relaxed)
+    if m.asked_why.load(Ordering::Relaxed) != Why::Ready as u8
         && let Some((since, before)) = m.slice.get()
         && since == tick
     {

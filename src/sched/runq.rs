@@ -302,6 +302,8 @@ impl RunQueue {
             return Steal::Empty;
         }
         loot.clear();
+        // Not under the lock: the owner spins for it meanwhile.
+        loot.reserve(STEAL_MOST);
         let stolen = self.queues.steal(|queues| {
             let ready = queues.ready.len().div_ceil(2).min(STEAL_MOST);
             loot.extend(queues.ready.drain(..ready));

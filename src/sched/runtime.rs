@@ -307,8 +307,9 @@ impl Shared {
                 self.idle.make_room(ms.running);
             }
         }
-        // No thread is to inherit from one that is set aside.
-        if M::current().is_some_and(M::is_set_aside) && self.starter.start(p, searching) {
+        // No thread is to inherit from one that is set aside, or is not of this runtime.
+        let heir = M::current().is_some_and(|m| ptr::eq(m.rt, self) && !m.is_set_aside());
+        if !heir && self.starter.start(p, searching) {
             return true;
         }
         let started = self.start_thread(p, searching);

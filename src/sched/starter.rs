@@ -1,9 +1,10 @@
-//! A thread that starts threads, for those who must not. Each runtime has one.
+//! A thread that starts threads, and does what else sysmon must not do. Each runtime has one.
 //!
 //! - A new thread has the affinity, priority, capabilities and namespaces of the one that started it. One that is kept
-//!   by a coroutine may have changed all of that (`os_thread.rs`).
+//!   by a coroutine may have changed all of that (`os_thread.rs`); one that is no M of the runtime may have another's. This one was
+//!   started by who built the runtime.
 //! - Sysmon may not wait for a lock of `malloc`, whose holder may be suspended until sysmon comes by (`preempt.rs`). This thread may,
-//!   since sysmon does not wait for it.
+//!   since sysmon does not wait for it. So it also does sysmon's chores while somebody is suspended, in this runtime or another.
 //!
 //! An M that cannot be started now is tried again as long as there is work for it, if whoever asked has gone to sleep. Sysmon
 //! has not.
@@ -11,6 +12,7 @@
 use super::deadlock;
 use super::p::HeldP;
 use super::runtime::Shared;
+use super::sysmon;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::futex;
 use crate::os::signal::SignalsBlocked;
@@ -30,6 +32,8 @@ pub(crate) struct Starter {
     asked: AtomicU32,
     /// Whether sysmon wants an M.
     wanted: AtomicU32,
+    /// What it wants to have done: see `sysmon::tend`.
+    chores: AtomicU32,
 }
 
 /// Sysmon does not want an M, or there is one.
@@ -74,6 +78,14 @@ impl Starter {
     pub(crate) fn want_m(&self) {
         // Relaxed: `wake` publishes it.
         if self.wanted.compare_exchange(NONE, WANTED, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// For sysmon: chores are to be done.
+    pub(crate) fn want_done(&self, chores: u32) {
+        // Relaxed: `wake` publishes it.
+        if self.chores.fetch_or(chores, Ordering::Relaxed) & chores != chores {
             self.wake();
         }
     }
@@ -143,7 +155,12 @@ fn main(rt: &'static Shared) {
                 starter.has_m();
             }
         }
+        // Relaxed: as above.
+        let mut chores = starter.chores.swap(0, Ordering::Relaxed);
         requests = requests.drain(..).filter_map(|request| serve(rt, request)).collect();
+        while chores != 0 {
+            chores = sysmon::tend(rt, chores);
+        }
         let until = if requests.is_empty() { NEVER } else { clock::now() + AGAIN_NS };
         futex::wait(&starter.asked, asked, until);
     }

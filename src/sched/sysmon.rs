@@ -13,7 +13,8 @@
 //! - A process in which nothing can ever run again: `deadlock.rs`.
 //!
 //! While somebody is suspended, perhaps inside `malloc`, it neither allocates nor waits for a lock that is held by
-//! somebody who may: the Ms that it sends to work do the rest.
+//! somebody who may: the Ms that it sends to work do the rest, and the starter of the runtime that needs it (`starter.rs`).
+//! That may be another runtime than the one with the hogs, which may last for ever.
 //!
 //! # How often it looks
 //!
@@ -30,7 +31,7 @@
 
 use super::adapt::{Course, Machine, Share};
 use super::deadlock;
-use super::preempt::{self, Attended, Pin};
+use super::preempt::{self, Attended, Pin, Why};
 use super::runtime::Shared;
 use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::futex;
@@ -62,6 +63,16 @@ const CALL_NS: Nanos = 1_000_000;
 const FEED_NS: Nanos = 10_000_000;
 /// A timer that is this late has nobody who looks after it.
 const LATE_NS: Nanos = 1_000_000;
+
+/// Chores, see [`tend`]: `next` slots that are stuck.
+const STUCK: u32 = 1;
+/// Ps that must be made or emptied.
+const ERRAND: u32 = 2;
+/// Memory of stacks, once a second; and what was left of that.
+const SCAVENGE: u32 = 4;
+const SCAVENGE_ON: u32 = 8;
+/// Coroutines that wait for a stack.
+const FEED: u32 = 16;
 
 /// Why somebody wants quick looks.
 static WATCHING: AtomicU32 = AtomicU32::new(NOTHING);
@@ -223,6 +234,8 @@ struct Seen {
     flagged: bool,
     /// How often its M has been asked to suspend itself since.
     asks: u32,
+    /// When it was last asked whether it is blocked.
+    probed: Nanos,
     /// So has who holds it, since it is to go out of service.
     retiring: bool,
 }
@@ -243,8 +256,8 @@ struct Memory {
     scavenged: Nanos,
     fed: Nanos,
     called: Nanos,
-    /// There was more to give back than one call does.
-    scavenging: bool,
+    /// Chores that are not done yet.
+    left: u32,
     course: Course,
     share: Share,
 }
@@ -253,7 +266,7 @@ impl Memory {
     fn new(rt: &Shared) -> Memory {
         let ps = Vec::with_capacity(rt.ps.room());
         let (course, share) = (Course::default(), Share::default());
-        Memory { ps, polls: 0, polled: 0, scavenged: 0, fed: 0, called: 0, scavenging: false, course, share }
+        Memory { ps, polls: 0, polled: 0, scavenged: 0, fed: 0, called: 0, left: 0, course, share }
     }
 }
 
@@ -348,6 +361,34 @@ fn main() {
     }
 }
 
+/// Does what allocates, or waits for those who do: sysmon itself, or the starter while somebody is suspended. Returns what is left.
+pub(crate) fn tend(rt: &Shared, chores: u32) -> u32 {
+    if chores & STUCK != 0 {
+        for p in rt.ps.iter() {
+            // Relaxed: a request.
+            if p.stuck.swap(false, Ordering::Relaxed)
+                && let Some(g) = p.queue.steal_next()
+            {
+                rt.inject(g);
+            }
+        }
+    }
+    if chores & ERRAND != 0 {
+        rt.run_errand();
+    }
+    let mut left = 0;
+    if chores & SCAVENGE != 0 {
+        rt.homes.forget_exhaustion();
+    }
+    if chores & (SCAVENGE | SCAVENGE_ON) != 0 && rt.stacks.scavenge(chores & SCAVENGE != 0) {
+        left = SCAVENGE_ON;
+    }
+    if chores & FEED != 0 {
+        rt.feed_starving();
+    }
+    left
+}
+
 /// There is something to do for an M, and an idle P.
 fn send_somebody(rt: &Shared) {
     if preempt::is_calm() {
@@ -405,13 +446,13 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         let tick = p.tick.load(Ordering::Relaxed);
         let next = p.queue.has_next();
         if tick != seen.tick {
-            *seen = Seen { tick, since: now, had_next: next, flagged: false, asks: 0, retiring: seen.retiring };
-        } else if next && seen.had_next && idle > 0 && preempt::is_calm() {
+            *seen =
+                Seen { tick, since: now, had_next: next, flagged: false, asks: 0, probed: 0, retiring: seen.retiring };
+        } else if next && seen.had_next && idle > 0 {
             // It has been there since the last look, and the P has been on one coroutine.
-            if let Some(g) = p.queue.steal_next() {
-                soon.stuck = true;
-                rt.inject(g);
-            }
+            // Relaxed: a request.
+            p.stuck.store(true, Ordering::Relaxed);
+            soon.stuck = true;
         }
         seen.had_next = next;
         hogged &= now - seen.since >= WAKE_NS;
@@ -439,7 +480,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
             if held && !seen.retiring {
                 soon.once = true;
             } else if held && rt.preemptive {
-                preempt::preempt(rt, p, seen.tick, true);
+                preempt::preempt(rt, p, seen.tick, Why::Ready);
             }
             seen.retiring = held;
             continue;
@@ -457,11 +498,15 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
             if first && !p.was_resumed_at(seen.tick) {
                 soon.once = true;
             } else if rt.preemptive {
-                preempt::preempt(rt, p, seen.tick, ready);
+                preempt::preempt(rt, p, seen.tick, if ready { Why::Ready } else { Why::Turn });
                 // It may have been let go on for a moment.
                 seen.asks = seen.asks.saturating_add(1);
                 soon.once |= seen.asks <= QUICK_ASKS;
             }
+        } else if rt.preemptive && !rt.waiting.is_empty() && now - seen.since.max(seen.probed) >= preempt::PROBE_NS {
+            // What it waits for may be held by one of those who are suspended, and its slice may last for ever.
+            seen.probed = now;
+            preempt::preempt(rt, p, seen.tick, Why::Blocked);
         }
     }
     let unattended = !rt.idle.has_poller();
@@ -474,39 +519,40 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
     } else {
         machine.lead(rt, &mut memory.share);
     }
-    if !preempt::is_calm() {
-        return soon;
+    let mut chores = std::mem::take(&mut memory.left);
+    if soon.stuck {
+        chores |= STUCK;
     }
     if rt.has_errand() {
-        rt.run_errand();
+        chores |= ERRAND;
     }
     if now - memory.scavenged > SCAVENGE_NS {
-        memory.scavenging = rt.stacks.scavenge(true);
+        chores |= SCAVENGE;
         memory.scavenged = now;
-        rt.homes.forget_exhaustion();
-    } else if memory.scavenging {
-        memory.scavenging = rt.stacks.scavenge(false);
     }
     if rt.is_starved() && now - memory.fed > FEED_NS {
-        rt.feed_starving();
+        chores |= FEED;
         memory.fed = now;
     }
+    if idle > 0 && rt.needs_somebody() {
+        // Where all Ps were lent and no M is idle nobody else starts one; and every M that there is may be blocked, and have lost
+        // its P for a timer that was due: nobody is there to look at this one. Else nobody should need this, but work that waits
+        // beside an idle P must not depend on it.
+        send_somebody(rt);
+    }
+    if !preempt::is_calm() {
+        if chores != 0 {
+            rt.starter.want_done(chores);
+        }
+        return soon;
+    }
+    memory.left = tend(rt, chores);
     let polls = rt.polls();
     if polls != memory.polls {
         memory.polls = polls;
         memory.polled = now;
     }
-    if idle > 0 && rt.has_work() {
-        // Where all Ps were lent and no M is idle nobody else starts one; else nobody should need
-        // this, but work that waits beside an idle P must not depend on it.
-        rt.wake_one();
-    }
     if rt.is_idle() {
-        // Every M that there is may be blocked, and have lost its P for a timer that was due. Then nobody is there to
-        // look at this P, and no sleep of ours ends for its sake.
-        if unattended && rt.expects_something() {
-            rt.wake_one();
-        }
         return soon;
     }
     let mut late = false;
@@ -520,9 +566,8 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
             late = true;
         }
     }
-    if unattended && idle > 0 && (rt.poller.registered() > 0 || late) {
-        // An idle M can be the poller.
-        rt.wake_one();
+    if unattended && idle > 0 {
+        // Somebody has been sent.
     } else if late || (unattended && rt.poller.registered() > 0 && now - memory.polled > POLL_NS) {
         let mut found = Vec::new();
         for (p, seen) in rt.ps.iter().zip(&memory.ps) {
