@@ -419,7 +419,7 @@ mutations! {
         }
         "pub(crate) fn return_p(" {
             no_thread_without_sleepers, idle::no_thread:
-                "lists.ms.iter().any(|m| m.0.fixed.is_none_or(|home| home.word.is_free(false)))" => "false",
+                "lists.has_m()" => "false",
                 "who submitted meanwhile has relied on us";
             no_thread_without_look, idle::no_thread: "self.needs_somebody()" => "false",
                 "who submitted meanwhile has relied on us";

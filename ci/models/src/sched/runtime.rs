@@ -106,6 +106,8 @@ pub(crate) struct Starter;
 
 impl Starter {
     pub(crate) fn has_m(&self) {}
+
+    pub(crate) fn want_m(&self) {}
 }
 
 /// Homes have models of their own.
