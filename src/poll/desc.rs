@@ -16,6 +16,10 @@
 //! poller: each has its own edges from the kernel and its own waiters, and the argument of
 //! `word.rs` holds for each by itself. So a poller hands out coroutines of its own runtime only.
 //!
+//! A kernel's set has room for one registration of a descriptor's number. Where the number is in it already, because somebody who
+//! knows nothing of the first waits on the same descriptor (a `Pollable` over a stream), a duplicate is registered, with edges of
+//! its own.
+//!
 //! Rejected: the record's address as the tag (integers that become pointers, and too few bits
 //! for a generation); one record for all runtimes (a poller would have to ready coroutines of
 //! another runtime).
@@ -23,7 +27,7 @@
 use super::Poller;
 use super::word::{Seen, Side};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 // Not from `shim`: a static table of real memory is no part of the models.
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -85,6 +89,8 @@ pub(crate) struct Handle {
     /// Kept alive, so that a socket may outlive the runtime.
     poller: Arc<Poller>,
     fd: RawFd,
+    /// What `fd` is, if the descriptor itself was taken; closed when it has left the poller.
+    _duplicate: Option<OwnedFd>,
 }
 
 impl Handle {
@@ -93,12 +99,24 @@ impl Handle {
         // Relaxed: see `belongs_to`.
         record.poller.store(Arc::as_ptr(poller).cast_mut(), Ordering::Relaxed);
         let first_seen = [record.read.observe(), record.write.observe()];
-        if let Err(error) = poller.backend.add(fd.as_raw_fd(), record.tag()) {
-            POOL.put(record);
-            return Err(error);
+        let add = |fd: BorrowedFd<'_>| poller.backend.add(fd.as_raw_fd(), record.tag());
+        let added = match add(fd) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fd.try_clone_to_owned().and_then(|duplicate| add(duplicate.as_fd()).map(|()| Some(duplicate)))
+            }
+            result => result.map(|()| None),
+        };
+        match added {
+            Ok(duplicate) => {
+                poller.count_registered(1);
+                let fd = duplicate.as_ref().map_or(fd, AsFd::as_fd).as_raw_fd();
+                Ok(Handle { record, first_seen, poller: poller.clone(), fd, _duplicate: duplicate })
+            }
+            Err(error) => {
+                POOL.put(record);
+                Err(error)
+            }
         }
-        poller.count_registered(1);
-        Ok(Handle { record, first_seen, poller: poller.clone(), fd: fd.as_raw_fd() })
     }
 
     pub(crate) fn record(&self) -> &'static Record {

@@ -45,7 +45,7 @@
 //! # What a back end supplies
 //!
 //! `Slot`, room for one event, and `Backend` with: `new`; `add(fd, tag)`, which must report the
-//! present state as a first edge; `delete(fd)`; `wait(slots, timeout_ns, each)`, which calls
+//! present state as a first edge, and fails with `AlreadyExists` if `fd` is in it; `delete(fd)`; `wait(slots, timeout_ns, each)`, which calls
 //! `each` with a [`Report`] per event and may return early; `wake`, which makes a wait report
 //! [`Report::Woken`], this one or the next, to every caller until `clear_wake`. All take `&self`
 //! from any number of threads.
@@ -125,7 +125,7 @@ impl Poller {
         })
     }
 
-    /// Adds a descriptor, which may be in other pollers but not in this one.
+    /// Adds a descriptor, which may be in other pollers, and in this one.
     pub(crate) fn register(self: &Arc<Poller>, fd: BorrowedFd<'_>) -> io::Result<Handle> {
         Handle::new(self, fd)
     }

@@ -2,6 +2,7 @@
 
 use super::{LONG, Task, everywhere, is_nonblocking, listener, pair, pass, pause, spawn};
 use crate::common::{PROCS, Random, builder, seed, wait_until};
+use gort::io::Pollable;
 use gort::net::{Shutdown, TcpStream};
 use gort::scope;
 use std::io::{self, ErrorKind, Read, Write};
@@ -282,4 +283,50 @@ fn a_socket_outlives_its_runtimes() {
         };
         if round % 3 == 2 { exchange() } else { builder(1).build().unwrap().run(exchange) }
     }
+}
+
+#[test]
+fn a_stream_and_a_pollable_over_it_both_wait() {
+    // Goal: two that know nothing of each other may wait on one descriptor. Method: one waits in vain, so that it is
+    // registered, then the other, in either order; both are woken; the connection ends when the stream is dropped.
+    everywhere(|| {
+        for stream_first in [true, false] {
+            let (mut client, mut server) = pair();
+            let twin = server.try_clone().unwrap();
+            let pollable = Pollable::new(&twin).unwrap();
+            let waits = || pollable.wait_readable(Some(Duration::from_millis(1))).unwrap_err().kind();
+            let reads = || {
+                twin.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+                let error = (&twin).read(&mut [0; 4]).unwrap_err().kind();
+                twin.set_read_timeout(Some(LONG)).unwrap();
+                error
+            };
+            if stream_first {
+                assert_eq!(reads(), ErrorKind::TimedOut);
+            }
+            assert_eq!(waits(), ErrorKind::TimedOut);
+            assert_eq!(reads(), ErrorKind::TimedOut);
+            for _ in 0..2 {
+                let writer = client.try_clone().unwrap();
+                let writes = spawn(move || {
+                    pass();
+                    (&writer).write_all(b"x").unwrap();
+                });
+                pollable.wait_readable(Some(LONG)).unwrap();
+                assert_eq!(server.read(&mut [0; 4]).unwrap(), 1);
+                writes.join();
+            }
+            // One ends, the other goes on.
+            drop(pollable);
+            let writer = client.try_clone().unwrap();
+            let writes = spawn(move || {
+                pass();
+                (&writer).write_all(b"x").unwrap();
+            });
+            assert_eq!(server.read(&mut [0; 4]).unwrap(), 1);
+            writes.join();
+            drop((twin, server));
+            assert_eq!(client.read(&mut [0; 4]).unwrap(), 0);
+        }
+    });
 }
