@@ -160,6 +160,11 @@ pub fn splice<R: AsFd + ?Sized, W: AsFd + ?Sized>(reader: &R, writer: &W) -> io:
     }
     let (from_pipe, to_pipe) = io::pipe()?;
     let (from_pipe, to_pipe) = (End::new(from_pipe.as_fd())?, End::new(to_pipe.as_fd())?);
+    // Before anything is read: a writer that can be spliced into waits for the pipe, which is empty, all others refuse.
+    match briefly(|| file::splice(from_pipe.fd.as_fd(), writer.fd.as_fd(), PIPE)) {
+        Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Err(error),
+        _ => {}
+    }
     let mut total = 0;
     loop {
         // The pipe is empty.
