@@ -438,12 +438,9 @@ impl Fd {
             Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => Ok(()),
             result => result,
         };
-        if timeouts.0.is_some() {
-            unless_pipe(socket.set_read_timeout(timeouts.0))?;
-        }
-        if timeouts.1.is_some() {
-            unless_pipe(socket.set_write_timeout(timeouts.1))?;
-        }
+        // Also if there are none: the kernel has those that it came with.
+        unless_pipe(socket.set_read_timeout(timeouts.0))?;
+        unless_pipe(socket.set_write_timeout(timeouts.1))?;
         Ok(fd)
     }
 

@@ -53,6 +53,36 @@ fn timeouts() {
 }
 
 #[test]
+fn timeouts_go_to_std_as_they_are_and_so_do_those_taken_off() {
+    // Goal: `into_std` gives a socket with the timeouts that ours had. Method: from std's with both, of which one is changed
+    // and the other taken off, and back; of TCP, which may have a clone, and of datagrams.
+    everywhere(|| {
+        // The kernel counts them in ticks, which these are multiples of.
+        let (short, other) = (Some(Duration::from_millis(40)), Some(Duration::from_millis(80)));
+        for cloned in [false, true] {
+            let theirs = pair().0.into_std().unwrap();
+            theirs.set_read_timeout(short).unwrap();
+            theirs.set_write_timeout(short).unwrap();
+            let ours = TcpStream::from(theirs);
+            assert_eq!((ours.read_timeout().unwrap(), ours.write_timeout().unwrap()), (short, short));
+            let _clone = cloned.then(|| ours.try_clone().unwrap());
+            ours.set_read_timeout(None).unwrap();
+            ours.set_write_timeout(other).unwrap();
+            let theirs = ours.into_std().unwrap();
+            assert_eq!((theirs.read_timeout().unwrap(), theirs.write_timeout().unwrap()), (None, other));
+        }
+        let theirs = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        theirs.set_read_timeout(short).unwrap();
+        theirs.set_write_timeout(short).unwrap();
+        let ours = gort::net::UnixDatagram::from(theirs);
+        ours.set_read_timeout(other).unwrap();
+        ours.set_write_timeout(None).unwrap();
+        let theirs = std::os::unix::net::UnixDatagram::from(ours);
+        assert_eq!((theirs.read_timeout().unwrap(), theirs.write_timeout().unwrap()), (other, None));
+    });
+}
+
+#[test]
 fn timeouts_that_pass_as_bytes_come_lose_nothing() {
     let mut random = Random::new(seed());
     let random = std::sync::Mutex::new(&mut random);
