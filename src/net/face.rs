@@ -53,9 +53,9 @@ macro_rules! handle {
     };
 }
 
-/// The address of this side, which `$convert` makes of the kernel's form; `$what` says what it is, and `$check` looks at it.
+/// The address of this side, which std reads as of its own type, `$std`; `$what` says what it is, and `$check` looks at it.
 macro_rules! local_addr {
-    ($name:ident, $convert:expr, $what:expr, $setup:expr, $check:expr) => {
+    ($name:ident, $std:ty, $what:expr, $setup:expr, $check:expr) => {
         impl $name {
             #[doc = $what]
             ///
@@ -71,7 +71,7 @@ macro_rules! local_addr {
             ///
             /// If the system refuses, which it does not for a valid socket.
             pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-                $convert(socket2::SockRef::from(&*self.fd).local_addr()?)
+                $crate::os::socket::as_std(&*self.fd, <$std>::local_addr)
             }
         }
     };
@@ -79,7 +79,7 @@ macro_rules! local_addr {
 
 /// The address of the other side; as for [`local_addr`].
 macro_rules! peer_addr {
-    ($name:ident, $convert:expr, $what:expr, $setup:expr, $check:expr) => {
+    ($name:ident, $std:ty, $what:expr, $setup:expr, $check:expr) => {
         impl $name {
             #[doc = $what]
             ///
@@ -95,7 +95,7 @@ macro_rules! peer_addr {
             ///
             /// [`NotConnected`](std::io::ErrorKind::NotConnected) if it is not connected, or not any more.
             pub fn peer_addr(&self) -> std::io::Result<SocketAddr> {
-                $convert(socket2::SockRef::from(&*self.fd).peer_addr()?)
+                $crate::os::socket::as_std(&*self.fd, <$std>::peer_addr)
             }
         }
     };

@@ -398,14 +398,14 @@ macro_rules! recv {
 
 face::local_addr!(
     UdpSocket,
-    internet,
+    std::net::UdpSocket,
     "The address that the socket is bound to.",
     setup!(),
     "assert!(socket.local_addr()?.ip().is_loopback());"
 );
 face::peer_addr!(
     UdpSocket,
-    internet,
+    std::net::UdpSocket,
     "The address that the socket is [connected](Self::connect) to.",
     setup!(),
     "assert_eq!(socket.peer_addr().unwrap_err().kind(), std::io::ErrorKind::NotConnected);"

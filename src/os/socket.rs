@@ -7,9 +7,9 @@
 use super::clock::{NEVER, Nanos, timespec};
 use socket2::{SockAddr, SockRef};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::{MaybeUninit, size_of};
+use std::mem::{ManuallyDrop, MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// The kernel transfers at most so many bytes in a call, whatever was asked for.
 pub(crate) const TRANSFER_LIMIT: usize = 0x7fff_f000;
@@ -81,6 +81,13 @@ pub(crate) fn send_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::R
 /// How many bytes a vectored call over slices of these lengths transfers at most.
 pub(crate) fn vector_capacity(lengths: impl Iterator<Item = usize>) -> usize {
     lengths.take(VECTOR_LIMIT).fold(0, usize::saturating_add).min(TRANSFER_LIMIT)
+}
+
+/// Calls a method of std's own type for such a descriptor.
+pub(crate) fn as_std<T: From<OwnedFd>, R>(fd: &impl AsFd, call: impl FnOnce(&T) -> R) -> R {
+    // SAFETY: `fd` is borrowed, so it is open until the end of the call, and what is made of it here does not close it.
+    let owned = unsafe { OwnedFd::from_raw_fd(fd.as_fd().as_raw_fd()) };
+    call(&ManuallyDrop::new(T::from(owned)))
 }
 
 fn empty_message() -> libc::msghdr {

@@ -8,6 +8,7 @@ use gort::net::unix::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -329,6 +330,59 @@ fn datagrams_at_paths() {
         let text = format!("{one:?}");
         assert!(text.starts_with("UnixDatagram { local: \"/"), "{text}");
     });
+}
+
+/// A socket at a path that takes up the kernel's form of an address whole, with no NUL behind it; std does not bind one.
+fn bound_to_a_full_path(kind: socket2::Type) -> (socket2::Socket, Place) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("/tmp/gort-full-{}-{}-", std::process::id(), COUNT.fetch_add(1, SeqCst));
+    let place = Place(format!("{name:x<108}").into());
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, kind, None).unwrap();
+    let path = place.0.as_os_str().as_encoded_bytes();
+    // SAFETY: it writes an address of this family, in a place that is large enough, and its length.
+    let ((), address) = unsafe {
+        socket2::SockAddr::try_init(|storage, length| {
+            let address = storage.cast::<libc::sockaddr_un>();
+            (*address).sun_family = libc::AF_UNIX as libc::sa_family_t;
+            std::ptr::copy_nonoverlapping(path.as_ptr(), (&raw mut (*address).sun_path).cast(), path.len());
+            *length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+            Ok(())
+        })
+    }
+    .unwrap();
+    socket.bind(&address).unwrap();
+    (socket, place)
+}
+
+#[test]
+fn peers_at_paths_of_108_bytes() {
+    // Goal: whatever the address of a peer is, nothing that it sends is lost. Method: the longest path there is, which is in no
+    // address that a program can make with std.
+    everywhere(|| {
+        let (listener, address) = listener();
+        let (client, place) = bound_to_a_full_path(socket2::Type::STREAM);
+        client.connect(&socket2::SockAddr::unix(std::ffi::OsStr::from_bytes(&name_of(&address))).unwrap()).unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        assert_eq!(peer.as_pathname(), Some(place.0.as_path()), "as std says it");
+        assert_eq!(stream.peer_addr().unwrap().as_pathname(), Some(place.0.as_path()));
+        let client = UnixStream::from(OwnedFd::from(client));
+        assert_eq!(client.local_addr().unwrap().as_pathname(), Some(place.0.as_path()));
+        (&stream).write_all(b"x").unwrap();
+        assert_eq!((&client).read(&mut [0; 4]).unwrap(), 1);
+
+        let receiver = UnixDatagram::bind_addr(&any()).unwrap();
+        let address = receiver.local_addr().unwrap();
+        let (sender, _place) = bound_to_a_full_path(socket2::Type::DGRAM);
+        sender.connect(&socket2::SockAddr::unix(std::ffi::OsStr::from_bytes(&name_of(&address))).unwrap()).unwrap();
+        sender.send(b"all").unwrap();
+        let (count, from) = receiver.recv_from(&mut [0; 4]).unwrap();
+        assert!(count == 3 && from.is_unnamed());
+    });
+}
+
+/// An abstract name as the kernel has it.
+fn name_of(address: &SocketAddr) -> Vec<u8> {
+    [&[0], address.as_abstract_name().unwrap()].concat()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A socket that accepts connections.
 
 use super::TcpStream;
-use crate::net::addr::{ToSocketAddrs, each_address, internet};
+use crate::net::addr::{ToSocketAddrs, each_address};
 use crate::net::face;
 use crate::net::fd::{Fd, Kind};
 use crate::os::socket;
@@ -132,7 +132,7 @@ macro_rules! setup {
 
 face::local_addr!(
     TcpListener,
-    internet,
+    std::net::TcpListener,
     "The address that the listener is bound to.",
     setup!(),
     "assert!(socket.local_addr()?.ip().is_loopback());"

@@ -1,6 +1,6 @@
 //! A connection.
 
-use crate::net::addr::{ToSocketAddrs, each_address, internet};
+use crate::net::addr::{ToSocketAddrs, each_address};
 use crate::net::face;
 use crate::net::fd::{Fd, Kind};
 use crate::os::clock::{self, NEVER, Nanos};
@@ -335,14 +335,14 @@ macro_rules! read {
 
 face::local_addr!(
     TcpStream,
-    internet,
+    std::net::TcpStream,
     "The address of this side.",
     setup!(),
     "assert!(socket.local_addr()?.ip().is_loopback());"
 );
 face::peer_addr!(
     TcpStream,
-    internet,
+    std::net::TcpStream,
     "The address of the other side.",
     setup!(),
     "assert_eq!(socket.peer_addr()?, listener.local_addr()?);"

@@ -7,7 +7,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 pub use std::os::unix::net::SocketAddr;
 
-/// std's form of an address.
+/// std's form of an address; an error if it is a path of 108 bytes, with no NUL behind it: the kernel knows such, and std reads them from
+/// a socket, but makes none.
 pub(super) fn from_kernel(address: SockAddr) -> io::Result<SocketAddr> {
     // A sender without an address has no family either.
     if address.len() == 0 || address.is_unnamed() {

@@ -110,7 +110,9 @@ impl UnixListener {
             |fd| SockRef::from(fd).accept4(flags),
             || Err(io::Error::from_raw_os_error(libc::EINVAL)),
         )?;
-        Ok((UnixStream::from_nonblocking(socket.into()), addr::from_kernel(address)?))
+        let stream = UnixStream::from_nonblocking(socket.into());
+        let address = addr::from_kernel(address).or_else(|_| stream.peer_addr())?;
+        Ok((stream, address))
     }
 }
 
@@ -125,7 +127,7 @@ macro_rules! setup {
 
 face::local_addr!(
     UnixListener,
-    addr::from_kernel,
+    std::os::unix::net::UnixListener,
     "The address that the listener is bound to.",
     setup!(),
     "assert!(socket.local_addr()?.as_abstract_name().is_some());"

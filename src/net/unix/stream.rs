@@ -123,14 +123,14 @@ macro_rules! read {
 
 face::local_addr!(
     UnixStream,
-    addr::from_kernel,
+    std::os::unix::net::UnixStream,
     "The address of this side, unnamed if it was not bound.",
     setup!(),
     "assert!(socket.local_addr()?.is_unnamed());"
 );
 face::peer_addr!(
     UnixStream,
-    addr::from_kernel,
+    std::os::unix::net::UnixStream,
     "The address of the other side, unnamed if it was not bound.",
     setup!(),
     "assert!(socket.peer_addr()?.is_unnamed());"
