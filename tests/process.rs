@@ -6,6 +6,7 @@ use common::{PROCS, builder, is_child, wait_until};
 use gort::process::{Child, Command, Stdio};
 use gort::{go, scope};
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command as Theirs;
 use std::sync::Mutex;
@@ -169,7 +170,7 @@ fn pipes_have_limits() {
 }
 
 #[test]
-fn dropped_children_are_reaped() {
+fn dropped_pairare_reaped() {
     everywhere(|| {
         // One that has ended, one that will, one that never would.
         let mut ended = sh("true").stdout(Stdio::piped()).spawn().unwrap();
@@ -325,4 +326,31 @@ fn pipes_of_ours_are_given_to_children() {
         assert_eq!(text, "there and back");
         assert!(child.wait().unwrap().success());
     });
+}
+
+/// Goal: what `output` chose for itself is not there when the command is used again. Method: a process of its own, whose end is that of
+/// a script, by `exec` after `output`, that compares its streams with those of before.
+#[test]
+fn exec_after_output_has_the_streams_of_this_process() {
+    if !is_child("exec_after_output_has_the_streams_of_this_process") {
+        return;
+    }
+    let (input, _writer) = std::io::pipe().unwrap();
+    // SAFETY: two valid descriptors; nobody reads the standard input.
+    assert_eq!(unsafe { libc::dup2(input.as_raw_fd(), 0) }, 0);
+    let ours = |n: u32| std::fs::read_link(format!("/proc/self/fd/{n}")).unwrap();
+    let mut command = sh(r#"
+        for n in 0 1 2; do
+            eval "was=\$STREAM_$n"
+            test "$(readlink /proc/$$/fd/$n)" = "$was" || exit 1$n
+        done
+        echo 1 passed
+    "#);
+    command.envs((0..3).map(|n| (format!("STREAM_{n}"), ours(n))));
+    for _ in 0..2 {
+        assert_eq!(command.output().unwrap().status.code(), Some(10), "its streams are others");
+        assert!(command.status().unwrap().success());
+    }
+    assert_eq!(command.output().unwrap().status.code(), Some(10));
+    panic!("{}", command.exec());
 }

@@ -194,6 +194,7 @@ impl Command {
     /// ```
     #[must_use]
     pub fn exec(&mut self) -> io::Error {
+        self.choose_rest(Stdio::inherit, Stdio::inherit);
         self.command.exec()
     }
 
@@ -250,10 +251,8 @@ impl Command {
         self.spawn()?.wait()
     }
 
-    /// Starts it with `input` and `output`, where the caller has chosen nothing.
-    fn start(&mut self, input: fn() -> Stdio, output: fn() -> Stdio) -> io::Result<Child> {
-        exit::sweep();
-        // Said each time: std does not tell what was said before.
+    /// Sets `input` and `output`, where the caller has chosen nothing: each time anew, since std keeps what was set for the last.
+    fn choose_rest(&mut self, input: fn() -> Stdio, output: fn() -> Stdio) {
         if !self.chosen[0] {
             self.command.stdin(input());
         }
@@ -263,6 +262,12 @@ impl Command {
         if !self.chosen[2] {
             self.command.stderr(output());
         }
+    }
+
+    /// Starts it with `input` and `output`, where the caller has chosen nothing.
+    fn start(&mut self, input: fn() -> Stdio, output: fn() -> Stdio) -> io::Result<Child> {
+        exit::sweep();
+        self.choose_rest(input, output);
         let (command, kill_on_drop) = (&mut self.command, self.kill_on_drop);
         // Made where it was started, so that it is not lost on the way.
         apart(|| Child::new(command.spawn()?, kill_on_drop))
