@@ -354,3 +354,61 @@ fn exec_after_output_has_the_streams_of_this_process() {
     assert_eq!(command.output().unwrap().status.code(), Some(10));
     panic!("{}", command.exec());
 }
+
+/// A fork of this process that does nothing until it is dropped, with all its descriptors.
+struct Fork(libc::pid_t);
+
+impl Fork {
+    fn new() -> Fork {
+        // SAFETY: the child makes two system calls and nothing else.
+        match unsafe { libc::fork() } {
+            0 => loop {
+                // SAFETY: they touch no memory. It does not outlive this process.
+                unsafe {
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                    libc::pause();
+                }
+            },
+            id => {
+                assert!(id > 0, "{}", std::io::Error::last_os_error());
+                Fork(id)
+            }
+        }
+    }
+}
+
+impl Drop for Fork {
+    fn drop(&mut self) {
+        // SAFETY: our child, which has not been waited for; no status is written.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+/// Goal: the thread that reaps sleeps while there is nothing to reap, even if another process has its descriptors. Method: a fork
+/// has them while one child ends and another keeps the thread; then each look finds it asleep.
+#[test]
+fn the_thread_that_reaps_sleeps_though_a_fork_has_its_descriptors() {
+    let _alone = alone();
+    let mut both = [(); 2].map(|()| sh("read line").stdin(Stdio::piped()).spawn().unwrap());
+    let mut inputs = both.each_mut().map(|child| child.stdin.take().unwrap());
+    let ended = both[0].id();
+    drop(both);
+    let fork = Fork::new();
+    inputs[0].write_all(b"\n").unwrap();
+    wait_until("it is reaped", || children().iter().all(|(id, _)| *id != ended));
+    let is_running = || {
+        std::fs::read_dir("/proc/self/task").unwrap().any(|task| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+            stat.contains("(gort-reaper) R")
+        })
+    };
+    wait_until("it sleeps", || !is_running());
+    let awake = (0..200).filter(|_| is_running()).count();
+    assert!(awake < 20, "{awake} of 200 looks found it awake");
+    inputs[1].write_all(b"\n").unwrap();
+    drop(fork);
+    wait_until("no child is left", || children().is_empty());
+}

@@ -267,6 +267,16 @@ impl Reaper {
 
     fn run(set: &Epoll) {
         let mut events = [const { MaybeUninit::uninit() }; 64];
+        // Its descriptor leaves the set before it is closed: a duplicate, in a process that was forked, would keep it there, and each
+        // wait would return at once.
+        let ends = |child: &mut Child, fd: &OwnedFd| {
+            let is_reaped = is_reaped(child);
+            if is_reaped {
+                // It is in there.
+                let _ = set.delete(fd.as_raw_fd());
+            }
+            is_reaped
+        };
         loop {
             // What is in the set are children: before the first is there this waits, and it has no other end.
             let ended: Vec<u64> = match set.wait(&mut events, NEVER) {
@@ -277,11 +287,11 @@ impl Reaper {
             let mut place = lock(&REAPER);
             let Some(reaper) = &mut *place else { return };
             if ended.is_empty() {
-                reaper.children.retain(|_, (child, _)| !is_reaped(child));
+                reaper.children.retain(|_, (child, fd)| !ends(child, fd));
             }
             for tag in ended {
-                if let Some((child, _)) = reaper.children.get_mut(&tag)
-                    && is_reaped(child)
+                if let Some((child, fd)) = reaper.children.get_mut(&tag)
+                    && ends(child, fd)
                 {
                     reaper.children.remove(&tag);
                 }
