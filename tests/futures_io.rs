@@ -229,6 +229,65 @@ fn every_task_is_woken_by_an_edge_and_the_oldest_when_there_are_too_many() {
 }
 
 #[test]
+fn any_number_of_tasks_wait_at_once() {
+    // Goal: however many tasks wait for a stream, they come to rest, and all are woken by an edge. Method: each polls again when it was
+    // woken, as executors do, until none is.
+    everywhere(|| {
+        for many in [17, 40, 300] {
+            let (near, mut far) = tcp();
+            let tasks: Vec<_> = (0..many).map(|_| Wakes::new()).collect();
+            let mut polled = vec![0; many];
+            for (_, waker) in &tasks {
+                assert!(poll_read(&near, waker, &mut [0; 8]).is_pending());
+            }
+            let mut polls = 0;
+            loop {
+                let before = polls;
+                for ((count, waker), polled) in tasks.iter().zip(&mut polled) {
+                    if count.count() > *polled {
+                        *polled = count.count();
+                        polls += 1;
+                        assert!(poll_read(&near, waker, &mut [0; 8]).is_pending());
+                    }
+                }
+                if polls == before {
+                    break;
+                }
+                assert!(polls < 20 * many, "{many} tasks wake each other for ever");
+            }
+            Write::write_all(&mut far, b"x").unwrap();
+            wait_until("all are woken", || {
+                // By the edge, or by one that came to rest after the last look.
+                tasks.iter().zip(&polled).all(|((count, _), polled)| count.count() > *polled)
+            });
+        }
+    });
+}
+
+#[test]
+fn those_who_went_away_do_not_pile_up() {
+    // Goal: what is left of tasks that have gone is bounded, beside one that stays. Method: it polls whenever it was woken, while very many
+    // others poll once; their wakers are counted.
+    everywhere(|| {
+        let (near, _far) = tcp();
+        let ((count, waker), mut polled) = (Wakes::new(), 0);
+        assert!(poll_read(&near, &waker, &mut [0; 8]).is_pending());
+        let mut gone = Vec::new();
+        for _ in 0..2000 {
+            let (count_of_one, waker_of_one) = Wakes::new();
+            assert!(poll_read(&near, &waker_of_one, &mut [0; 8]).is_pending());
+            gone.push(count_of_one);
+            if count.count() > polled {
+                polled = count.count();
+                assert!(poll_read(&near, &waker, &mut [0; 8]).is_pending());
+            }
+        }
+        // Some may just be about to be woken.
+        wait_until("few are left", || gone.iter().filter(|count| Arc::strong_count(count) > 1).count() <= 128);
+    });
+}
+
+#[test]
 fn a_future_may_be_dropped_and_time_limits_hold() {
     everywhere(|| {
         let (mut near, mut far) = tcp();

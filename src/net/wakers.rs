@@ -19,8 +19,13 @@
 //! # Tasks that have gone
 //!
 //! Nobody says when a future is dropped that had left a waker. Its entry stays until the next edge, and there may be none for long while
-//! ever new tasks poll (reads with a time limit, each in a `block_on` of its own). So a list has at most [`MOST`] entries: the
+//! ever new tasks poll (reads with a time limit, each in a `block_on` of its own). So a list has room for so many, [`FEW`] at first: the
 //! oldest is taken out and woken, which is always allowed, and if it is still there it polls again.
+//!
+//! If it does, and takes the place of another that is still there, there is no end to it. So one of those that were taken out is watched:
+//! if it comes back, tasks wait here and the room is doubled. If others are taken out instead, more and more of them each time, it has gone, and the
+//! next is watched. Then the room grows to what tasks that are there need, and among those that go and few that stay
+//! hardly at all.
 //!
 //! Rejected: one waker for each direction, as the traits ask for; of two tasks that read from clones of one socket
 //! each poll would wake the other, for ever.
@@ -36,26 +41,45 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 
-/// As many tasks wait for one direction of a descriptor.
-const MOST: usize = 16;
+/// The room for the tasks that wait for one direction of a descriptor, until more are seen to wait.
+const FEW: usize = 16;
 
 /// The wakers left at one descriptor; see the module.
 #[derive(Debug, Default)]
-pub(super) struct Wakers(OnceLock<Box<Guarded<Vec<Left>>>>);
+pub(super) struct Wakers(OnceLock<Box<Guarded<List>>>);
+
+/// See the module.
+#[derive(Debug)]
+struct List {
+    left: Vec<Left>,
+    /// As many for each direction.
+    room: usize,
+    watched: Option<Waker>,
+    /// How many were taken out after the one that is watched.
+    since: usize,
+    /// It has gone if so many were.
+    patience: usize,
+}
 
 /// One of them.
 #[derive(Debug)]
 struct Left {
+    entry: Entry,
+    /// Whom it wakes: another copy, since that one is whoever's who ends the wait.
+    waker: Waker,
+}
+
+/// A waiter in the netpoller.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
     record: &'static Record,
     direction: Direction,
     seen: Seen,
     place: Place,
     waiter: Waiter,
-    /// Whom it wakes: another copy, since that one is whoever's who ends the wait.
-    waker: Waker,
 }
 
-impl Left {
+impl Entry {
     /// Takes it out of the netpoller; its waker is woken if `wakes`, unless it has been.
     fn end(self, wakes: bool) {
         if wakes {
@@ -68,30 +92,64 @@ impl Left {
     }
 }
 
+impl List {
+    fn new() -> List {
+        List { left: Vec::new(), room: FEW, watched: None, since: 0, patience: 4 * FEW }
+    }
+
+    /// Doubles the room if `waker` is the one that is watched, which is given back.
+    fn comes_back(&mut self, waker: &Waker) -> Option<Waker> {
+        let back = self.watched.take_if(|watched| watched.will_wake(waker))?;
+        self.room *= 2;
+        Some(back)
+    }
+
+    /// Takes the oldest in `direction` out if there is no room for another; with it comes a waker that is not needed any more.
+    fn make_room(&mut self, direction: Direction) -> Option<(Entry, Option<Waker>)> {
+        let mut alike = self.left.iter().enumerate().filter(|(_, left)| left.entry.direction == direction);
+        let (oldest, _) = alike.next()?;
+        if alike.count() + 1 < self.room {
+            return None;
+        }
+        let Left { entry, waker } = self.left.remove(oldest);
+        self.since += 1;
+        if self.watched.is_some() && self.since <= self.patience {
+            return Some((entry, Some(waker)));
+        }
+        if self.watched.is_some() {
+            // Many may be on their way back before it.
+            self.patience = self.patience.saturating_mul(2);
+        }
+        self.since = 0;
+        Some((entry, self.watched.replace(waker)))
+    }
+}
+
 impl Wakers {
     /// Leaves `waker` for the next edge after `seen` was observed; false if one has come since.
     pub(super) fn leave(&self, record: &'static Record, direction: Direction, seen: Seen, waker: &Waker) -> bool {
-        let list = self.0.get_or_init(|| Box::new(Guarded::new(Vec::new())));
+        let list = self.0.get_or_init(|| Box::new(Guarded::new(List::new())));
         // Wakers are cloned and dropped, which is others' code, without the lock.
         let mut ended = Vec::new();
         let mut is_there = false;
-        {
+        let back = {
             let mut list = list.lock();
             let mut at = 0;
-            while at < list.len() {
-                let left = &list[at];
-                if !left.waiter.is_armed() {
-                    ended.push(list.swap_remove(at));
+            while at < list.left.len() {
+                let Left { entry, waker: its } = &list.left[at];
+                if !entry.waiter.is_armed() {
+                    ended.push(list.left.swap_remove(at));
                     continue;
                 }
                 // In force: an edge that has taken it out has yet to wake it.
-                is_there |=
-                    std::ptr::eq(left.record, record) && left.direction == direction && left.waker.will_wake(waker);
+                is_there |= std::ptr::eq(entry.record, record) && entry.direction == direction && its.will_wake(waker);
                 at += 1;
             }
-        }
+            list.comes_back(waker)
+        };
+        drop(back);
         // An edge, or who displaced it, has taken it out; taking it back finds that, or an empty place.
-        ended.into_iter().for_each(|left| left.end(false));
+        ended.into_iter().for_each(|left| left.entry.end(false));
         if is_there {
             return true;
         }
@@ -100,17 +158,15 @@ impl Wakers {
             drop(waiter.forget());
             return false;
         };
-        let left = Left { record, direction, seen, place, waiter, waker: waker.clone() };
+        let left = Left { entry: Entry { record, direction, seen, place, waiter }, waker: waker.clone() };
         let displaced = {
             let mut list = list.lock();
-            let oldest = list.iter().position(|left| left.direction == direction);
-            let many = list.iter().filter(|left| left.direction == direction).count() >= MOST;
-            let displaced = oldest.filter(|_| many).map(|oldest| list.remove(oldest));
-            list.push(left);
+            let displaced = list.make_room(direction);
+            list.left.push(left);
             displaced
         };
-        if let Some(left) = displaced {
-            left.end(true);
+        if let Some((entry, _)) = displaced {
+            entry.end(true);
         }
         true
     }
@@ -119,8 +175,8 @@ impl Wakers {
 impl Drop for Wakers {
     fn drop(&mut self) {
         let Some(list) = self.0.take() else { return };
-        let left = std::mem::take(&mut *list.lock());
-        left.into_iter().for_each(|left| left.end(false));
+        let list = std::mem::replace(&mut *list.lock(), List::new());
+        list.left.into_iter().for_each(|left| left.entry.end(false));
     }
 }
 
