@@ -9,10 +9,11 @@ mod common;
 
 use common::world::suite;
 use common::{Meant, PATIENCE, Random, Task, builder, factor, join_all, panic_meant, quiet_panics, wait_until};
+use gort::context::Context;
 use gort::sync::{
     AcquireError, AcquireTimeoutError, Barrier, Condvar, LazyLock, Mutex, MutexGuard, Notify, ObjectPool,
-    ObjectPoolError, Once, OnceLock, Pool, ReentrantMutex, RwLock, RwLockWriteGuard, Semaphore, SingleFlight,
-    TryAcquireError, WaitGroup, WaitTimeoutResult, Watch, WatchClosed,
+    ObjectPoolError, Once, OnceLock, Pool, ReentrantMutex, ReentrantMutexGuard, RwLock, RwLockReadGuard,
+    RwLockWriteGuard, Semaphore, SingleFlight, TryAcquireError, WaitGroup, WaitTimeoutResult, Watch, WatchClosed,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -512,6 +513,107 @@ fn reentrant_mutex(w: World) {
     drop(two);
     join_all(others);
     assert_eq!(mutex.lock().get(), 4 * 50);
+}
+
+// Guards that are given up for a moment.
+
+/// How far the two have come.
+#[derive(Default)]
+struct Steps {
+    other_has: AtomicBool,
+    locks_again: AtomicBool,
+    looked: AtomicBool,
+}
+
+impl Steps {
+    /// While the guard is given up.
+    fn without(&self) {
+        wait_until("the other has it", || self.other_has.load(SeqCst));
+        self.locks_again.store(true, SeqCst);
+    }
+
+    /// `bump` hands it over, if the other waits already.
+    fn bump(&self, bump: &mut dyn FnMut()) {
+        self.locks_again.store(true, SeqCst);
+        while !self.other_has.load(SeqCst) {
+            common::pass();
+            bump();
+        }
+    }
+}
+
+/// Who gives its guard up for a moment, and is to end while it waits to have it again, has it again first: it does not unlock
+/// what is another's.
+fn ends_do_not_lose_a_guard(w: World) {
+    // For each end: one has `mine` and gives it up by `give_up`, another has `theirs` meanwhile.
+    fn check<G, H>(
+        w: World,
+        mine: impl Fn() -> G + Copy + Send + 'static,
+        give_up: impl Fn(&mut G, &Steps) + Copy + Send + 'static,
+        theirs: impl Fn() -> H + Copy + Send + 'static,
+        is_free: impl Fn() -> bool,
+    ) {
+        for cancels in [false, true] {
+            let (ctx, end) = Context::background().with_cancel();
+            let (has, steps) = (Arc::new(AtomicBool::new(false)), Arc::new(Steps::default()));
+            let one = {
+                let (has, steps) = (has.clone(), steps.clone());
+                w.task(0, move || {
+                    let _ = ctx.bound(|| {
+                        let mut guard = mine();
+                        has.store(true, SeqCst);
+                        give_up(&mut guard, &steps);
+                    });
+                })
+            };
+            wait_until("the one has it", || has.load(SeqCst));
+            let other = {
+                let steps = steps.clone();
+                w.task(1, move || {
+                    let _guard = theirs();
+                    steps.other_has.store(true, SeqCst);
+                    wait_until("it was looked at", || steps.looked.load(SeqCst));
+                })
+            };
+            wait_until("the one locks again", || steps.other_has.load(SeqCst) && steps.locks_again.load(SeqCst));
+            if cancels {
+                one.cancel()
+            } else {
+                assert!(end.cancel())
+            };
+            let (start, mut kept) = (Instant::now(), true);
+            while kept && start.elapsed() < SHORT {
+                common::pass();
+                kept = !is_free() && !one.is_finished();
+            }
+            steps.looked.store(true, SeqCst);
+            other.join();
+            one.end_or_cancelled(cancels);
+            assert!(kept, "what the other had was unlocked");
+            assert!(is_free());
+        }
+    }
+    let mutex: &'static Mutex<()> = Box::leak(Box::default());
+    let lock = move || mutex.lock();
+    let is_free = || mutex.try_lock().is_some();
+    check(w, lock, |guard, steps| MutexGuard::unlocked(guard, || steps.without()), lock, is_free);
+    check(w, lock, |guard, steps| MutexGuard::unlocked_fair(guard, || steps.without()), lock, is_free);
+    check(w, lock, |guard, steps| steps.bump(&mut || MutexGuard::bump(guard)), lock, is_free);
+    let rwlock: &'static RwLock<()> = Box::leak(Box::default());
+    let (read, write) = (move || rwlock.read(), move || rwlock.write());
+    let is_free = || rwlock.try_read().is_some();
+    check(w, read, |guard, steps| RwLockReadGuard::unlocked(guard, || steps.without()), write, is_free);
+    check(w, read, |guard, steps| RwLockReadGuard::unlocked_fair(guard, || steps.without()), write, is_free);
+    check(w, read, |guard, steps| steps.bump(&mut || RwLockReadGuard::bump(guard)), write, is_free);
+    check(w, write, |guard, steps| RwLockWriteGuard::unlocked(guard, || steps.without()), write, is_free);
+    check(w, write, |guard, steps| RwLockWriteGuard::unlocked_fair(guard, || steps.without()), write, is_free);
+    check(w, write, |guard, steps| steps.bump(&mut || RwLockWriteGuard::bump(guard)), write, is_free);
+    let mutex: &'static ReentrantMutex<()> = Box::leak(Box::default());
+    let lock = move || mutex.lock();
+    let is_free = || mutex.try_lock().is_some();
+    check(w, lock, |guard, steps| ReentrantMutexGuard::unlocked(guard, || steps.without()), lock, is_free);
+    check(w, lock, |guard, steps| ReentrantMutexGuard::unlocked_fair(guard, || steps.without()), lock, is_free);
+    check(w, lock, |guard, steps| steps.bump(&mut || ReentrantMutexGuard::bump(guard)), lock, is_free);
 }
 
 // Condvar.
@@ -1497,7 +1599,7 @@ suite! {
         mutex_of_any_size mutex_held_across_a_wait mutex_cancelled_waiters
         rwlock_smoke rwlock_excludes rwlock_starves_nobody rwlock_writers_give_up rwlock_recursive_reads
         rwlock_many_readers_are_let_in_together
-        reentrant_mutex
+        reentrant_mutex ends_do_not_lose_a_guard
         condvar_smoke condvar_ping_pong condvar_wakes_in_order condvar_passes_on condvar_cancel_and_notify
         condvar_without_time
         once once_unwinds once_lock lazy_lock single_flight single_flight_cancelled single_flight_forgets
@@ -1652,7 +1754,7 @@ fn wake_many(count: usize, wait: fn(&Many, MutexGuard<'_, Vec<usize>>)) -> Durat
 /// Guards and handles may go where std's may.
 #[test]
 fn auto_traits() {
-    use gort::sync::{OwnedSemaphorePermit, Pooled, PooledObject, RwLockReadGuard, SemaphorePermit, Watcher};
+    use gort::sync::{OwnedSemaphorePermit, Pooled, PooledObject, SemaphorePermit, Watcher};
     use std::panic::{RefUnwindSafe, UnwindSafe};
     // `$yes` has the trait; `$no` would make the call ambiguous if it had.
     macro_rules! has {

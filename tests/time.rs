@@ -4,7 +4,7 @@ mod common;
 
 use common::{Counts, Meant, Random, builder, everywhere, factor, panic_meant, wait_until, with_each_procs};
 use gort::channel::{self, Waitable};
-use gort::sync::{Condvar, Mutex, Notify, RwLock, Semaphore};
+use gort::sync::{Condvar, Mutex, Notify, ReentrantMutex, RwLock, Semaphore};
 use gort::time::{AfterFunc, Deadline, Elapsed, MissedTicks, Ticker, Timer, sleep, timeout, timeout_at};
 use gort::{go, select, shield};
 use std::io::Read;
@@ -296,13 +296,32 @@ fn a_timeout_ends_every_kind_of_wait() {
         let mutex = Mutex::new(());
         let guard = mutex.lock();
         ends("mutex", &mut || drop(mutex.lock()));
+        ends("mutex with a time", &mut || drop(mutex.try_lock_for(LONG)));
         drop(guard);
         ends("condvar", &mut || drop(Condvar::new().wait(mutex.lock())));
         drop(mutex.try_lock().expect("taken again and dropped by the unwinding"));
         let lock = RwLock::new(());
         let guard = lock.read();
         ends("rwlock", &mut || drop(lock.write()));
+        ends("rwlock with a time", &mut || drop(lock.try_write_for(LONG)));
         drop(guard);
+        let guard = lock.write();
+        ends("rwlock to read", &mut || drop(lock.read()));
+        ends("rwlock to read again", &mut || drop(lock.read_recursive()));
+        ends("rwlock to read with a time", &mut || drop(lock.try_read_for(LONG)));
+        drop(guard);
+        let (mutex, has, looked) = (ReentrantMutex::new(()), AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _guard = mutex.lock();
+                has.store(true, SeqCst);
+                wait_until("it was looked at", || looked.load(SeqCst));
+            });
+            wait_until("the other has it", || has.load(SeqCst));
+            ends("reentrant mutex", &mut || drop(mutex.lock()));
+            ends("reentrant mutex with a time", &mut || drop(mutex.try_lock_for(LONG)));
+            looked.store(true, SeqCst);
+        });
         ends("semaphore", &mut || drop(Semaphore::new(1).acquire_many(2)));
         ends("notify", &mut || Notify::new().wait());
         ends("timer", &mut || Timer::new(LONG).wait());

@@ -1,11 +1,12 @@
 //! `Condvar`: the queue of `raw_condvar.rs` beside a mutex.
 
+use super::MutexGuard;
+use super::mutex::lock;
 use super::raw_condvar::RawCondvar;
-use super::{Mutex, MutexGuard};
 use crate::os::clock::{self, NEVER, Nanos};
 use std::time::{Duration, Instant};
 
-/// Lets tasks wait until a condition on the value of a [`Mutex`] holds.
+/// Lets tasks wait until a condition on the value of a [`Mutex`](super::Mutex) holds.
 ///
 /// The functions are those of std's, but that a deadline can be given and that nothing is poisoned. There are no
 /// wake-ups without a reason, but a notification may reach somebody for whom the condition does not hold any
@@ -239,14 +240,14 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         deadline: Option<Nanos>,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        let mutex: &'a Mutex<T> = MutexGuard::mutex(&guard);
+        let mutex = MutexGuard::mutex(&guard);
         let Some(deadline) = deadline else {
             drop(guard);
             crate::sched::checkpoint();
-            return (mutex.lock(), WaitTimeoutResult(true));
+            return (lock(mutex), WaitTimeoutResult(true));
         };
         crate::sched::checkpoint();
-        let (guard, notified) = self.raw.wait(deadline, || drop(guard), || mutex.lock());
+        let (guard, notified) = self.raw.wait(deadline, || drop(guard), || lock(mutex));
         (guard, WaitTimeoutResult(!notified))
     }
 }

@@ -68,7 +68,7 @@ pub use once_lock::OnceLock;
 pub use pool::{Pool, PoolBuilder, Pooled};
 pub use raw_mutex::RawMutex;
 pub use raw_rwlock::RawRwLock;
-pub use reentrant_mutex::{MappedReentrantMutexGuard, ReentrantMutex, ReentrantMutexGuard, TaskId};
+pub use reentrant_mutex::{MappedReentrantMutexGuard, RawTaskMutex, ReentrantMutex, ReentrantMutexGuard, TaskId};
 pub use rwlock::{MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{
     AcquireError, AcquireTimeoutError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError,
