@@ -124,6 +124,55 @@ fn the_first_cause_counts() {
     });
 }
 
+/// A deadline that has passed has ended the context and what is below, though nobody has looked since: a cancel comes too late.
+#[test]
+fn a_cancel_after_the_deadline_is_too_late() {
+    everywhere(|| {
+        // Of all that were made with at most this.
+        let wait = 10 * SHORT;
+        let pass = || {
+            let made = Instant::now();
+            wait_until("the deadlines pass", || made.elapsed() > wait);
+        };
+        let none = Context::background();
+        let (ctx, end) = none.with_timeout_cause(SHORT, "slow");
+        let (child, end_child) = ctx.with_cancel();
+        pass();
+        assert!(!end_child.cancel_cause("late") && !end.cancel_cause("late"));
+        assert_eq!((ctx.err(), text(ctx.cause())), (EXCEEDED, "slow".into()));
+        assert_eq!((child.err(), text(child.cause())), (EXCEEDED, "slow".into()));
+        // By whatever their parent ends, some below had ended before and others not.
+        for (timeout, error) in [(LONG, CANCELLED), (wait, EXCEEDED)] {
+            let tree = || {
+                let (root, end) = none.with_timeout_cause(timeout, "root");
+                let (slow, _) = root.with_timeout_cause(SHORT, "slow");
+                let (below, _) = slow.with_timeout_cause(LONG, "below");
+                let (other, _) = root.with_timeout_cause(LONG, "other");
+                ([root, slow, below, other], end)
+            };
+            // Made before the first has ended.
+            let in_time = |all: &[Context; 4]| !all[0].remaining().unwrap().is_zero();
+            let (all, end) = std::iter::repeat_with(tree).find(|(all, _)| in_time(all)).unwrap();
+            pass();
+            assert_eq!(end.cancel_cause("root"), timeout == LONG);
+            let ends = all.map(|ctx| (ctx.err(), text(ctx.cause())));
+            let [by_root, by_slow] = [(error, "root".to_string()), (EXCEEDED, "slow".to_string())];
+            assert_eq!(ends, [by_root.clone(), by_slow.clone(), by_slow, by_root]);
+        }
+    });
+}
+
+/// However many deadlines have passed in a line, the end goes down it in a loop.
+#[test]
+fn a_long_line_of_deadlines_ends() {
+    let (root, _) = Context::background().with_cancel();
+    let deadline = Instant::now() + 100 * SHORT;
+    let line = std::iter::successors(Some(root), |last| Some(last.with_deadline(deadline).0));
+    let line: Vec<_> = line.take(100_000).collect();
+    wait_until("it passes", || line[99_999].remaining() == Some(Duration::ZERO));
+    assert_eq!(line[1..].iter().position(|ctx| ctx.err() != EXCEEDED), None);
+}
+
 #[test]
 fn values_are_found_by_type() {
     everywhere(|| {

@@ -5,7 +5,8 @@
 //!
 //! A child has a count on its parent; the parent has its children in a list by weak references, each at a place that the child
 //! knows. So what is dropped takes itself out, at once. The end of a node takes its list: the list is
-//! worked off by a loop, with the lists below put in front of it, and holds no lock while it is at another node.
+//! worked off by a loop, with the lists below put in front of it, and holds no lock while it is at another node. What it
+//! comes to and finds past a deadline of its own has ended by that.
 //! A child that is made of a node that has ended finds that under the node's lock.
 //!
 //! A deadline is known to all below, as the earliest on the way out (`deadline`). No timer stands for it: a
@@ -172,24 +173,44 @@ impl Node {
             }
             owner = owner.parent.as_deref().expect("a deadline is somebody's own");
         };
-        owner.cancel(ContextError::DeadlineExceeded, cause);
+        owner.end_as(Ended { error: ContextError::DeadlineExceeded, cause });
         if self.end.get().is_none() {
             // Another call has ended the owner and is on its way here.
             let ended = owner.end.get().expect("just ended, or before").clone();
-            self.cancel(ended.error, ended.cause);
+            self.end_as(ended);
         }
     }
 
-    /// Ends it and all below. False if it had ended.
+    /// Ends it and all below. False if it had ended: by its deadline, for one.
     pub(super) fn cancel(&self, error: ContextError, cause: Option<Cause>) -> bool {
-        let ended = Ended { error, cause };
-        let Some(mut below) = self.finish(&ended) else { return false };
-        while let Some(child) = below.pop() {
-            if let Some(mut more) = child.and_then(|child| child.upgrade()).and_then(|child| child.finish(&ended)) {
-                below.append(&mut more);
+        self.end().is_none() && self.end_as(Ended { error, cause })
+    }
+
+    /// Ends it and all below: by `ended`, or by the deadline of the innermost on the way whose own has passed. False if it
+    /// had ended.
+    fn end_as(&self, ended: Ended) -> bool {
+        let Some(children) = self.finish(&ended) else { return false };
+        let now = clock::now();
+        // The children of each line that is not worked off, and what ended their parent.
+        let mut lines = vec![(children, ended)];
+        while let Some((children, ended)) = lines.last_mut() {
+            let Some(child) = children.pop() else {
+                lines.pop();
+                continue;
+            };
+            let Some(child) = child.and_then(|child| child.upgrade()) else { continue };
+            let ended = child.passed(now).unwrap_or_else(|| ended.clone());
+            if let Some(children) = child.finish(&ended) {
+                lines.push((children, ended));
             }
         }
         true
+    }
+
+    /// How its own deadline has ended it, if that has passed.
+    fn passed(&self, now: Nanos) -> Option<Ended> {
+        let cause = self.own.as_ref().filter(|_| self.nanos <= now)?;
+        Some(Ended { error: ContextError::DeadlineExceeded, cause: cause.clone() })
     }
 
     /// Ends this one, wakes those who wait for that, and gives out its children. None if it had ended.
