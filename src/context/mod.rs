@@ -445,8 +445,7 @@ impl Context {
     pub fn bound<T>(&self, f: impl FnOnce() -> T) -> Result<T, ContextError> {
         let Some(node) = &self.node else { return Ok(self.run(f)) };
         self.check()?;
-        bound::bound(node.nanos(), Some(self), Some(self), f)
-            .ok_or_else(|| self.err().unwrap_or_else(|| unreachable!("the bound was over")))
+        bound::bound(node.nanos(), Some(self), Some(self), f).ok_or_else(|| node.ended().error)
     }
 
     /// Starts a coroutine on the caller's runtime that runs `f` with this as its [`current`] context, as `go!(ctx, f)` does.

@@ -145,8 +145,15 @@ impl Node {
         if ended.is_some() || self.nanos == NEVER || !clock::has_passed(self.nanos) {
             return ended;
         }
-        self.pass();
-        self.end.get()
+        Some(self.ended())
+    }
+
+    /// How it has ended, for who has seen that, or that its deadline has passed: [`end`](Self::end) may be behind, as its clock is.
+    pub(super) fn ended(&self) -> &Ended {
+        if self.end.get().is_none() {
+            self.pass();
+        }
+        self.end.get().expect("just ended, or before")
     }
 
     /// Whether it has been ended; for those who look at the deadline themselves.

@@ -1,6 +1,6 @@
 //! What is seen from inside only: that nothing is left in a parent's list.
 
-use super::Context;
+use super::{Context, ContextError};
 use std::time::Duration;
 
 fn children(ctx: &Context) -> usize {
@@ -34,6 +34,19 @@ fn a_context_that_is_dropped_is_in_nobodys_list() {
     let (child, _) = parent.with_cancel();
     assert!(child.err().is_some());
     assert_eq!(children(&parent), 0);
+}
+
+/// Goal: a bound that was over by the clock says why, also if the clock that looks are made by is behind. Method: it is,
+/// by far.
+#[test]
+fn who_has_seen_the_deadline_pass_ends_the_context() {
+    let (ctx, handle) = Context::background().with_timeout_cause(Duration::from_secs(100), "slow");
+    let (child, _) = ctx.with_cancel();
+    assert_eq!(child.err(), None);
+    assert_eq!(child.node.as_ref().unwrap().ended().error, ContextError::DeadlineExceeded);
+    assert_eq!(ctx.err(), Some(ContextError::DeadlineExceeded));
+    assert_eq!(child.cause().unwrap().to_string(), "slow");
+    assert!(!handle.cancel());
 }
 
 #[test]
