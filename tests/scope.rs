@@ -314,6 +314,46 @@ fn a_cancelled_scope_waits_for_its_coroutines() {
 }
 
 #[test]
+fn a_result_is_gone_before_the_scope_if_its_join_is_cut_short() {
+    // Goal: who is cancelled in `join`, or in `join!`, leaves the result to the scope and not to the coroutine, which would drop it
+    // when the scope has returned. Method: the coroutine ends after the join has unwound.
+    struct Cut<'a>(&'a AtomicBool);
+    impl Drop for Cut<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, SeqCst);
+        }
+    }
+    fn late<'a>(there: &'a AtomicBool, drops: &'a AtomicUsize, cut: &AtomicBool) -> Borrows<'a> {
+        while !cut.load(SeqCst) {
+            gort::time::sleep(Duration::from_micros(200));
+        }
+        Borrows { there, drops, panics: false }
+    }
+    with_each_procs(|runtime| {
+        runtime.run(|| {
+            for round in 0..20 {
+                let (there, drops, cut) = (AtomicBool::new(true), AtomicUsize::new(0), AtomicBool::new(false));
+                let ended = gort::time::timeout(Duration::from_millis(1), || {
+                    let late = || late(&there, &drops, &cut);
+                    if round % 2 == 0 {
+                        gort::join!(|| Cut(&cut), late);
+                    } else {
+                        scope(|s| {
+                            let _cut = Cut(&cut);
+                            drop(s.go(late).join());
+                        });
+                    }
+                });
+                let dropped = drops.load(SeqCst);
+                there.store(false, SeqCst);
+                assert!(ended.is_err());
+                assert_eq!(dropped, 1, "the result outlives the scope");
+            }
+        });
+    });
+}
+
+#[test]
 fn a_scoped_coroutine_can_be_cancelled() {
     with_each_procs(|runtime| {
         runtime.run(|| {

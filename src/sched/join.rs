@@ -176,9 +176,7 @@ impl<T> JoinHandle<T> {
     /// Parks the coroutine that calls it, unless the other has ended; may be cancelled. Blocks a
     /// plain thread.
     pub fn join(self) -> Result<T, JoinError> {
-        super::checkpoint();
-        let ended = self.wait(NEVER);
-        debug_assert!(ended, "without a deadline only the end ends the wait");
+        self.wait_to_take();
         self.take()
     }
 
@@ -369,8 +367,15 @@ impl<T> JoinHandle<T> {
         self.wait(NEVER);
     }
 
+    /// The part of [`Self::join`] that may unwind. By reference: what is to become of the handle then is the caller's matter.
+    pub(crate) fn wait_to_take(&self) {
+        super::checkpoint();
+        let ended = self.wait(NEVER);
+        debug_assert!(ended, "without a deadline only the end ends the wait");
+    }
+
     /// Takes the outcome of the completed coroutine.
-    fn take(self) -> Result<T, JoinError> {
+    pub(crate) fn take(self) -> Result<T, JoinError> {
         // Acquire: pairs with the Release of COMPLETE.
         let state = self.g.state.load(Ordering::Acquire);
         debug_assert!(state & g::COMPLETE != 0);

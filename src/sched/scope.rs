@@ -390,8 +390,9 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Scheduling
     /// As [`JoinHandle::join`].
     pub fn join(mut self) -> Result<T, JoinError> {
-        let handle = self.handle.take().expect("taken here only");
-        match handle.join() {
+        // The handle stays here meanwhile: if this unwinds it comes to be an orphan, like any that is dropped.
+        self.handle.as_ref().expect("taken here only").wait_to_take();
+        match self.handle.take().expect("taken here only").take() {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(payload)) if payload.is::<cancel::Cancelled>() => Err(JoinError::Cancelled),
             Ok(Err(payload)) => {
