@@ -354,6 +354,39 @@ fn a_result_is_gone_before_the_scope_if_its_join_is_cut_short() {
 }
 
 #[test]
+fn waits_for_what_a_result_starts_when_it_is_dropped() {
+    // Goal: no coroutine of a scope outlives it, also if it is the drop of an orphaned result that starts it. Method: that forgets the
+    // handle, so that nothing but the number of those that run tells of it.
+    struct Starts<'scope, 'env> {
+        s: &'scope gort::Scope<'scope, 'env>,
+        more: usize,
+        ran: Arc<AtomicUsize>,
+    }
+    impl Drop for Starts<'_, '_> {
+        fn drop(&mut self) {
+            let Starts { s, more, ref ran } = *self;
+            let ran = ran.clone();
+            std::mem::forget(s.go(move || {
+                gort::time::sleep(Duration::from_millis(1));
+                ran.fetch_add(1, SeqCst);
+                if more > 0 {
+                    drop(s.go(move || Starts { s, more: more - 1, ran }));
+                }
+            }));
+        }
+    }
+    with_each_procs(|runtime| {
+        runtime.run(|| {
+            for _ in 0..20 {
+                let ran = Arc::new(AtomicUsize::new(0));
+                scope(|s| drop(s.go(|| Starts { s, more: 2, ran: ran.clone() })));
+                assert_eq!(ran.load(SeqCst), 3, "the scope returned before its coroutines");
+            }
+        });
+    });
+}
+
+#[test]
 fn a_scoped_coroutine_can_be_cancelled() {
     with_each_procs(|runtime| {
         runtime.run(|| {

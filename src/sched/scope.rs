@@ -88,9 +88,10 @@ impl Data {
 
     /// Waits until no coroutine of the scope runs and no result that borrows is left.
     fn finish(&self) {
-        self.wait();
-        // A result may hold handles, which come to be orphans when it is dropped: until none is left.
         loop {
+            self.wait();
+            // None runs, so nobody but us changes anything. But a result may start others when it is dropped, or hold handles, which
+            // come to be orphans then: until none is left.
             let orphan = self.orphans.lock().pop();
             let Some(handle) = orphan else { return };
             // Its closure has ended, so this takes no longer than the coroutine's last steps. A
