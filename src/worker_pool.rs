@@ -13,6 +13,7 @@
 
 use crate::channel::{self, Receiver, RecvTimeoutError, SelectWaker, Waitable};
 use crate::sched::cancel::Cancelled;
+use crate::sched::quietly;
 use crate::sync::{Condvar, Mutex};
 use crate::{Builder, JoinError, shield};
 use std::any::Any;
@@ -314,7 +315,7 @@ impl WorkerPool {
                 Err(payload) if payload.is::<Cancelled>() => resume_unwind(payload),
                 outcome => {
                     // There is room. If nobody wants it, it is dropped here, and a panic then is nobody's either.
-                    drop(catch_unwind(AssertUnwindSafe(|| drop(sender.send(outcome)))));
+                    quietly(|| drop(sender.send(outcome)));
                 }
             }
         }));

@@ -3,8 +3,8 @@
 mod common;
 
 use common::wakes::Wakes;
-use common::{Meant, again_with_fixed_homes, builder, panic_meant, wait_until, with_each_procs};
-use gort::channel::{self, RecvError, bounded, unbounded};
+use common::{Meant, again_with_fixed_homes, builder, panic_again, panic_meant, wait_until, with_each_procs};
+use gort::channel::{self, RecvError, TryRecvError, bounded, unbounded};
 use gort::context::Context;
 use gort::future::{block_on, until};
 use gort::{Builder, go};
@@ -446,6 +446,28 @@ fn a_waker_that_panics_harms_nobody_else() {
             gort::yield_now();
         }
     });
+}
+
+/// Where it is woken in place, on a plain thread, nothing of its panic reaches who wakes: not even a payload whose drop panics.
+#[test]
+fn a_waker_whose_panic_panics_when_dropped_harms_nobody_else() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Panics>) {
+            panic_again()
+        }
+    }
+    let waker = Waker::from(Arc::new(Panics));
+    let (sender, receiver) = bounded(0);
+    let mut future = receiver.recv_async();
+    assert!(poll_once(Pin::new(&mut future), &waker).is_pending());
+    // It joins the channel, and tells the future that it does.
+    let sent = gort::select! {
+        send(sender, 1) -> _ => true,
+        default(Duration::from_millis(1)) => false,
+    };
+    assert!(!sent);
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
 }
 
 /// What a library keeps in a thread-local between polls is there in the next one, wherever that runs. (Where homes are fixed

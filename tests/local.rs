@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Meant, again_with_fixed_homes, builder, panic_meant, with_each_procs};
+use common::{Meant, again_with_fixed_homes, builder, panic_again, panic_meant, with_each_procs};
 use gort::{Builder, coroutine_local, go};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -328,7 +328,7 @@ fn a_destructor_that_panics_keeps_nobody_from_his() {
     struct Panics;
     impl Drop for Panics {
         fn drop(&mut self) {
-            panic_meant(3);
+            panic_again();
         }
     }
     coroutine_local!(static PANICS: Panics = Panics);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Counts, Meant, builder, panic_meant, wait_until, with_each_procs};
+use common::{Counts, Meant, builder, panic_again, panic_meant, wait_until, with_each_procs};
 use gort::{go, scope};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ impl Drop for Borrows<'_> {
         assert!(self.there.load(SeqCst), "dropped after the scope");
         self.drops.fetch_add(1, SeqCst);
         if self.panics {
-            panic_meant(77)
+            panic_again()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Counts, Meant, builder, panic_meant, wait_until, with_each_procs};
+use common::{Counts, Meant, builder, panic_again, panic_meant, wait_until, with_each_procs};
 use gort::{Builder, go, spawn};
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -144,6 +144,38 @@ fn every_closure_and_result_is_dropped_once() {
         }
         wait_until("all closures are dropped", || closures.load(SeqCst) == 300);
         wait_until("all results are dropped", || results.load(SeqCst) == 300);
+    });
+}
+
+#[test]
+fn what_nobody_wants_may_panic_with_what_panics_when_dropped() {
+    // Goal: a coroutine's end is not disturbed by what it drops, a payload included that is dropped because nobody is to see it.
+    // Method: such a drop of the closure of one that is cancelled, and of the result of one whose handle has gone.
+    struct Panics(Arc<AtomicUsize>);
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, SeqCst);
+            panic_again()
+        }
+    }
+    with_each_procs(|runtime| {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let panics = || Panics(dropped.clone());
+        runtime.run(|| {
+            let value = panics();
+            let unbegun = go!(move || drop(value));
+            unbegun.cancel();
+            assert!(unbegun.join().unwrap_err().is_cancelled());
+            let value = panics();
+            let alone = go!(move || {
+                gort::park();
+                value
+            });
+            let coroutine = alone.coroutine();
+            drop(alone);
+            coroutine.unpark();
+            wait_until("both are dropped", || dropped.load(SeqCst) == 2);
+        });
     });
 }
 

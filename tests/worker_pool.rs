@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Meant, again_with_fixed_homes, builder, panic_meant, wait_until, with_each_procs};
+use common::{Meant, again_with_fixed_homes, builder, panic_again, panic_meant, wait_until, with_each_procs};
 use gort::{Builder, JoinError, SubmitError, WorkerPool, channel, go};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -160,11 +160,11 @@ fn a_panic_is_given_to_who_joins_and_to_nobody_else() {
             let pool = WorkerPool::builder().workers(1).queue(10).build();
             let bad = pool.submit(|| panic_meant(5)).unwrap();
             drop(pool.submit(|| panic_meant(6)).unwrap());
-            /// A result whose drop panics.
+            /// A result whose drop panics, with a payload whose drop panics.
             struct Bad;
             impl Drop for Bad {
                 fn drop(&mut self) {
-                    panic_meant(7);
+                    panic_again();
                 }
             }
             drop(pool.submit(|| Bad).unwrap());

@@ -20,7 +20,6 @@ use super::preempt::Pin;
 use super::spawn::Builder;
 use super::wait_word::{Ticket, WaitWord};
 use std::cell::{Cell, UnsafeCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
@@ -89,7 +88,7 @@ impl FutureTask {
 /// A panic is the waker's own, which the hook has reported: who ends a wait, by sending or by ending, has nothing to
 /// do with it.
 fn wake(waker: Waker) {
-    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    super::quietly(|| waker.wake());
 }
 
 /// In a coroutine of its own; if there can be none, as at the end of the runtime, on a thread.

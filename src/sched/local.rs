@@ -51,7 +51,6 @@ use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -167,9 +166,8 @@ impl Locals {
             self.gone.set(head);
             if entry.of.needs_drop {
                 entry.alive.set(false);
-                // A panic has been reported by the hook.
                 // SAFETY: it was in the list, so the value is there; and it is there no more.
-                drop(catch_unwind(AssertUnwindSafe(|| unsafe { (entry.of.drop_value)(head) })));
+                super::quietly(|| unsafe { (entry.of.drop_value)(head) });
             }
         }
     }

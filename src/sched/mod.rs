@@ -64,6 +64,18 @@ pub(crate) use runtime::current_poller;
 pub(crate) use scope::Spawner;
 pub(crate) use spawn::{Later, or_panic, task_number};
 
+/// Calls `f` where nothing may unwind: a panic, which the hook has reported, ends here. So does one of its payload's drop. False
+/// if there was one.
+pub(crate) fn quietly(f: impl FnOnce()) -> bool {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else { return true };
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // There might be no end to it.
+        std::mem::forget(payload);
+    }
+    false
+}
+
 /// The next number of a xorshift sequence (Marsaglia, "Xorshift RNGs", 2003).
 #[inline(always)]
 pub(crate) fn random(state: &mut u64) -> u64 {

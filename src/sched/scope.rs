@@ -3,6 +3,7 @@
 use super::cancel;
 use super::join::{Coroutine, JoinError, JoinHandle};
 use super::lock::Spin;
+use super::quietly;
 use super::spawn::{Builder, Plan, or_panic};
 use super::wait::{self, WaitReason, Waiter, Wake};
 use crate::os::clock::NEVER;
@@ -83,7 +84,8 @@ impl Data {
         }
         orphans.push(handle);
         drop(orphans);
-        drop(finished);
+        // As at the scope's end. A cancel is seen at the next wait.
+        cancel::shield(|| finished.into_iter().for_each(|handle| self.let_go(handle)));
     }
 
     /// Waits until no coroutine of the scope runs and no result that borrows is left.
@@ -94,12 +96,16 @@ impl Data {
             // come to be orphans then: until none is left.
             let orphan = self.orphans.lock().pop();
             let Some(handle) = orphan else { return };
-            // Its closure has ended, so this takes no longer than the coroutine's last steps. A
-            // panic in a result's drop must not keep us from the others.
-            if catch_unwind(AssertUnwindSafe(|| handle.wait_to_drop())).is_err() {
-                // Relaxed: read by this coroutine, below.
-                self.panics.fetch_add(1, Ordering::Relaxed);
-            }
+            // Its closure has ended, so this takes no longer than the coroutine's last steps.
+            self.let_go(handle);
+        }
+    }
+
+    /// Waits for the coroutine's end and drops the result. A panic in that is the scope's: it must not keep us from others.
+    fn let_go(&self, handle: JoinHandle<()>) {
+        if !quietly(|| handle.wait_to_drop()) {
+            // Relaxed: read when all have ended.
+            self.panics.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

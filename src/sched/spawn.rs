@@ -267,8 +267,7 @@ pub(crate) fn complete(g: GRef) {
     if g.asked.load(Ordering::Relaxed) & g::CANCEL != 0 {
         // It never ran. Its closure's drop is user code like any other.
         // SAFETY: the payload holds the closure.
-        let dropped = std::panic::catch_unwind(move || unsafe { g.operate(Op::DropClosure) });
-        drop(dropped);
+        super::quietly(|| unsafe { g.operate(Op::DropClosure) });
         local::end(g);
         // Relaxed: COMPLETE publishes it.
         g.state.fetch_or(g::CANCELLED, Ordering::Relaxed);
@@ -304,11 +303,10 @@ pub(crate) fn complete(g: GRef) {
     m.rt.one_ended();
 }
 
-/// Drops what nobody will join for. A panic in that drop has been reported by the hook and
-/// ends there, as the coroutine has.
+/// Drops what nobody will join for. A panic in that drop ends there, as the coroutine has.
 fn drop_outcome(g: GRef, state: u64) {
     // SAFETY: the coroutine has ended, and without a handle the outcome is ours.
-    drop(std::panic::catch_unwind(move || unsafe { g.drop_outcome(state) }));
+    super::quietly(|| unsafe { g.drop_outcome(state) });
     // It may have used them.
     local::end(g);
 }
