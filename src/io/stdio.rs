@@ -9,7 +9,7 @@ use crate::net::fd::{Fd, Kind};
 use crate::os::clock::NEVER;
 use crate::os::{epoll, file};
 use crate::poll::desc::Direction;
-use crate::sched::briefly;
+use crate::sched::{briefly, in_place};
 use crate::sync::{Mutex, MutexGuard, ReentrantMutex, ReentrantMutexGuard};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, IoSliceMut, Lines, Read, Write};
@@ -44,16 +44,16 @@ impl Stream {
     }
 
     /// Repeats `attempt`, each time when the kernel says that it will not block, until it does not say that it would.
-    fn when_ready<R: Send>(
+    fn when_ready<R>(
         &self,
         direction: Direction,
-        mut attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<R> + Send,
+        mut attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
         loop {
             if self.pollable {
                 self.fd.ready(direction, NEVER)?;
             }
-            match briefly(|| attempt(self.fd.as_fd())) {
+            match attempt(self.fd.as_fd()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Somebody else was faster, and has put it into non-blocking mode as well.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.pollable => {}
@@ -71,7 +71,7 @@ impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         static PLACE: OnceLock<Stream> = OnceLock::new();
         match Stream::of(&PLACE, io::stdin().as_fd())? {
-            Some(stream) => stream.when_ready(Direction::Read, |fd| file::read(fd, buffer)),
+            Some(stream) => stream.when_ready(Direction::Read, |fd| briefly(|| file::read(fd, buffer))),
             // As with std.
             None => Ok(0),
         }
@@ -247,14 +247,10 @@ impl Output {
         Output { lock: ReentrantMutex::new(()), place: OnceLock::new() }
     }
 
-    /// Calls `attempt` when it will not block.
-    fn when_ready<R: Send>(
-        &self,
-        std: BorrowedFd<'_>,
-        mut attempt: impl FnMut() -> io::Result<R> + Send,
-    ) -> io::Result<R> {
+    /// Calls `attempt` when it will not block; in place, since the caller may have locked std's stream.
+    fn when_ready<R>(&self, std: BorrowedFd<'_>, mut attempt: impl FnMut() -> io::Result<R>) -> io::Result<R> {
         match Stream::of(&self.place, std)? {
-            Some(stream) => stream.when_ready(Direction::Write, |_| attempt()),
+            Some(stream) => stream.when_ready(Direction::Write, |_| in_place(&mut attempt)),
             // std knows what to do.
             None => attempt(),
         }
@@ -302,7 +298,7 @@ macro_rules! output {
         ///
         /// While a terminal, a pipe or a socket has no room the coroutine is parked (outside a runtime, the thread is blocked), and may be
         /// cancelled. If another process writes to the same one and is faster, a thread is blocked until there is more. Files are
-        /// written as in [`fs`](crate::fs#scheduling).
+        /// written in place, announced as in [`fs`](crate::fs#scheduling), also if somebody waits for the P.
         pub struct $name(());
 
         #[doc = concat!("The standard ", $what, ", locked; made by [`", stringify!($name), "::lock`].")]

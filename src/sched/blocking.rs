@@ -131,6 +131,12 @@ where
     with_choice(f, |_| true)
 }
 
+/// [`briefly`] for a call that is tied to the caller's thread, as by a lock of std's that knows its owner by that: always in place.
+pub(crate) fn in_place<R>(f: impl FnOnce() -> R) -> R {
+    begin();
+    if M::current_coroutine().is_some() { preempt::in_place(f) } else { f() }
+}
+
 /// What comes before every call that may be one of many in a loop, none of which parks.
 pub(crate) fn begin() {
     park::checkpoint();

@@ -57,7 +57,7 @@ pub use runtime::{Runtime, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, spawn, spawn_local};
 
-pub(crate) use blocking::{apart, begin, briefly};
+pub(crate) use blocking::{apart, begin, briefly, in_place};
 pub(crate) use park::{checkpoint, make_way_for_sharers};
 pub(crate) use preempt::signal as preemption_signal;
 pub(crate) use runtime::current_poller;

@@ -142,6 +142,26 @@ pub(super) const PROGRAMS: &[Program] = &[
             writers.into_iter().for_each(|writer| writer.join().unwrap());
         });
     }),
+    ("std_is_locked", || {
+        // Not our watchdog, which writes to std's stream.
+        // SAFETY: no memory.
+        unsafe { libc::alarm(20) };
+        builder(1).build().unwrap().run(|| {
+            let other = go!(|| loop {
+                gort::yield_now();
+            });
+            let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+            for i in 0..100 {
+                write!(out, "{i} ").unwrap();
+                write!(err, "{i} ").unwrap();
+                writeln!(stdout(), "ours").unwrap();
+                writeln!(stderr(), "ours").unwrap();
+            }
+            drop((out, err));
+            other.cancel();
+            assert!(other.join().is_err());
+        });
+    }),
     ("closed_later", || {
         builder(1).build().unwrap().run(|| {
             // It opens files when it begins, and one that is opened has the lowest number that is free.
@@ -275,6 +295,18 @@ pub(super) const CHECKS: &[Check] = &[
         let mut expected: Vec<_> = (0..4).flat_map(|i| (0..50).map(move |j| format!("{i} {j} end"))).collect();
         expected.sort_unstable();
         assert_eq!(lines, expected);
+    }),
+    ("output_may_be_written_under_stds_lock", || {
+        // Goal: who has locked std's stream, whose lock knows its owner by the thread, can write to ours. Method: with somebody who
+        // waits for the P all the time, for whom calls that block are made elsewhere.
+        for debug in ["", "homes=fixed"] {
+            let ended = run_with("std_is_locked", |command| {
+                command.env("GORT_DEBUG", with(debug));
+            });
+            ended.is_well();
+            let all: String = (0..100).map(|i| format!("{i} ours\n")).collect();
+            assert_eq!((ended.stdout, ended.stderr), (all.clone(), all));
+        }
     }),
     ("output_that_is_read_late", || {
         let mut all = Vec::new();
