@@ -679,22 +679,20 @@ impl<T, W: Task> Chan<T, W> {
         }
     }
 
-    /// Closes the channel and wakes all who wait. False if it was closed already.
+    /// Closes the channel and wakes all who wait. False if it was closed already, by somebody who may be in the middle of waking
+    /// them: this helps, so that nobody waits when it returns.
     ///
     /// The lock is not held for all of them at once, however many there are. In between, a
     /// receiver may still be served by a sender who waited before the close.
     pub(super) fn close(&self) -> bool {
         let state = self.lock();
         let flags = self.flags();
-        if flags & CLOSED != 0 {
-            return false;
-        }
         self.change_flags(CLOSED, 0);
         drop(state);
         if flags & (RECV_WAITING | SEND_WAITING | RECV_WATCHED | SEND_WATCHED) != 0 {
             self.wake_all();
         }
-        true
+        flags & CLOSED == 0
     }
 
     /// The second half of [`Self::close`].
@@ -725,8 +723,8 @@ impl<T, W: Task> Chan<T, W> {
         }
     }
 
-    /// Drops all messages of a closed channel that has no receivers. If dropping one panics the
-    /// others are dropped all the same, and then the first panic goes on.
+    /// Drops all messages of a channel that has no receivers, after the last has closed it: nobody waits or watches. If dropping one
+    /// panics the others are dropped all the same, and then the first panic goes on.
     pub(super) fn discard(&self) {
         let mut panic = None;
         loop {
@@ -736,24 +734,11 @@ impl<T, W: Task> Chan<T, W> {
             // SAFETY: the state is this channel's, and the place is valid.
             let step = unsafe { self.recv_step(&mut state, message.as_mut_ptr(), &mut garbage) };
             drop(state);
-            match step {
-                Step::Done => {}
-                // Senders may still wait if another thread is in the middle of its `close`.
-                Step::Moved(sender) => sender.go(),
-                Step::Direct(sender) | Step::Promised(sender) => {
-                    sender.settle(Outcome::Closed).go();
-                    continue;
-                }
-                Step::Watched => {
-                    let mut state = self.lock();
-                    let watchers = self.take_watchers(&mut state, Side::Send);
-                    drop(state);
-                    tell(watchers);
-                    continue;
-                }
-                _ => break,
+            if !matches!(step, Step::Done) {
+                debug_assert!(matches!(step, Step::Closed), "somebody waits, or watches");
+                break;
             }
-            // SAFETY: after `Done` and `Moved` the message is there, and ours.
+            // SAFETY: after `Done` the message is there, and ours.
             let message = unsafe { message.assume_init() };
             if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(message))) {
                 match panic {

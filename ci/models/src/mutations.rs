@@ -680,6 +680,8 @@ mutations! {
         }
         "pub(crate) fn close(" {
             close_wakes_nobody, channel::close: "self.wake_all();" => "", "who waits sleeps on";
+            close_does_not_help, channel::discard_beside_close: "if ⟦flags⟧ & (RECV_WAITING" => "(if flags & CLOSED == 0 { flags } else { 0 })",
+                "a message that nobody can receive is said to be sent";
             close_without_flag, channel::close: "self.change_flags(CLOSED, 0);" => "", "who comes later waits for ever";
         }
     }

@@ -210,3 +210,25 @@ pub(super) fn discard() {
     let dropped = tasks.shared.contents[0].get() & 0x100 != 0;
     assert_eq!(u32::from(dropped) + tasks.shared.seen(0), 1, "dropped or given back, not both, not neither");
 }
+
+/// The last receiver goes while a sender waits for room and somebody else is in the middle of a close: the message comes
+/// back, for nobody could have received it.
+pub(super) fn discard_beside_close() {
+    let world = channel(2, 1);
+    let tasks = world.get();
+    tasks.become_coroutine(0);
+    tasks.shared.send(0, Until::Done).unwrap();
+    let sender = world.spawn(|tasks| {
+        tasks.become_coroutine(1);
+        assert!(tasks.shared.send(1, Until::Done).is_err(), "taken by nobody");
+    });
+    let closer = world.spawn(|tasks| _ = tasks.shared.chan().close());
+    // SAFETY: the receiver's handle.
+    unsafe { Chan::drop_receiver(tasks.shared.channel) };
+    closer.join().unwrap();
+    sender.join().unwrap();
+    // SAFETY: the sender's handle.
+    unsafe { Chan::drop_sender(tasks.shared.channel) };
+    assert_eq!(tasks.shared.seen(1), 1, "dropped");
+    assert!(tasks.gs.iter().all(|g| !g.is_let_go()), "readied without a wait");
+}

@@ -99,6 +99,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("channel::full_ring", None, channel::full_ring),
     ("channel::close", None, channel::close),
     ("channel::discard", None, channel::discard),
+    ("channel::discard_beside_close", None, channel::discard_beside_close),
     ("select::close", None, select::close),
     ("select::timeout", Some(3), select::timeout),
     ("select::cancel", Some(3), select::cancel),
