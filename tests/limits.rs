@@ -8,6 +8,7 @@ use common::{builder, cpu_time, status_kib, threads, wait_until};
 use gort::{Builder, go};
 use harness::{Check, Program, run, run_with};
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -309,6 +310,48 @@ const PROGRAMS: &[Program] = &[
         parked.iter().for_each(|handle| handle.coroutine().unpark());
         parked.into_iter().for_each(|handle| handle.join().unwrap());
     }),
+    ("race_without_memory", || {
+        // One wants a stack for which there is no memory. Whenever a coroutine ends it is tried again, in between spawns
+        // succeed: now and then for the first runners of a race only.
+        let runtime = builder(2).build().unwrap();
+        start_both_threads(&runtime);
+        let usual = change_limit(libc::RLIMIT_AS, (status_kib("VmSize") << 10) + (512 << 20));
+        // Panics are meant here, by the dozen.
+        std::panic::set_hook(Box::new(|_| ()));
+        let (failed, too_large) = runtime.run(|| {
+            let too_large = Builder::new().stack_size(1 << 30).spawn(|| ()).unwrap();
+            /// Says whether the first runner was started: then it is not dropped by the caller.
+            struct First<'a>(gort::Id, &'a AtomicBool);
+            impl Drop for First<'_> {
+                fn drop(&mut self) {
+                    let here = gort::try_current().is_some_and(|current| current.id() == self.0);
+                    self.1.store(!here, SeqCst);
+                }
+            }
+            let one = || gort::park();
+            let start = Instant::now();
+            loop {
+                let started = AtomicBool::new(false);
+                let first = First(gort::current().id(), &started);
+                let first = move || {
+                    let _first = first;
+                    gort::park();
+                };
+                let raced = catch_unwind(AssertUnwindSafe(|| gort::race!(first, one, one, one, one, one, one, || ())));
+                if raced.is_err() && started.load(SeqCst) {
+                    return (true, too_large);
+                }
+                if start.elapsed() > common::PATIENCE {
+                    return (false, too_large);
+                }
+                gort::time::sleep(Duration::from_micros(10));
+            }
+        });
+        drop(std::panic::take_hook());
+        change_limit(libc::RLIMIT_AS, usual);
+        assert!(failed, "there was memory for all or for none");
+        too_large.join().unwrap();
+    }),
     ("threads", || {
         // A limit by user would hit the other tests; a cap of the runtime's own is the same path.
         let runtime = builder(4).threads(1).build().unwrap();
@@ -429,6 +472,7 @@ const CHECKS: &[Check] = &[
     ("a_thousand_runtimes_leave_nothing", || well("many_runtimes")),
     ("out_of_address_space", || well("address_space")),
     ("who_waits_for_a_stack_gets_it_when_memory_comes_back", || well("memory_comes_back")),
+    ("a_race_that_cannot_start_all_ends", || well("race_without_memory")),
     ("one_thread_is_enough", || well("threads")),
     ("no_more_threads_to_be_had", || well("no_more_threads")),
     ("a_runtime_without_a_thread_is_refused", || well("no_thread_at_all")),

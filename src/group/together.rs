@@ -97,12 +97,11 @@ macro_rules! tuples {
                 let ($first, $($f),+) = self;
                 let (arrive, arrivals) = channel::unbounded();
                 crate::scope(|scope| {
-                    let runners = [
-                        start(scope, $first, arrive.clone()),
-                        $(start(scope, $f, arrive.clone()),)+
-                    ];
+                    let mut runners = Runners(Vec::new());
+                    runners.start(scope, $first, arrive.clone());
+                    $(runners.start(scope, $f, arrive.clone());)+
                     drop(arrive);
-                    settle(&arrivals, runners)
+                    runners.settle(&arrivals)
                 })
             }
         }
@@ -133,46 +132,50 @@ impl<T> Drop for Arrival<T> {
     }
 }
 
-#[track_caller]
-fn start<'scope, F, T>(
-    scope: &'scope crate::Scope<'scope, '_>,
-    f: F,
-    arrive: channel::Sender<Option<T>>,
-) -> ScopedJoinHandle<'scope, ()>
-where
-    F: FnOnce() -> T + Send + 'scope,
-    T: Send + 'scope,
-{
-    let arrival = Arrival(None, arrive);
-    scope.go(move || {
-        // All of it, also if this never runs.
-        let mut arrival = arrival;
-        arrival.0 = Some(f());
-    })
+/// Those that run. If the caller unwinds, because it is cancelled or one more cannot be started, they would go on: so whatever
+/// happens they are told.
+struct Runners<'scope>(Vec<ScopedJoinHandle<'scope, ()>>);
+
+impl Drop for Runners<'_> {
+    fn drop(&mut self) {
+        self.cancel();
+    }
 }
 
-/// Waits for the first, cancels and awaits the others, and returns the winner's value.
-fn settle<T, const N: usize>(arrivals: &channel::Receiver<Option<T>>, runners: [ScopedJoinHandle<'_, ()>; N]) -> T {
-    // If the caller is cancelled here the runners go on: so whatever happens they are told.
-    struct Stop<'a, const N: usize>([Option<ScopedJoinHandle<'a, ()>>; N]);
-    impl<const N: usize> Drop for Stop<'_, N> {
-        fn drop(&mut self) {
-            self.0.iter().flatten().for_each(ScopedJoinHandle::cancel);
-        }
+impl<'scope> Runners<'scope> {
+    #[track_caller]
+    fn start<F, T>(&mut self, scope: &'scope crate::Scope<'scope, '_>, f: F, arrive: channel::Sender<Option<T>>)
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        let arrival = Arrival(None, arrive);
+        self.0.push(scope.go(move || {
+            // All of it, also if this never runs.
+            let mut arrival = arrival;
+            arrival.0 = Some(f());
+        }));
     }
-    let mut stop = Stop(runners.map(Some));
-    let first = arrivals.recv().ok().flatten();
-    stop.0.iter().flatten().for_each(ScopedJoinHandle::cancel);
-    let mut panic = None;
-    for runner in stop.0.iter_mut().filter_map(Option::take) {
-        if let Err(JoinError::Panicked(payload)) = runner.join() {
-            panic.get_or_insert(payload);
-        }
+
+    fn cancel(&self) {
+        self.0.iter().for_each(ScopedJoinHandle::cancel);
     }
-    match (first, panic) {
-        (_, Some(payload)) => resume_unwind(payload),
-        (Some(value), None) => value,
-        // The first to end was cancelled: by the end of the runtime, like the caller.
-        (None, None) => cancel::unwind(),
+
+    /// Waits for the first, cancels and awaits the others, and returns the winner's value.
+    fn settle<T>(mut self, arrivals: &channel::Receiver<Option<T>>) -> T {
+        let first = arrivals.recv().ok().flatten();
+        self.cancel();
+        let mut panic = None;
+        for runner in self.0.drain(..) {
+            if let Err(JoinError::Panicked(payload)) = runner.join() {
+                panic.get_or_insert(payload);
+            }
+        }
+        match (first, panic) {
+            (_, Some(payload)) => resume_unwind(payload),
+            (Some(value), None) => value,
+            // The first to end was cancelled: by the end of the runtime, like the caller.
+            (None, None) => cancel::unwind(),
+        }
     }
 }
