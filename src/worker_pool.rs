@@ -6,23 +6,28 @@
 //! under the same lock. The pool is full if jobs and busy workers are as many as workers and places in the queue: so how
 //! much it holds does not depend on who has come to run.
 //!
+//! The lock is one for which nobody parks, held for a few instructions. It is taken by destructors, also by those of who unwinds,
+//! which has its home to itself: a [`Mutex`](crate::sync::Mutex) might have been handed to somebody of the same home, who could not run.
+//!
 //! A worker that is cancelled, which only the end of its runtime does, takes itself out in its [`Worker`]'s drop; the last
 //! one drops the jobs that nobody will do.
 //!
 //! Tested in `tests/worker_pool.rs`.
 
 use crate::channel::{self, Receiver, RecvTimeoutError, SelectWaker, Waitable};
+use crate::os::clock::{self, NEVER, Nanos};
 use crate::sched::cancel::Cancelled;
-use crate::sched::quietly;
-use crate::sync::{Condvar, Mutex};
-use crate::{Builder, JoinError, shield};
+use crate::sched::watch_list::{Guarded, Held};
+use crate::sched::{checkpoint, quietly};
+use crate::sync::RawCondvar;
+use crate::{Builder, JoinError};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -68,13 +73,13 @@ pub struct WorkerPoolBuilder {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Guarded<State>,
     /// For workers: there is a job, or there will be none.
-    work: Condvar,
+    work: RawCondvar,
     /// For those who submit: there is room, or the pool was closed.
-    room: Condvar,
+    room: RawCondvar,
     /// For those who join: a worker has ended.
-    ended: Condvar,
+    ended: RawCondvar,
     how: WorkerPoolBuilder,
 }
 
@@ -91,9 +96,13 @@ impl Shared {
         state.jobs.len() + state.busy >= self.how.workers.saturating_add(self.how.queue)
     }
 
+    /// Waits for what `for_what` tells, or until `deadline`, with the state unlocked meanwhile.
+    fn wait<'a>(&'a self, for_what: &RawCondvar, state: Held<'a, State>, deadline: Nanos) -> Held<'a, State> {
+        for_what.wait(deadline, || drop(state), || self.state.lock()).0
+    }
+
     fn close(&self) {
-        // The lock might be where it is cancelled.
-        shield(|| self.state.lock().closed = true);
+        self.state.lock().closed = true;
         self.work.notify_all();
         self.room.notify_all();
         self.ended.notify_all();
@@ -117,29 +126,27 @@ impl Worker {
 
     /// The next job, if there is one before it is time to go.
     fn next(&mut self) -> Option<Job> {
-        let mut state = self.shared.state.lock();
+        checkpoint();
         if self.busy {
             self.busy = false;
-            state.busy -= 1;
+            self.shared.state.lock().busy -= 1;
             self.shared.room.notify_one();
         }
-        let until = Instant::now().checked_add(self.shared.how.idle);
+        let until = clock::after(self.shared.how.idle);
+        let mut state = self.shared.state.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 self.busy = true;
                 state.busy += 1;
                 return Some(job);
             }
-            if state.closed || until.is_some_and(|until| until <= Instant::now()) {
+            if state.closed || until <= clock::now() {
                 // Now: whoever submits next is not to count on this one.
                 self.gone = true;
                 state.alive -= 1;
                 return None;
             }
-            state = match until {
-                Some(until) => self.shared.work.wait_until(state, until).0,
-                None => self.shared.work.wait(state),
-            };
+            state = self.shared.wait(&self.shared.work, state, until);
         }
     }
 }
@@ -147,27 +154,19 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         let mut left = VecDeque::new();
-        // It ends in any case, so there is nothing to cancel.
         if !self.gone {
-            shield(|| {
-                let mut state = self.shared.state.lock();
-                state.alive -= 1;
-                state.busy -= usize::from(self.busy);
-                if state.alive == 0 {
-                    left = std::mem::take(&mut state.jobs);
-                }
-            });
+            let mut state = self.shared.state.lock();
+            state.alive -= 1;
+            state.busy -= usize::from(self.busy);
+            if state.alive == 0 {
+                left = std::mem::take(&mut state.jobs);
+            }
         }
         self.shared.room.notify_all();
         self.shared.ended.notify_all();
+        // User code, which may do anything.
+        drop(left);
     }
-}
-
-/// How long a submit waits for room.
-enum Patience {
-    None,
-    Until(Instant),
-    Endless,
 }
 
 impl WorkerPool {
@@ -215,7 +214,7 @@ impl WorkerPool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.give(f, Patience::Endless)
+        self.give(f, Some(NEVER))
     }
 
     /// Gives the pool a job, if there is room for it now.
@@ -247,7 +246,7 @@ impl WorkerPool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.give(f, Patience::None)
+        self.give(f, None)
     }
 
     /// Gives the pool a job, if there is room for it before `timeout` has passed.
@@ -283,14 +282,16 @@ impl WorkerPool {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.give(f, Instant::now().checked_add(timeout).map_or(Patience::Endless, Patience::Until))
+        self.give(f, Some(clock::after(timeout)))
     }
 
-    fn give<F, T>(&self, f: F, patience: Patience) -> Result<JobHandle<T>, SubmitError<F>>
+    /// Gives it the job, for which it waits for room until `deadline`, if there is one.
+    fn give<F, T>(&self, f: F, deadline: Option<Nanos>) -> Result<JobHandle<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        checkpoint();
         let shared = &self.shared;
         let mut state = shared.state.lock();
         loop {
@@ -300,11 +301,10 @@ impl WorkerPool {
             if !shared.is_full(&state) {
                 break;
             }
-            state = match patience {
-                Patience::None => return Err(SubmitError::Full(f)),
-                Patience::Until(until) if until <= Instant::now() => return Err(SubmitError::TimedOut(f)),
-                Patience::Until(until) => shared.room.wait_until(state, until).0,
-                Patience::Endless => shared.room.wait(state),
+            state = match deadline {
+                None => return Err(SubmitError::Full(f)),
+                Some(deadline) if deadline <= clock::now() => return Err(SubmitError::TimedOut(f)),
+                Some(deadline) => shared.wait(&shared.room, state, deadline),
             };
         }
         let (sender, result) = channel::bounded(1);
@@ -366,8 +366,10 @@ impl WorkerPool {
     /// must not call it for its own pool.
     pub fn join(self) {
         self.close();
-        let state = self.shared.state.lock();
-        drop(self.shared.ended.wait_while(state, |state| state.alive > 0));
+        let mut state = self.shared.state.lock();
+        while state.alive > 0 {
+            state = self.shared.wait(&self.shared.ended, state, NEVER);
+        }
     }
 
     /// How many workers there are now.
@@ -405,11 +407,14 @@ impl Drop for WorkerPool {
 impl fmt::Debug for WorkerPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.shared.state.lock();
+        let (workers, busy, queued, closed) = (state.alive, state.busy, state.jobs.len(), state.closed);
+        // What is written to may be anything.
+        drop(state);
         f.debug_struct("WorkerPool")
-            .field("workers", &state.alive)
-            .field("busy", &state.busy)
-            .field("queued", &state.jobs.len())
-            .field("closed", &state.closed)
+            .field("workers", &workers)
+            .field("busy", &busy)
+            .field("queued", &queued)
+            .field("closed", &closed)
             .finish_non_exhaustive()
     }
 }
@@ -477,8 +482,8 @@ impl WorkerPoolBuilder {
     pub fn build(self) -> WorkerPool {
         assert!(self.workers > 0, "gort: a WorkerPool of 0 workers would never do a job");
         let state = State { jobs: VecDeque::new(), alive: 0, busy: 0, closed: false };
-        let (work, room, ended) = (Condvar::new(), Condvar::new(), Condvar::new());
-        WorkerPool { shared: Arc::new(Shared { state: Mutex::new(state), work, room, ended, how: self }) }
+        let (work, room, ended) = (RawCondvar::new(), RawCondvar::new(), RawCondvar::new());
+        WorkerPool { shared: Arc::new(Shared { state: Guarded::new(state), work, room, ended, how: self }) }
     }
 }
 

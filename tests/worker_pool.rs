@@ -2,8 +2,11 @@
 
 mod common;
 
-use common::{Meant, again_with_fixed_homes, builder, panic_again, panic_meant, wait_until, with_each_procs};
-use gort::{Builder, JoinError, SubmitError, WorkerPool, channel, go};
+use common::{
+    Meant, PATIENCE, again_with_fixed_homes, builder, panic_again, panic_meant, wait_until, watchdog, with_each_procs,
+};
+use gort::{Builder, JoinError, SubmitError, WorkerPool, channel, go, go_local};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -206,6 +209,50 @@ fn what_a_dropped_pool_has_taken_on_is_done() {
             drop(pool);
             assert_eq!(jobs.into_iter().map(|job| job.join().unwrap()).sum::<i32>(), 49 * 25);
         });
+    });
+}
+
+#[test]
+fn who_unwinds_waits_for_nobody_of_its_home() {
+    // Goal: a destructor may close a pool, also one that runs because its coroutine panics, which has its home to itself
+    // meanwhile: it must not queue behind another of the home. Method: a plain thread is in the middle of looking at the pool; one of
+    // the home asks the pool, then another one unwinds.
+    struct Slow(Arc<AtomicUsize>);
+    impl std::fmt::Write for Slow {
+        fn write_str(&mut self, _: &str) -> std::fmt::Result {
+            if self.0.fetch_max(1, SeqCst) == 0 {
+                wait_until("one unwinds", || self.0.load(SeqCst) == 2);
+                // Time to come to wait.
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Ok(())
+        }
+    }
+    struct Closes(Arc<WorkerPool>, Arc<AtomicUsize>);
+    impl Drop for Closes {
+        fn drop(&mut self) {
+            self.1.store(2, SeqCst);
+            self.0.close();
+        }
+    }
+    let _watchdog = watchdog(PATIENCE, "who unwinds and closes a pool");
+    builder(1).build().unwrap().run(|| {
+        let (pool, stage) = (Arc::new(WorkerPool::new(1)), Arc::new(AtomicUsize::new(0)));
+        let (seen, mut slow) = (pool.clone(), Slow(stage.clone()));
+        let looks = std::thread::spawn(move || write!(slow, "{seen:?}").unwrap());
+        wait_until("it looks", || stage.load(SeqCst) == 1);
+        let asked = pool.clone();
+        let asks = go_local!(move || asked.workers());
+        gort::yield_now();
+        let closes = Closes(pool.clone(), stage);
+        let unwinds = go_local!(move || {
+            let _closes = closes;
+            panic_meant(1)
+        });
+        assert!(unwinds.join().unwrap_err().is_panic());
+        assert_eq!(asks.join().unwrap(), 0);
+        looks.join().unwrap();
+        assert!(matches!(pool.submit(|| ()), Err(SubmitError::Closed(_))));
     });
 }
 

@@ -66,6 +66,7 @@ pub use object_pool::{ObjectPool, ObjectPoolBuilder, ObjectPoolError, ObjectPool
 pub use once::Once;
 pub use once_lock::OnceLock;
 pub use pool::{Pool, PoolBuilder, Pooled};
+pub(crate) use raw_condvar::RawCondvar;
 pub use raw_mutex::RawMutex;
 pub use raw_rwlock::RawRwLock;
 pub use reentrant_mutex::{MappedReentrantMutexGuard, RawTaskMutex, ReentrantMutex, ReentrantMutexGuard, TaskId};

@@ -21,20 +21,20 @@ const WAITING: u32 = 1;
 
 /// The raw part, without mutexes and guards.
 #[derive(Debug)]
-pub(super) struct RawCondvar {
+pub(crate) struct RawCondvar {
     waiters: Waiters<AtomicU32>,
 }
 
 impl RawCondvar {
     const_fn! {
-        pub(super) fn new() -> RawCondvar {
+        pub(crate) fn new() -> RawCondvar {
             RawCondvar { waiters: Waiters::new(AtomicU32::new(0)) }
         }
     }
 
     /// Joins, calls `unlock`, and waits for a notification, then calls `lock` and returns what that does. False
     /// beside it: the deadline passed first.
-    pub(super) fn wait<R>(&self, deadline: Nanos, unlock: impl FnOnce(), lock: impl FnOnce() -> R) -> (R, bool) {
+    pub(crate) fn wait<R>(&self, deadline: Nanos, unlock: impl FnOnce(), lock: impl FnOnce() -> R) -> (R, bool) {
         let waited = self.waiters.wait(
             (0, false),
             (WaitReason::Condvar, deadline),
@@ -67,7 +67,7 @@ impl RawCondvar {
     }
 
     #[inline]
-    pub(super) fn notify_one(&self) {
+    pub(crate) fn notify_one(&self) {
         if self.is_waited_for() {
             self.notify_one_slow();
         }
@@ -87,7 +87,7 @@ impl RawCondvar {
     }
 
     #[inline]
-    pub(super) fn notify_all(&self) {
+    pub(crate) fn notify_all(&self) {
         if self.is_waited_for() {
             self.notify_all_slow();
         }
