@@ -64,8 +64,8 @@ impl<T> Spin<T> {
             round += 1;
             #[cfg(not(loom))]
             match round {
-                ..=10 => {}
-                ..=100 => std::thread::yield_now(),
+                0..=10 => {}
+                11..=100 => std::thread::yield_now(),
                 _ => std::thread::sleep(std::time::Duration::from_micros(100)),
             }
         }
