@@ -165,7 +165,11 @@ fn what_nobody_wants_may_panic_with_what_panics_when_dropped() {
             let value = panics();
             let unbegun = go!(move || drop(value));
             unbegun.cancel();
-            assert!(unbegun.join().unwrap_err().is_cancelled());
+            let error = unbegun.join().unwrap_err();
+            if !error.is_cancelled() {
+                // It had begun, on another P. What it panicked with is ours now.
+                std::mem::forget(error);
+            }
             let value = panics();
             let alone = go!(move || {
                 gort::park();
