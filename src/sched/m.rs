@@ -104,6 +104,8 @@ pub(crate) struct M {
     pub(crate) waits_since: Cell<Nanos>,
     /// Sysmon's notes about an M that runs without a P.
     pub(crate) asked_at: Cell<Nanos>,
+    /// When it last went on with a P; written before it is let go on, and read by sysmon when it is suspended.
+    pub(crate) turn_since: Cell<Nanos>,
     pub(crate) patience: Cell<Nanos>,
     /// It was called to take over a P; written like `given`.
     pub(crate) is_sent_by_sysmon: Cell<bool>,
@@ -159,6 +161,7 @@ impl M {
             next_waiting: Cell::new(None),
             waits_since: Cell::new(0),
             asked_at: Cell::new(0),
+            turn_since: Cell::new(0),
             patience: Cell::new(0),
             is_sent_by_sysmon: Cell::new(false),
             random: Cell::new(0),

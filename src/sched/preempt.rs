@@ -379,6 +379,7 @@ impl M {
             Some(p) => {
                 p.count_resumption();
                 self.hold(p);
+                self.turn_since.set(clock::now());
                 RUNNING
             }
             None => TAKEN,
@@ -481,9 +482,23 @@ impl Shared {
     /// Since when an M that waits for a P has waited too long. With N of them for P places the last one's turn comes after N / P
     /// slices: before that they have no right to go ahead of what is ready.
     pub(crate) fn overdue_since(&self, now: Nanos) -> Nanos {
-        let turns = (self.waiting.len() / self.procs()) as Nanos + 1;
+        self.since_turns(now, 0, self.slice_ns)
+    }
+
+    /// When the turns of all who wait, and so many more, would have begun if each had lasted so long.
+    fn since_turns(&self, now: Nanos, more: Nanos, each_ns: Nanos) -> Nanos {
+        let turns = (self.waiting.len() / self.procs()) as Nanos + 1 + more;
         // A slice may be as long as there is time.
-        now.saturating_sub(turns.saturating_mul(self.slice_ns))
+        now.saturating_sub(turns.saturating_mul(each_ns))
+    }
+
+    /// A turn has ended, which lasted so long by the clock. It is longer than a slice, which is CPU time, where other processes run; so it
+    /// is for all who wait, and no reason to let them go on without a P. Not so long, though, that they have to wait for ever.
+    fn note_turn(&self, length: Nanos) {
+        // Relaxed, both: sysmon's own.
+        let before = self.turn_ns.load(Ordering::Relaxed);
+        let mean = (before.saturating_mul(3)).saturating_add(length) / 4;
+        self.turn_ns.store(mean.clamp(self.slice_ns, self.slice_ns.saturating_mul(16)), Ordering::Relaxed);
     }
 
     /// After how long an M without a P is asked to stop, if it runs.
@@ -540,7 +555,11 @@ impl Shared {
             match run & STATE {
                 SUSPENDED => {
                     // Without a P of its own it gets one that is idle: nobody else would think of it.
-                    if let Some(p) = m.enqueue().or_else(|| self.take_idle_p()) {
+                    let own = m.enqueue();
+                    if own.is_some() {
+                        self.note_turn(now.saturating_sub(m.turn_since.get()));
+                    }
+                    if let Some(p) = own.or_else(|| self.take_idle_p()) {
                         self.dispatch(p, now);
                     }
                 }
@@ -564,7 +583,8 @@ impl Shared {
                 _ => {}
             }
         });
-        let late = self.overdue_since(now).saturating_sub(self.slice_ns);
+        // Relaxed: sysmon's own.
+        let late = self.since_turns(now, 1, self.turn_ns.load(Ordering::Relaxed));
         // Not who waits in a call of ours: it needs the P. Those behind it may hold what all others wait for.
         if let Some(m) = self.waiting.pop_suspended(late) {
             m.asked_at.set(now);

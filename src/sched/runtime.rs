@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) stack_class: Class,
     pub(crate) poller: Arc<Poller>,
     pub(crate) slice_ns: Nanos,
+    /// How long turns last by the clock, of those who take turns.
+    pub(super) turn_ns: AtomicU64,
     pub(crate) keep_alive_ns: Nanos,
     thread_cap: usize,
     /// When somebody last looked at the netpoller; by the coarse eye of sysmon.
@@ -441,6 +443,7 @@ impl Runtime {
             stack_class: parts.stack_class,
             poller: Arc::new(Poller::new()?),
             slice_ns: parts.slice_ns,
+            turn_ns: AtomicU64::new(parts.slice_ns),
             keep_alive_ns: parts.keep_alive_ns,
             thread_cap: parts.thread_cap,
             polls: AtomicU64::new(0),
