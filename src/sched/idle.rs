@@ -400,6 +400,16 @@ impl Shared {
         Some(p)
     }
 
+    /// The P of this number, if it is idle.
+    pub(crate) fn take_idle(&self, index: usize) -> Option<HeldP> {
+        let mut lists = self.idle.lists.lock();
+        let at = lists.ps.iter().position(|&idle| idle == index)?;
+        let p = self.take_p(&mut lists, at);
+        drop(lists);
+        sysmon::wake();
+        Some(p)
+    }
+
     /// The caller has a P that nobody needs; T1 and T2. T3 is the caller's. It must not allocate: a P that is
     /// to retire is listed as it is.
     pub(crate) fn put_idle_p(&self, p: HeldP) {

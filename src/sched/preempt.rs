@@ -583,8 +583,9 @@ impl Shared {
                 _ => {}
             }
         });
-        // Relaxed: sysmon's own.
-        let late = self.since_turns(now, 1, self.turn_ns.load(Ordering::Relaxed));
+        // Relaxed, both: sysmon's own; a request, which may be seen late.
+        let held_up = self.held_up.load(Ordering::Relaxed) && self.held_up.swap(false, Ordering::Relaxed);
+        let late = if held_up { now } else { self.since_turns(now, 1, self.turn_ns.load(Ordering::Relaxed)) };
         // Not who waits in a call of ours: it needs the P. Those behind it may hold what all others wait for.
         if let Some(m) = self.waiting.pop_suspended(late) {
             m.asked_at.set(now);
@@ -751,7 +752,12 @@ fn chain(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_
 /// Whether the thread is to be suspended. If it is blocked in the kernel its P is lent instead.
 fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
     if m.pins.get() != 0 || m.is_on_g0() {
-        // Inside the runtime: it will not be long, and sysmon will come again.
+        // Inside the runtime: it will not be long, and sysmon will come again. Unless it waits for a lock of the allocator, whose holder
+        // may be suspended.
+        if m.pins.get() != 0 && code.is_system_call {
+            // Relaxed: a request.
+            m.rt.held_up.store(true, Ordering::Relaxed);
+        }
         return false;
     }
     // Relaxed: our own, but for LENT to TAKEN.

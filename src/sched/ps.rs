@@ -53,7 +53,7 @@ use super::sysmon;
 use crate::os::clock::Nanos;
 use crate::shim::asymmetric;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// There is room for so many Ps, or for as many as the runtime is built for.
 const ROOM: usize = 1024;
@@ -63,6 +63,8 @@ pub(crate) struct Ps {
     slots: Box<[OnceLock<Box<P>>]>,
     /// How many sysmon wants there to be and could not bring about by itself; or 0.
     errand: AtomicUsize,
+    /// Somebody sees to it.
+    on_errand: AtomicBool,
     /// How many there are to be but for chaos.
     #[cfg(gort_chaos)]
     pub(super) said: AtomicUsize,
@@ -95,6 +97,7 @@ impl Ps {
         Ps {
             slots,
             errand: AtomicUsize::new(0),
+            on_errand: AtomicBool::new(false),
             #[cfg(gort_chaos)]
             said: AtomicUsize::new(0),
         }
@@ -226,8 +229,8 @@ impl Shared {
 
     /// For sysmon: [`Self::resize`], now, or by an M if sysmon must not allocate now.
     pub(crate) fn resize_for_sysmon(&self, procs: usize) {
-        // Relaxed: a number. Later ones win.
-        self.ps.errand.store(procs, Ordering::Relaxed);
+        // Later ones win. SeqCst: see `run_errand`.
+        self.ps.errand.store(procs, Ordering::SeqCst);
         if is_calm() {
             self.run_errand();
         }
@@ -244,15 +247,19 @@ impl Shared {
         self.ps.errand.load(Ordering::Relaxed) != 0
     }
 
-    /// Does what sysmon has left to do. On g0.
+    /// Does what sysmon has left to do: an M on g0, the starter, or sysmon itself.
     #[cold]
     pub(crate) fn run_errand(&self) {
-        // Relaxed: of several one does it.
-        let procs = self.ps.errand.swap(0, Ordering::Relaxed);
         #[cfg(gort_chaos)]
         super::chaos::change_ps(self);
-        if procs != 0 {
-            self.resize(procs, By::Sysmon);
+        // One at a time, which also does what comes meanwhile: it may be long in `malloc`, and must not undo what is newer.
+        // SeqCst, all: who leaves an errand finds nobody running it, or that one finds the errand.
+        while self.ps.errand.load(Ordering::SeqCst) != 0 && !self.ps.on_errand.swap(true, Ordering::SeqCst) {
+            let procs = self.ps.errand.swap(0, Ordering::SeqCst);
+            if procs != 0 {
+                self.resize(procs, By::Sysmon);
+            }
+            self.ps.on_errand.store(false, Ordering::SeqCst);
         }
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) slice_ns: Nanos,
     /// How long turns last by the clock, of those who take turns.
     pub(super) turn_ns: AtomicU64,
+    /// Somebody is blocked in the middle of what it cannot be suspended in.
+    pub(super) held_up: AtomicBool,
     pub(crate) keep_alive_ns: Nanos,
     thread_cap: usize,
     /// When somebody last looked at the netpoller; by the coarse eye of sysmon.
@@ -206,17 +208,17 @@ impl Shared {
         self.starved.load(Ordering::Relaxed)
     }
 
-    /// For sysmon, while nobody is suspended: those who wait for a stack try again. The one that ended last may not have
+    /// Those who wait for a stack try again. The one that ended last may not have
     /// seen them, the memory may be another's that has given it back, or the stacks lie with Ps that are idle.
     pub(crate) fn feed_starving(&self) {
-        let idle: Vec<HeldP> = std::iter::from_fn(|| self.take_idle_p()).collect();
-        for p in &idle {
+        let mut any = false;
+        for index in 0..self.ps.len() {
+            // One at a time: it may be long in `malloc`, and others may need the rest.
+            let Some(p) = self.take_idle(index) else { continue };
             // SAFETY: just taken out of the list, so held by this thread.
             unsafe { p.local() }.stacks.drain(&self.stacks);
-        }
-        let any = !idle.is_empty();
-        for p in idle {
             self.put_idle_p(p); // T1, T2
+            any = true;
         }
         self.retry_starving();
         if any && self.has_work() {
@@ -444,6 +446,7 @@ impl Runtime {
             poller: Arc::new(Poller::new()?),
             slice_ns: parts.slice_ns,
             turn_ns: AtomicU64::new(parts.slice_ns),
+            held_up: AtomicBool::new(false),
             keep_alive_ns: parts.keep_alive_ns,
             thread_cap: parts.thread_cap,
             polls: AtomicU64::new(0),

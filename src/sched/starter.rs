@@ -136,6 +136,7 @@ impl Starter {
 fn main(rt: &'static Shared) {
     let starter = &rt.starter;
     let mut requests = Vec::new();
+    let mut left = 0;
     loop {
         // Acquire: pairs with the Release in `wake`. Before the look at what was asked for: what comes later is not
         // slept over.
@@ -155,14 +156,13 @@ fn main(rt: &'static Shared) {
                 starter.has_m();
             }
         }
-        // Relaxed: as above.
-        let mut chores = starter.chores.swap(0, Ordering::Relaxed);
         requests = requests.drain(..).filter_map(|request| serve(rt, request)).collect();
-        while chores != 0 {
-            chores = sysmon::tend(rt, chores);
+        // Relaxed: as above. One step of what takes long, and then a look at what is more urgent.
+        left = sysmon::tend(rt, left | starter.chores.swap(0, Ordering::Relaxed));
+        if left == 0 {
+            let until = if requests.is_empty() { NEVER } else { clock::now() + AGAIN_NS };
+            futex::wait(&starter.asked, asked, until);
         }
-        let until = if requests.is_empty() { NEVER } else { clock::now() + AGAIN_NS };
-        futex::wait(&starter.asked, asked, until);
     }
 }
 
