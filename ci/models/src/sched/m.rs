@@ -7,6 +7,7 @@ use super::preempt::{HandOver, Pin};
 use super::runtime::Shared;
 use super::wait::Waiter;
 use crate::os;
+use crate::os::clock::Nanos;
 use crate::shim::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::cell::Cell;
 use std::ptr;
@@ -31,6 +32,7 @@ pub(crate) struct M {
     pub(crate) is_sent_by_sysmon: Cell<bool>,
     pub(crate) run: AtomicU32,
     pub(crate) announced: AtomicBool,
+    pub(crate) turn_since: Cell<Nanos>,
     /// The coroutine that it runs.
     current: Option<GRef>,
 }
@@ -64,6 +66,7 @@ impl M {
             is_sent_by_sysmon: Cell::new(false),
             run: AtomicU32::new(super::preempt::RUNNING),
             announced: AtomicBool::new(false),
+            turn_since: Cell::new(0),
             current: None,
         }
     }

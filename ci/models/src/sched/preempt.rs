@@ -7,7 +7,7 @@ use super::p::HeldP;
 use super::p::P;
 use super::runtime::Shared;
 use super::{idle, sysmon};
-use crate::os::clock::{NEVER, Nanos};
+use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::futex;
 use crate::shim::atomic::{AtomicUsize, Ordering};
 use loom::sync::Mutex;
