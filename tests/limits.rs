@@ -423,6 +423,20 @@ const PROGRAMS: &[Program] = &[
         let runtime = builder(2).build().unwrap();
         assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
     }),
+    ("stdin_in_many_runtimes", || {
+        let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let read = || {
+            gort::run(|| {
+                let in_time =
+                    gort::time::timeout(Duration::from_millis(1), || gort::io::stdin().read_line(&mut String::new()));
+                assert!(in_time.is_err(), "nothing is written");
+            });
+        };
+        read();
+        let before = descriptors();
+        (0..50).for_each(|_| read());
+        assert_eq!(descriptors(), before);
+    }),
     ("threads_retire", || {
         let runtime = builder(8).thread_keep_alive(Duration::from_secs(1)).build().unwrap();
         let start = Instant::now();
@@ -477,6 +491,15 @@ const CHECKS: &[Check] = &[
     ("no_more_threads_to_be_had", || well("no_more_threads")),
     ("a_runtime_without_a_thread_is_refused", || well("no_thread_at_all")),
     ("a_runtime_without_a_descriptor_is_refused", || well("no_descriptor")),
+    ("a_stream_that_outlives_runtimes_leaves_their_netpollers", || {
+        // Goal: descriptors that live as long as the process keep nothing of runtimes that have ended. Method: a standard input that
+        // stays empty, for which a coroutine waits in one runtime after the other; the open descriptors are counted.
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let ended = run_with("stdin_in_many_runtimes", |command| {
+            command.stdin(reader);
+        });
+        ended.is_well();
+    }),
     ("idle_threads_retire", || well("threads_retire")),
 ];
 

@@ -20,6 +20,10 @@
 //! knows nothing of the first waits on the same descriptor (a `Pollable` over a stream), a duplicate is registered, with edges of
 //! its own.
 //!
+//! A descriptor may outlive many runtimes (those of the standard streams do). Its record in a poller whose runtime has ended, where
+//! nobody waits any more, *moves* to the next poller that it is to be in. It is never given back meanwhile: `find` looks at it
+//! without the lock, and must not find another descriptor's.
+//!
 //! Rejected: the record's address as the tag (integers that become pointers, and too few bits
 //! for a generation); one record for all runtimes (a poller would have to ready coroutines of
 //! another runtime).
@@ -63,9 +67,9 @@ impl Record {
 
     #[inline(always)]
     pub(crate) fn belongs_to(&self, poller: &Poller) -> bool {
-        // Relaxed: compared only. Whoever holds a record that is in use got it by way of a lock
-        // or a OnceLock, after the field was written.
-        std::ptr::eq(self.poller.load(Ordering::Relaxed), poller)
+        // Acquire: pairs with the Release in `enter`. Whoever has found the record in its own poller finds the kernel to know
+        // of it, and the sides as they were when it did. (Another poller's address is compared only.)
+        std::ptr::eq(self.poller.load(Ordering::Acquire), poller)
     }
 
     /// How many wait on it.
@@ -73,8 +77,34 @@ impl Record {
         self.read.waiting() + self.write.waiting()
     }
 
+    /// Makes it ready for another registration: events of the earlier one no longer fit. Nobody waits here.
+    fn renew(&self) {
+        self.read.reset();
+        self.write.reset();
+        // Relaxed: an event with the old generation that misses this is harmless.
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Has `fd` added to `poller` for it; with that comes what the sides were before, and a duplicate that was added instead.
+    fn enter(&self, poller: &Arc<Poller>, fd: BorrowedFd<'_>) -> io::Result<([Seen; 2], Option<OwnedFd>)> {
+        let first_seen = [self.read.observe(), self.write.observe()];
+        let add = |fd: BorrowedFd<'_>| poller.backend.add(fd.as_raw_fd(), self.tag());
+        let duplicate = match add(fd) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let duplicate = fd.try_clone_to_owned()?;
+                add(duplicate.as_fd())?;
+                Some(duplicate)
+            }
+            result => result.map(|()| None)?,
+        };
+        // Release: pairs with the Acquire in `belongs_to`.
+        self.poller.store(Arc::as_ptr(poller).cast_mut(), Ordering::Release);
+        poller.count_registered(1);
+        Ok((first_seen, duplicate))
+    }
+
     fn tag(&self) -> u64 {
-        // Relaxed: changes only when the record is given back, and the caller holds it.
+        // Relaxed: changes only when the record is given back or moves, and the caller holds it.
         u64::from(self.generation.load(Ordering::Relaxed)) << 32 | u64::from(self.index)
     }
 }
@@ -86,7 +116,7 @@ pub(crate) struct Handle {
     record: &'static Record,
     /// The record as it was before the kernel knew of it; later edges differ from it.
     first_seen: [Seen; 2],
-    /// Kept alive, so that a socket may outlive the runtime.
+    /// Kept alive, so that a socket may outlive the runtime, until it moves.
     poller: Arc<Poller>,
     fd: RawFd,
     /// What `fd` is, if the descriptor itself was taken; closed when it has left the poller.
@@ -96,19 +126,8 @@ pub(crate) struct Handle {
 impl Handle {
     pub(super) fn new(poller: &Arc<Poller>, fd: BorrowedFd<'_>) -> io::Result<Handle> {
         let record = POOL.take();
-        // Relaxed: see `belongs_to`.
-        record.poller.store(Arc::as_ptr(poller).cast_mut(), Ordering::Relaxed);
-        let first_seen = [record.read.observe(), record.write.observe()];
-        let add = |fd: BorrowedFd<'_>| poller.backend.add(fd.as_raw_fd(), record.tag());
-        let added = match add(fd) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fd.try_clone_to_owned().and_then(|duplicate| add(duplicate.as_fd()).map(|()| Some(duplicate)))
-            }
-            result => result.map(|()| None),
-        };
-        match added {
-            Ok(duplicate) => {
-                poller.count_registered(1);
+        match record.enter(poller, fd) {
+            Ok((first_seen, duplicate)) => {
                 let fd = duplicate.as_ref().map_or(fd, AsFd::as_fd).as_raw_fd();
                 Ok(Handle { record, first_seen, poller: poller.clone(), fd, _duplicate: duplicate })
             }
@@ -117,6 +136,33 @@ impl Handle {
                 Err(error)
             }
         }
+    }
+
+    /// Goes to `poller`, record and all, from one that has ended. After an error it is where it was.
+    fn move_to(&mut self, poller: &Arc<Poller>, fd: BorrowedFd<'_>) -> io::Result<()> {
+        debug_assert!(self.poller.has_ended());
+        // Coroutines of that runtime have ended, but what futures have left may be there (`net/wakers.rs`). The edge takes it out,
+        // so that whoever would take it back later finds that it has gone.
+        super::nudge(&self.record.read);
+        super::nudge(&self.record.write);
+        self.record.renew();
+        let (first_seen, duplicate) = self.record.enter(poller, fd)?;
+        self.leave();
+        self.first_seen = first_seen;
+        // Not before the record names another: no new poller may have its address meanwhile.
+        self.poller = poller.clone();
+        self.fd = duplicate.as_ref().map_or(fd, AsFd::as_fd).as_raw_fd();
+        self._duplicate = duplicate;
+        Ok(())
+    }
+
+    /// Takes the descriptor out of the poller.
+    fn leave(&self) {
+        // The explicit removal matters although closing removes: a duplicate of the descriptor
+        // (in a child process, say) would keep the registration, and its events, alive. It can
+        // fail only if somebody has closed the descriptor behind our back.
+        let _ = self.poller.backend.delete(self.fd);
+        self.poller.count_registered(-1);
     }
 
     pub(crate) fn record(&self) -> &'static Record {
@@ -136,12 +182,8 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // The explicit removal matters although closing removes: a duplicate of the descriptor
-        // (in a child process, say) would keep the registration, and its events, alive. It can
-        // fail only if somebody has closed the descriptor behind our back.
-        let _ = self.poller.backend.delete(self.fd);
+        self.leave();
         POOL.put(self.record);
-        self.poller.count_registered(-1);
     }
 }
 
@@ -182,6 +224,10 @@ impl Registrations {
         let mut handles = self.lock();
         if let Some(handle) = handles.iter().find(|handle| handle.record.belongs_to(poller)) {
             return Ok((handle.record, None));
+        }
+        if let Some(handle) = handles.iter_mut().find(|handle| handle.poller.has_ended()) {
+            handle.move_to(poller, fd)?;
+            return Ok((handle.record, Some(handle.first_seen(direction))));
         }
         let handle = poller.register(fd)?;
         let (record, seen) = (handle.record, handle.first_seen(direction));
@@ -238,12 +284,9 @@ impl Pool {
     }
 
     fn put(&self, record: &'static Record) {
-        record.read.reset();
-        record.write.reset();
-        // Relaxed: see `belongs_to`.
+        record.renew();
+        // Relaxed: it is nobody's, and belongs to none.
         record.poller.store(std::ptr::null_mut(), Ordering::Relaxed);
-        // Relaxed: an event with the old generation that misses this is harmless.
-        record.generation.fetch_add(1, Ordering::Relaxed);
         self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(record);
     }
 

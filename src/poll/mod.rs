@@ -106,6 +106,8 @@ pub(crate) struct Poller {
     registered: AtomicIsize,
     /// A wake-up is under way and has not been noticed by a sleeper.
     woken: AtomicBool,
+    /// Nobody polls it any more, and nobody waits in it.
+    ended: AtomicBool,
     peek_buffer: Buffer,
     sleep_buffer: Buffer,
 }
@@ -120,6 +122,7 @@ impl Poller {
             backend: Backend::new()?,
             registered: AtomicIsize::new(0),
             woken: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             peek_buffer: buffer(),
             sleep_buffer: buffer(),
         })
@@ -193,6 +196,17 @@ impl Poller {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.backend.wake();
         }
+    }
+
+    /// Says that the runtime has ended: what is registered may leave.
+    pub(crate) fn end(&self) {
+        // Release: pairs with the Acquire in `has_ended`; what those who waited here did comes before.
+        self.ended.store(true, Ordering::Release);
+    }
+
+    fn has_ended(&self) -> bool {
+        // Acquire: pairs with the Release in `end`.
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Whether something has arrived that nobody has collected. Allocates nothing, waits for nothing.

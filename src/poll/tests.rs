@@ -3,7 +3,7 @@
 
 use crate::os::clock::{self, NEVER};
 use crate::os::epoll;
-use crate::poll::desc::Direction;
+use crate::poll::desc::{Direction, Registrations};
 use crate::poll::word::{Place, Side};
 use crate::poll::{BATCH, Poller, SMALL_BATCH};
 use crate::sched::wait::{self, WaitReason, Waiter, Wake};
@@ -367,4 +367,38 @@ fn one_descriptor_in_two_pollers() {
     for wait in waits {
         assert_eq!(wait.park(WaitReason::Read, NEVER), Wake::Ready);
     }
+}
+
+#[test]
+fn a_record_moves_from_a_poller_that_has_ended() {
+    // Goal: a descriptor is in no more pollers than are in use, and an event of the one that it has left wakes nobody. Method: a waiter
+    // that was left in the first poller, which ends; one that waits in the second.
+    let (first, second) = (poller(), poller());
+    let (one, mut other) = pair();
+    let registrations = Registrations::default();
+    let (record, _) = registrations.ensure(&first, one.as_fd(), Direction::Read).expect("register");
+    settle(&first);
+    let side = record.side(Direction::Read);
+    let left = wait::begin();
+    let (seen, waiter) = (side.observe(), left.waiter());
+    let place = side.publish(seen, waiter).expect("nothing has happened since");
+    first.end();
+    assert!(std::ptr::eq(registrations.find(&first).expect("still there"), record));
+    let (moved, before) = registrations.ensure(&second, one.as_fd(), Direction::Write).expect("register");
+    assert!(std::ptr::eq(moved, record) && registrations.find(&first).is_none());
+    assert_eq!((first.registered(), second.registered()), (0, 1));
+    assert_eq!(Arc::strong_count(&first), 1);
+    assert_eq!(left.park(WaitReason::Read, NEVER), Wake::Ready, "who was left there is woken");
+    settle(&second);
+    let before = before.expect("made by this call");
+    assert!(!record.side(Direction::Write).is_current(before), "it is writable, which is an edge");
+    let wait = wait::begin();
+    assert_eq!(side.publish(side.observe(), wait.waiter()), Some(Place::Slot));
+    side.retract(seen, waiter, place);
+    other.write_all(b"x").expect("write");
+    assert_eq!(first.poll(0, &mut ready), 0);
+    assert_eq!(second.poll(NEVER, &mut ready), 1);
+    assert_eq!(wait.park(WaitReason::Read, NEVER), Wake::Ready);
+    drop(registrations);
+    assert_eq!(second.registered(), 0);
 }

@@ -762,6 +762,7 @@ fn end(address: Address) {
     }
     // SAFETY: no coroutine is alive and no M is left.
     unsafe { shared.homes.end() };
+    shared.poller.end();
     // SAFETY: made by `Box::into_raw` in `Runtime::start`; nobody uses it any more.
     drop(unsafe { Box::from_raw(address.0.cast_mut()) });
 }
