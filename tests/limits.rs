@@ -423,6 +423,21 @@ const PROGRAMS: &[Program] = &[
         let runtime = builder(2).build().unwrap();
         assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
     }),
+    ("streams_without_a_descriptor", || {
+        use gort::io::{stderr, stdin, stdout};
+        use std::io::{Read, Write};
+        let runtime = builder(1).build().unwrap();
+        let use_all = || {
+            assert_eq!(stdin().read(&mut [0; 8]).unwrap(), 0);
+            writeln!(stdout(), "a line").unwrap();
+            writeln!(stderr(), "a line").unwrap();
+        };
+        let usual = change_limit(libc::RLIMIT_NOFILE, 4);
+        use_all();
+        runtime.run(use_all);
+        change_limit(libc::RLIMIT_NOFILE, usual);
+        runtime.run(use_all);
+    }),
     ("stdin_in_many_runtimes", || {
         let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let read = || {
@@ -491,6 +506,14 @@ const CHECKS: &[Check] = &[
     ("no_more_threads_to_be_had", || well("no_more_threads")),
     ("a_runtime_without_a_thread_is_refused", || well("no_thread_at_all")),
     ("a_runtime_without_a_descriptor_is_refused", || well("no_descriptor")),
+    ("standard_streams_need_no_descriptor", || {
+        // Goal: who reads and writes them by way of us can do so where std's can. Method: a first use of each when no descriptor is to be
+        // had, by a thread and by a coroutine, and another when there are some.
+        let ended = run("streams_without_a_descriptor");
+        ended.is_well();
+        let all = "a line\n".repeat(3);
+        assert_eq!((ended.stdout, ended.stderr), (all.clone(), all));
+    }),
     ("a_stream_that_outlives_runtimes_leaves_their_netpollers", || {
         // Goal: descriptors that live as long as the process keep nothing of runtimes that have ended. Method: a standard input that
         // stays empty, for which a coroutine waits in one runtime after the other; the open descriptors are counted.

@@ -30,33 +30,30 @@ struct Stream {
 }
 
 impl Stream {
-    /// That of `fd`, kept in `place`. None if it is closed.
-    fn of<'a>(place: &'a OnceLock<Stream>, fd: BorrowedFd<'_>) -> io::Result<Option<&'a Stream>> {
+    /// That of `fd`, kept in `place`. None if it is closed, or if there are no descriptors left, which std's streams do not need: the
+    /// next who asks may have more luck.
+    fn of<'a>(place: &'a OnceLock<Stream>, fd: BorrowedFd<'_>) -> Option<&'a Stream> {
         if let Some(stream) = place.get() {
-            return Ok(Some(stream));
+            return Some(stream);
         }
-        let fd = match fd.try_clone_to_owned() {
-            Err(error) if error.raw_os_error() == Some(libc::EBADF) => return Ok(None),
-            result => result?,
-        };
-        let pollable = epoll::accepts(fd.as_raw_fd())?;
-        Ok(Some(place.get_or_init(|| Stream { fd: Fd::new(fd, Kind::File), pollable })))
+        let fd = fd.try_clone_to_owned().ok()?;
+        let pollable = epoll::accepts(fd.as_raw_fd()).ok()?;
+        Some(place.get_or_init(|| Stream { fd: Fd::new(fd, Kind::File), pollable }))
     }
 
-    /// Repeats `attempt`, each time when the kernel says that it will not block, until it does not say that it would.
+    /// Repeats `attempt`, each time when the kernel says that it will not block, until it does not say that it would. If that
+    /// cannot be waited for, as with files or without memory, it is made all the same.
     fn when_ready<R>(
         &self,
         direction: Direction,
         mut attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
         loop {
-            if self.pollable {
-                self.fd.ready(direction, NEVER)?;
-            }
+            let is_ready = self.pollable && self.fd.ready(direction, NEVER).is_ok();
             match attempt(self.fd.as_fd()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Somebody else was faster, and has put it into non-blocking mode as well.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.pollable => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_ready => {}
                 result => return result,
             }
         }
@@ -70,10 +67,14 @@ struct Input;
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         static PLACE: OnceLock<Stream> = OnceLock::new();
-        match Stream::of(&PLACE, io::stdin().as_fd())? {
+        let std = io::stdin();
+        match Stream::of(&PLACE, std.as_fd()) {
             Some(stream) => stream.when_ready(Direction::Read, |fd| briefly(|| file::read(fd, buffer))),
-            // As with std.
-            None => Ok(0),
+            None => match briefly(|| file::read(std.as_fd(), buffer)) {
+                // As with std.
+                Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(0),
+                result => result,
+            },
         }
     }
 }
@@ -249,10 +250,10 @@ impl Output {
 
     /// Calls `attempt` when it will not block; in place, since the caller may have locked std's stream.
     fn when_ready<R>(&self, std: BorrowedFd<'_>, mut attempt: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-        match Stream::of(&self.place, std)? {
+        match Stream::of(&self.place, std) {
             Some(stream) => stream.when_ready(Direction::Write, |_| in_place(&mut attempt)),
             // std knows what to do.
-            None => attempt(),
+            None => in_place(attempt),
         }
     }
 
