@@ -1,9 +1,10 @@
 //! The standard streams.
 //!
 //! Their open files are shared with other processes, the shell first of all, which a mode would surprise: so they are never put into
-//! non-blocking mode. Who is about to read or write waits until the kernel says that it can, and makes the call then, announced
-//! (`sched/blocking.rs`) in case that somebody else was faster. What is waited on is a duplicate, since a descriptor of ours is to
-//! leave its pollers before it is closed, and these three others may close.
+//! non-blocking mode. Who is about to read or write waits until the kernel says that it can, and makes the call then. A read is
+//! announced (`sched/blocking.rs`) in case that somebody else was faster. A write is not, as with std: there may be many small ones,
+//! and each would give the P away while somebody waits for it. What is waited on is a duplicate, since a descriptor of ours is to leave
+//! its pollers before it is closed, and these three others may close.
 
 use crate::net::fd::{Fd, Kind};
 use crate::os::clock::NEVER;
@@ -42,15 +43,16 @@ impl Stream {
     }
 
     /// Repeats `attempt`, each time when the kernel says that it will not block, until it does not say that it would. If that
-    /// cannot be waited for, as with files or without memory, it is made all the same.
+    /// cannot be waited for, as with files or without memory, it is made all the same: it is told which it is.
     fn when_ready<R>(
         &self,
         direction: Direction,
-        mut attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> io::Result<R>,
     ) -> io::Result<R> {
         loop {
-            let is_ready = self.pollable && self.fd.ready(direction, NEVER).is_ok();
-            match attempt(self.fd.as_fd()) {
+            let is_ready =
+                self.pollable && self.fd.begin(direction).and_then(|()| self.fd.ready(direction, NEVER)).is_ok();
+            match attempt(self.fd.as_fd(), is_ready) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Somebody else was faster, and has put it into non-blocking mode as well.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_ready => {}
@@ -69,7 +71,7 @@ impl Read for Input {
         static PLACE: OnceLock<Stream> = OnceLock::new();
         let std = io::stdin();
         match Stream::of(&PLACE, std.as_fd()) {
-            Some(stream) => stream.when_ready(Direction::Read, |fd| briefly(|| file::read(fd, buffer))),
+            Some(stream) => stream.when_ready(Direction::Read, |fd, _| briefly(|| file::read(fd, buffer))),
             None => match briefly(|| file::read(std.as_fd(), buffer)) {
                 // As with std.
                 Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(0),
@@ -251,7 +253,8 @@ impl Output {
     /// Calls `attempt` when it will not block; in place, since the caller may have locked std's stream.
     fn when_ready<R>(&self, std: BorrowedFd<'_>, mut attempt: impl FnMut() -> io::Result<R>) -> io::Result<R> {
         match Stream::of(&self.place, std) {
-            Some(stream) => stream.when_ready(Direction::Write, |_| in_place(&mut attempt)),
+            Some(stream) => stream
+                .when_ready(Direction::Write, |_, is_ready| if is_ready { attempt() } else { in_place(&mut attempt) }),
             // std knows what to do.
             None => in_place(attempt),
         }

@@ -1,6 +1,6 @@
 //! The standard streams, which each child has its own of.
 
-use super::common::{PROCS, builder, wait_until};
+use super::common::{CHAOS, PROCS, builder, wait_until};
 use super::harness::{Check, Ended, Program, run_with};
 use super::with;
 use gort::go;
@@ -10,8 +10,12 @@ use std::io::{BufRead, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+/// Less than a pipe holds, in lines.
+const FRAGMENTS: usize = 500;
 /// More than a pipe holds.
 const MUCH: usize = 300_000;
 
@@ -162,6 +166,25 @@ pub(super) const PROGRAMS: &[Program] = &[
             assert!(other.join().is_err());
         });
     }),
+    ("many_fragments", || {
+        builder(1).build().unwrap().run(|| {
+            let turns = Arc::new(AtomicUsize::new(0));
+            let others = turns.clone();
+            let other = go!(move || loop {
+                others.fetch_add(1, SeqCst);
+                gort::yield_now();
+            });
+            gort::yield_now();
+            let before = turns.load(SeqCst);
+            for _ in 0..FRAGMENTS {
+                writeln!(stdout(), "a fragment").unwrap();
+            }
+            let turns = turns.load(SeqCst) - before;
+            assert!(CHAOS || turns < FRAGMENTS / 2, "{turns} turns of another");
+            other.cancel();
+            assert!(other.join().is_err());
+        });
+    }),
     ("closed_later", || {
         builder(1).build().unwrap().run(|| {
             // It opens files when it begins, and one that is opened has the lowest number that is free.
@@ -307,6 +330,19 @@ pub(super) const CHECKS: &[Check] = &[
             let all: String = (0..100).map(|i| format!("{i} ours\n")).collect();
             assert_eq!((ended.stdout, ended.stderr), (all.clone(), all));
         }
+        // A write to a file may block, and is announced.
+        let place = std::env::temp_dir().join(format!("gort-locked-{}", std::process::id()));
+        let child = start("std_is_locked", Stdio::null(), File::create(&place).unwrap());
+        assert!(child.wait_with_output().unwrap().status.success());
+        assert_eq!(std::fs::read_to_string(&place).unwrap().matches("ours\n").count(), 100);
+        std::fs::remove_file(&place).unwrap();
+    }),
+    ("output_that_finds_room_keeps_the_p", || {
+        // Goal: a write that does not block gives nothing away. Method: with somebody who waits for the only P all the time, and would
+        // have it once for each write otherwise.
+        let ended = run_with("many_fragments", |_| ());
+        ended.is_well();
+        assert_eq!(ended.stdout, "a fragment\n".repeat(FRAGMENTS));
     }),
     ("output_that_is_read_late", || {
         let mut all = Vec::new();
