@@ -290,6 +290,19 @@ const PROGRAMS: &[Program] = &[
         assert_ne!(disposition(Signal::USR1).sa_flags & libc::SA_ONSTACK, 0);
         assert_ne!(disposition(Signal::USR1).sa_flags & libc::SA_RESTART, 0);
     }),
+    ("one_comes_meanwhile", || {
+        let _dog = watchdog(PATIENCE, "signals");
+        let many: Vec<_> = [Signal::TERM].into_iter().chain((36..64).map(Signal::from_raw)).collect();
+        let sender = std::thread::spawn(|| {
+            while disposition(Signal::from_raw(38)).sa_sigaction == libc::SIG_DFL {
+                std::hint::spin_loop();
+            }
+            send(Signal::TERM);
+        });
+        let signals = notify(&many).unwrap();
+        sender.join().unwrap();
+        assert_eq!(comes(&signals), Signal::TERM);
+    }),
     ("the_default_comes_back", || {
         everywhere(|| once(Signal::TERM));
         let _other = notify(&[Signal::USR1]).unwrap();
@@ -417,6 +430,13 @@ const CHECKS: &[Check] = &[
     ("a_storm_does_no_harm", || run("storm").is_well()),
     ("all_may_come_at_once", || run("all_at_once").is_well()),
     ("handlers_run_on_the_alternate_stack", || run("flags").is_well()),
+    ("one_that_comes_meanwhile_is_received", || {
+        // Goal: from when it is handled a signal goes to who listens. Method: `notify` of many, in the order of their numbers; another
+        // thread sends the first of them when it sees that a later one is handled.
+        for _ in 0..10 {
+            run("one_comes_meanwhile").is_well();
+        }
+    }),
     ("the_default_comes_back", || {
         let ended = run("the_default_comes_back");
         assert_eq!((ended.signal, ended.stdout.as_str()), (Some(libc::SIGTERM), "alive\n"), "{ended:#?}");

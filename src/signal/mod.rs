@@ -114,6 +114,23 @@ struct State {
     has_thread: bool,
 }
 
+impl State {
+    /// Sees to it that these are handled, and that the thread is there.
+    fn prepare(&mut self, mask: u64, bell: &'static EventFd) -> io::Result<()> {
+        for signal in Signal::all(mask & !self.handled) {
+            handle(signal, bell)?;
+            self.handled |= signal.bit();
+        }
+        if !self.has_thread {
+            let _blocked = SignalsBlocked::new();
+            let builder = thread::Builder::new().name("gort-signals".to_owned()).stack_size(STACK_BYTES);
+            builder.spawn(|| distribute(bell))?;
+            self.has_thread = true;
+        }
+        Ok(())
+    }
+}
+
 /// What has come for one who listens.
 struct Inbox {
     /// For these.
@@ -172,23 +189,21 @@ pub fn notify(signals: &[Signal]) -> io::Result<Signals> {
             BELL.get_or_init(|| new)
         }
     };
-    for signal in Signal::all(mask & !state.handled) {
-        handle(signal, bell)?;
-        state.handled |= signal.bit();
-    }
-    if !state.has_thread {
-        let _blocked = SignalsBlocked::new();
-        let builder = thread::Builder::new().name("gort-signals".to_owned()).stack_size(STACK_BYTES);
-        builder.spawn(|| distribute(bell))?;
-        state.has_thread = true;
+    // Relaxed, all: each bit says all that there is to know, and the thread looks at them with the lock.
+    let new = mask & !LISTENED.load(Ordering::Relaxed);
+    // What came for those who have stopped listening is not for us.
+    CAME.fetch_and(!new, Ordering::Relaxed);
+    // Before they are handled: what comes from then on is for us. The thread has it wait for the lock.
+    LISTENED.fetch_or(new, Ordering::Relaxed);
+    if let Err(error) = state.prepare(mask, bell) {
+        // What has come meanwhile comes again, to nobody.
+        LISTENED.fetch_and(!new, Ordering::Relaxed);
+        let came = CAME.fetch_and(!new, Ordering::Relaxed) & new;
+        Signal::all(came).for_each(|signal| system::raise(signal.as_raw()));
+        return Err(error);
     }
     let inbox = Arc::new(Inbox { mask, held: Guarded::new((0, WatchList::default())) });
     state.inboxes.push(inbox.clone());
-    // Relaxed, both: each bit says all that there is to know, and the thread looks at nothing else without the lock.
-    // What came for those who have stopped listening is not for us.
-    let new = mask & !LISTENED.load(Ordering::Relaxed);
-    CAME.fetch_and(!new, Ordering::Relaxed);
-    LISTENED.fetch_or(mask, Ordering::Relaxed);
     Ok(Signals { inbox })
 }
 
@@ -228,7 +243,8 @@ fn handle(signal: Signal, bell: &'static EventFd) -> io::Result<()> {
     // SAFETY: `on_signal` is async-signal-safe: atomics, write(2), sigaction(2), tgkill(2) and pthread_sigmask(3).
     unsafe { signal_hook_registry::register(number, move || on_signal(signal, bell))? };
     let now = Disposition::of(number)?;
-    // Relaxed, both: a handler that does not see them yet, or sees one of them, leaves a signal out that came meanwhile.
+    // Relaxed, both: a handler looks at them when nobody listens, and somebody does now. One that does not see them yet when that
+    // was for nothing, or sees one of them, leaves a signal out.
     HANDLER.store(now.address(), Ordering::Relaxed);
     // SAFETY: the handler that is in force, of which nothing changes but the stack and what is blocked meanwhile.
     unsafe { now.on_alternate_stack().install(number)? };
@@ -265,9 +281,10 @@ fn distribute(bell: &EventFd) {
         }
         // Before the look: what comes after that rings again.
         bell.clear();
+        // First: who is about to listen may have what comes meanwhile.
+        let mut state = state();
         // Relaxed: see `on_signal`.
         let came = CAME.swap(0, Ordering::Relaxed);
-        let mut state = state();
         if state.inboxes.is_empty() {
             state.has_thread = false;
             return;
