@@ -3,7 +3,7 @@
 mod common;
 
 use common::tcp::connection as tcp;
-use common::{builder, everywhere, pass, wait_until};
+use common::{builder, everywhere, is_nonblocking, pass, wait_until};
 use gort::io::{PipeReader, PipeWriter, copy, pipe, split};
 use gort::net::{Shutdown, TcpStream, UnixStream};
 use gort::{go, scope};
@@ -345,14 +345,22 @@ fn take_leaves_what_is_behind() {
     });
 }
 
-/// The limits of both sides hold, wherever the copy stands.
+/// The limits of both sides hold, wherever the copy stands, and though a clone that has become std's has put the open file into
+/// blocking mode.
 #[test]
 fn deadlines_timeouts_and_modes() {
     let bytes = &pattern(4 << 20);
+    let become_std = |stream: &TcpStream| {
+        let theirs = stream.try_clone().unwrap().into_std().unwrap();
+        assert!(!is_nonblocking(stream));
+        theirs
+    };
+    let ways = [0, 1, 2].map(|way| [(way, false), (way, true)]);
     everywhere(|| {
         // Nobody reads: the writer's.
-        for way in 0..3 {
+        for (way, blocks) in ways.into_iter().flatten() {
             let ((mut feed, mut reader), (mut writer, _sink)) = (tcp(), tcp());
+            let _theirs = blocks.then(|| become_std(&writer));
             let start = Instant::now();
             match way {
                 0 => writer.set_write_timeout(Some(Duration::from_millis(20))).unwrap(),
@@ -374,12 +382,13 @@ fn deadlines_timeouts_and_modes() {
                 },
             );
             let expected = if way == 2 { ErrorKind::WouldBlock } else { ErrorKind::TimedOut };
-            assert_eq!(kind, expected, "way {way}");
+            assert_eq!(kind, expected, "way {way}, blocks: {blocks}");
             assert!(way == 2 || start.elapsed() >= Duration::from_millis(20));
         }
         // Nothing more comes: the reader's, which may be set from outside.
-        for way in 0..3 {
+        for (way, blocks) in ways.into_iter().flatten() {
             let ((mut feed, reader), (writer, mut sink)) = (tcp(), tcp());
+            let _theirs = blocks.then(|| become_std(&reader));
             match way {
                 0 => reader.set_read_timeout(Some(Duration::from_millis(20))).unwrap(),
                 1 => reader.set_read_deadline(Some(Instant::now() + LONG)),
@@ -420,7 +429,7 @@ fn deadlines_timeouts_and_modes() {
                     (kind, got)
                 },
             );
-            assert_eq!(error, Some(ErrorKind::TimedOut), "way {way}");
+            assert_eq!(error, Some(ErrorKind::TimedOut), "way {way}, blocks: {blocks}");
             assert!(got == *bytes);
         }
         // One that has passed ends a copy that never waits.

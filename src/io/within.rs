@@ -30,6 +30,9 @@
 //! If the kernel cannot do it with these two it says so (`EINVAL` and others, [`is_refusal`]) before it has moved anything, the
 //! buffer goes on, and it is not asked again. It may say so with bytes in our pipe; then the buffer takes them from there.
 //!
+//! Reads and writes of a socket never block, whatever the mode of the open file; these calls go by that mode, which whoever shares the
+//! file may change (`into_std` of a clone does). So each asks for it first, and where it is the blocking one the buffer goes on, too.
+//!
 //! A socket whose peer has gone is an error with `MSG_NOSIGNAL`, and `SIGPIPE` with these calls. So they are made only
 //! where that signal is ignored, which Rust programs begin with.
 //!
@@ -256,7 +259,7 @@ fn by_way_of_pipe(from: &End<'_>, to: &End<'_>, limit: u64, moved: &mut u64) -> 
     while *moved - start < limit {
         from.begin(Direction::Read)?;
         let most = (limit - (*moved - start)).min(pipe.capacity as u64) as usize;
-        let mut left = match file::splice(from.fd(), pipe.writer.as_fd(), most) {
+        let mut left = match from.check_mode().and_then(|()| file::splice(from.fd(), pipe.writer.as_fd(), most)) {
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -292,6 +295,8 @@ fn by_way_of_pipe(from: &End<'_>, to: &End<'_>, limit: u64, moved: &mut u64) -> 
 
 /// A call that may block if it has to do with a file.
 fn attempt(from: &End<'_>, to: &End<'_>, call: impl FnOnce() -> io::Result<usize> + Send) -> io::Result<usize> {
+    from.check_mode()?;
+    to.check_mode()?;
     match (from, to) {
         (End::Waits(_), End::Waits(_)) => call(),
         // From our pipe.
@@ -336,6 +341,14 @@ impl End<'_> {
         }
     }
 
+    /// A refusal, if a call would wait in the kernel: nothing ends that, no limit and no cancel.
+    fn check_mode(&self) -> io::Result<()> {
+        match self {
+            End::Waits(fd) if !file::is_nonblocking(fd.as_fd())? => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+            _ => Ok(()),
+        }
+    }
+
     fn is_readable(&self) -> io::Result<bool> {
         match self {
             End::Waits(fd) => is_ready(fd.as_raw_fd(), Interest::Readable),
@@ -351,7 +364,8 @@ impl End<'_> {
     }
 }
 
-/// Whether the kernel, or a filter of system calls, does not do this with such descriptors at all; then nothing was moved.
+/// Whether the kernel, a filter of system calls, or [`End::check_mode`] does not do this with such descriptors at all; then nothing
+/// was moved.
 fn is_refusal(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

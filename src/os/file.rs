@@ -69,6 +69,13 @@ pub(crate) fn is_regular(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(unsafe { stat.assume_init() }.st_mode & libc::S_IFMT == libc::S_IFREG)
 }
 
+/// Whether the open file is in non-blocking mode now.
+pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: the operation takes no argument and touches no memory of ours.
+    let flags = size(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) } as isize)?;
+    Ok(flags & libc::O_NONBLOCK as usize != 0)
+}
+
 /// How many bytes a pipe holds: fewer than usual where the user has very many.
 pub(crate) fn pipe_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     // SAFETY: the operation takes no argument and touches no memory of ours.
