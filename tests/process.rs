@@ -169,6 +169,34 @@ fn pipes_have_limits() {
     });
 }
 
+/// Goal: the limits of the pipes hold when both are read at once. Method: a child that writes nothing, or to one of them without end,
+/// and keeps the other; with a timeout on both, or a deadline on that other one.
+#[test]
+fn limits_hold_for_two_pipes_read_at_once() {
+    everywhere(|| {
+        for script in ["exec sleep 1000", "exec yes", "exec yes 3>&1 >&2"] {
+            for way in 0..2 {
+                let mut command = sh(script);
+                let mut child =
+                    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+                let limit = Duration::from_millis(20);
+                let start = Instant::now();
+                let (stdout, stderr) = (child.stdout.as_mut().unwrap(), child.stderr.as_mut().unwrap());
+                if way == 0 {
+                    stdout.set_read_timeout(Some(limit)).unwrap();
+                    stderr.set_read_timeout(Some(limit)).unwrap();
+                } else if script.ends_with("&2") {
+                    stdout.set_read_deadline(Some(start + limit));
+                } else {
+                    stderr.set_read_deadline(Some(start + limit));
+                }
+                assert_eq!(child.wait_with_output().unwrap_err().kind(), ErrorKind::TimedOut, "{script}, way {way}");
+                assert!(start.elapsed() >= limit);
+            }
+        }
+    });
+}
+
 #[test]
 fn dropped_pairare_reaped() {
     everywhere(|| {

@@ -137,6 +137,14 @@ impl<T: AsFd> Fd<T> {
         self.check_deadline(direction)
     }
 
+    /// When an operation ends that has had to wait since `since`, as things stand: for waits that are made elsewhere.
+    pub(crate) fn end_of_wait(&self, direction: Direction, since: Nanos) -> Nanos {
+        let limits = self.limits(direction);
+        // Relaxed: see `set_timeout`, and `check_deadline`.
+        let give_up = since.saturating_add(limits.timeout_ns.load(Ordering::Relaxed));
+        give_up.min(limits.deadline.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

@@ -3,7 +3,7 @@
 use super::exit::Process;
 use super::{ChildStderr, ChildStdin, ChildStdout, Output};
 use crate::net::fd::{Fd, Kind};
-use crate::os::clock::NEVER;
+use crate::os::clock::{self, Nanos};
 use crate::os::epoll::Epoll;
 use crate::os::file;
 use crate::poll::desc::Direction;
@@ -188,7 +188,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// If reading or waiting fails. What was read is lost then.
+    /// If reading or waiting fails, or a timeout or deadline of a pipe has passed. What was read is lost then.
     ///
     /// # Scheduling
     ///
@@ -206,44 +206,63 @@ impl Child {
     }
 }
 
-/// Reads two pipes to their ends, whichever has something.
+/// Reads two pipes to their ends, whichever has something, a piece of each at a time.
 ///
 /// It waits for an epoll of the two, which is a descriptor like any other. A second coroutine would do as well, but there is
 /// none on a plain thread.
-fn read_both<A, B>((mut one, one_to): (A, &mut Vec<u8>), (mut other, other_to): (B, &mut Vec<u8>)) -> io::Result<()>
-where
-    A: Read + AsFd,
-    B: Read + AsFd,
-{
+fn read_both(
+    (mut stdout, stdout_to): (ChildStdout, &mut Vec<u8>),
+    (mut stderr, stderr_to): (ChildStderr, &mut Vec<u8>),
+) -> io::Result<()> {
     let set = Epoll::new().and_then(|set| {
-        set.add_level(one.as_fd().as_raw_fd(), 0)?;
-        set.add_level(other.as_fd().as_raw_fd(), 1)?;
+        set.add_level(stdout.as_raw_fd(), 0)?;
+        set.add_level(stderr.as_raw_fd(), 1)?;
         Ok(Fd::new(set, Kind::File))
     });
     let mut piece = vec![0; PIECE];
+    // Since when each has had nothing.
+    let (mut one_since, mut other_since) = (None, None);
     loop {
-        if read_now(&one, one_to, &mut piece)? {
-            return other.read_to_end(other_to).map(drop);
+        if read_now(&stdout.fd, stdout_to, &mut piece, &mut one_since)? == Some(0) {
+            return stderr.read_to_end(stderr_to).map(drop);
         }
-        if read_now(&other, other_to, &mut piece)? {
-            return one.read_to_end(one_to).map(drop);
+        if read_now(&stderr.fd, stderr_to, &mut piece, &mut other_since)? == Some(0) {
+            return stdout.read_to_end(stdout_to).map(drop);
         }
-        match &set {
-            Ok(set) => set.ready(Direction::Read, NEVER)?,
-            // There are no descriptors left. Late is better than not.
-            Err(_) => crate::time::sleep(Duration::from_millis(1)),
+        if let (Some(one_since), Some(other_since)) = (one_since, other_since) {
+            let one_end = stdout.fd.end_of_wait(Direction::Read, one_since);
+            let other_end = stderr.fd.end_of_wait(Direction::Read, other_since);
+            match &set {
+                Ok(set) => set.ready(Direction::Read, one_end.min(other_end))?,
+                // There are no descriptors left. Late is better than not.
+                Err(_) => crate::time::sleep(Duration::from_millis(1)),
+            }
         }
     }
 }
 
-/// Reads what there is. True at the end.
-fn read_now(pipe: &impl AsFd, to: &mut Vec<u8>, piece: &mut [u8]) -> io::Result<bool> {
+/// Reads a piece, if there is one: its length, which is 0 at the end. If there has been none for longer than a read may wait,
+/// that is an error, as it would be of a read.
+fn read_now(
+    pipe: &Fd,
+    to: &mut Vec<u8>,
+    piece: &mut [u8],
+    waits_since: &mut Option<Nanos>,
+) -> io::Result<Option<usize>> {
     loop {
+        pipe.begin(Direction::Read)?;
         match file::read(pipe.as_fd(), piece) {
-            Ok(0) => return Ok(true),
-            Ok(count) => to.extend_from_slice(&piece[..count]),
+            Ok(count) => {
+                to.extend_from_slice(&piece[..count]);
+                *waits_since = None;
+                return Ok(Some(count));
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let now = clock::now();
+                let end = pipe.end_of_wait(Direction::Read, *waits_since.get_or_insert(now));
+                return if now < end { Ok(None) } else { Err(io::ErrorKind::TimedOut.into()) };
+            }
             Err(error) => return Err(error),
         }
     }
