@@ -446,9 +446,11 @@ impl Fd {
             Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => Ok(()),
             result => result,
         };
+        // The kernel counts microseconds, and none is no timeout to it: as std does, not less than one.
+        let told = |timeout: Option<Duration>| timeout.map(|timeout| timeout.max(Duration::from_micros(1)));
         // Also if there are none: the kernel has those that it came with.
-        unless_pipe(socket.set_read_timeout(timeouts.0))?;
-        unless_pipe(socket.set_write_timeout(timeouts.1))?;
+        unless_pipe(socket.set_read_timeout(told(timeouts.0)))?;
+        unless_pipe(socket.set_write_timeout(told(timeouts.1)))?;
         Ok(fd)
     }
 

@@ -83,6 +83,21 @@ fn timeouts_go_to_std_as_they_are_and_so_do_those_taken_off() {
 }
 
 #[test]
+fn a_timeout_too_short_for_the_kernel_goes_to_std_as_its_shortest() {
+    // Goal: a timeout that the kernel would take for none, because it counts microseconds, is still one after `into_std`.
+    // Method: one of a nanosecond; std's say what the kernel has made of it, and time out.
+    everywhere(|| {
+        let (_client, server) = pair();
+        let tiny = Some(Duration::from_nanos(1));
+        server.set_read_timeout(tiny).unwrap();
+        server.set_write_timeout(tiny).unwrap();
+        let mut theirs = server.into_std().unwrap();
+        assert!(theirs.read_timeout().unwrap().is_some() && theirs.write_timeout().unwrap().is_some());
+        assert_eq!(theirs.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
 fn timeouts_that_pass_as_bytes_come_lose_nothing() {
     let mut random = Random::new(seed());
     let random = std::sync::Mutex::new(&mut random);
