@@ -411,7 +411,7 @@ pub(crate) fn current_poller() -> Option<&'static Arc<Poller>> {
 /// runtime. If one of its own coroutines drops it, another thread ends it.
 ///
 /// Sockets outlive their runtime. Its netpoller (an epoll descriptor) stays open until the last socket that
-/// has waited in it is dropped.
+/// has waited in it is dropped, or has waited in another runtime.
 ///
 /// # Examples
 /// ```
