@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PROCS, builder, is_child, wait_until};
+use common::{PROCS, builder, cpu_time, is_child, wait_until};
 use gort::process::{Child, Command, Stdio};
 use gort::{go, scope};
 use std::io::{ErrorKind, Read, Write};
@@ -438,5 +438,50 @@ fn the_thread_that_reaps_sleeps_though_a_fork_has_its_descriptors() {
     assert!(awake < 20, "{awake} of 200 looks found it awake");
     inputs[1].write_all(b"\n").unwrap();
     drop(fork);
+    wait_until("no child is left", || children().is_empty());
+}
+
+/// Goal: who waits for a child that has ended, and that a tracer keeps from being reaped, takes no CPU. Method: a fork traces it and does
+/// not look; the time that the wait, and then the thread that reaps, has used. Where tracing is forbidden there is nothing to see.
+#[test]
+fn a_child_that_a_tracer_keeps_costs_no_cpu() {
+    let _alone = alone();
+    let mut child = sh("exec sleep 1000").spawn().unwrap();
+    let (mut told, teller) = std::io::pipe().unwrap();
+    // SAFETY: the fork makes system calls only, and does not return.
+    let tracer = unsafe { libc::fork() };
+    if tracer == 0 {
+        // SAFETY: as above; the byte lives for the call.
+        unsafe {
+            let refused = libc::ptrace(libc::PTRACE_SEIZE, child.id() as libc::pid_t, 0, 0) != 0;
+            libc::write(teller.as_raw_fd(), (&raw const refused).cast(), 1);
+            loop {
+                libc::pause();
+            }
+        }
+    }
+    assert!(tracer > 0);
+    let mut refused = [0];
+    told.read_exact(&mut refused).unwrap();
+    child.kill().unwrap();
+    let pause = Duration::from_millis(300);
+    let mut used = Vec::new();
+    if refused == [0] {
+        let before = cpu_time();
+        assert_eq!(child.wait_timeout(pause).unwrap(), None);
+        used.push(cpu_time() - before);
+        let before = cpu_time();
+        drop(child);
+        std::thread::sleep(pause);
+        used.push(cpu_time() - before);
+    } else {
+        drop(child);
+    }
+    // SAFETY: the fork is ours and has not been waited for.
+    unsafe {
+        libc::kill(tracer, libc::SIGKILL);
+        libc::waitpid(tracer, std::ptr::null_mut(), 0);
+    }
+    assert!(used.iter().all(|used| *used < pause / 3), "{used:?}");
     wait_until("no child is left", || children().is_empty());
 }

@@ -42,7 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The longest pause between two looks at a child for which there is no thread.
+/// The longest pause between two looks at a child for which there is no thread, or that a tracer keeps.
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 /// The stack of a thread that only waits.
 const STACK_BYTES: usize = 128 * 1024;
@@ -103,7 +103,13 @@ impl Process {
                 }
                 Watch::PidFd(fd) => match fd.ready(Direction::Read, deadline.map_or(NEVER, clock::at)) {
                     Err(error) if error.kind() == io::ErrorKind::TimedOut => false,
-                    result => result.map(|()| true)?,
+                    result => {
+                        result?;
+                        // It has ended, and the descriptor tells nothing more: while a tracer keeps it, it is readable, and yet there
+                        // is nothing to reap.
+                        self.watch = Watch::Pauses;
+                        true
+                    }
                 },
                 Watch::Thread(ended, _) => match deadline {
                     Some(deadline) => ended.recv_deadline(deadline) != Err(RecvTimeoutError::Timeout),
@@ -289,17 +295,25 @@ impl Reaper {
             if ended.is_empty() {
                 reaper.children.retain(|_, (child, fd)| !ends(child, fd));
             }
+            let mut is_kept = false;
             for tag in ended {
-                if let Some((child, fd)) = reaper.children.get_mut(&tag)
-                    && ends(child, fd)
-                {
-                    reaper.children.remove(&tag);
+                if let Some((child, fd)) = reaper.children.get_mut(&tag) {
+                    if ends(child, fd) {
+                        reaper.children.remove(&tag);
+                    } else {
+                        is_kept = true;
+                    }
                 }
             }
             if reaper.children.is_empty() {
                 // Whoever comes next begins another.
                 *place = None;
                 return;
+            }
+            drop(place);
+            if is_kept {
+                // By a tracer: until that has seen the end the wait would return at once.
+                thread::sleep(LONGEST_PAUSE);
             }
         }
     }
