@@ -671,9 +671,11 @@ fn idle_threads_that_are_not_kept() {
 #[test]
 fn a_thread_that_waits_for_its_own_coroutine_takes_over_from_nobody() {
     // Goal: with fixed homes an idle thread whose home is shut is none that a hog can be suspended for.
+    static UNWINDS: AtomicBool = AtomicBool::new(false);
     struct Waits(gort::channel::Receiver<()>);
     impl Drop for Waits {
         fn drop(&mut self) {
+            UNWINDS.store(true, Relaxed);
             let _ = self.0.recv();
         }
     }
@@ -685,9 +687,8 @@ fn a_thread_that_waits_for_its_own_coroutine_takes_over_from_nobody() {
         let _waits = Waits(rx);
         panic_meant(1)
     });
-    // It waits.
-    wait_until("it unwinds", || tx.is_empty() && !panics.is_finished() && runtime.live() == 1);
-    std::thread::sleep(Duration::from_millis(5));
+    // It has the only P until it waits.
+    wait_until("it unwinds", || UNWINDS.load(Relaxed));
     let hogs = Hogs::start(&runtime, 1, |_| |_| ());
     for _ in 0..5 {
         assert_eq!(runtime.spawn(|| 5).join().unwrap(), 5);
