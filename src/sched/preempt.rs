@@ -556,7 +556,8 @@ impl Shared {
                 SUSPENDED => {
                     // Without a P of its own it gets one that is idle: nobody else would think of it.
                     let own = m.enqueue();
-                    if own.is_some() {
+                    // Relaxed: it is not held. Not one that had come to the P in another way: nobody has noted when.
+                    if own.is_some_and(|p| p.was_resumed_at(p.tick.load(Ordering::Relaxed))) {
                         self.note_turn(now.saturating_sub(m.turn_since.get()));
                     }
                     if let Some(p) = own.or_else(|| self.take_idle_p()) {
