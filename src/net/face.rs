@@ -570,7 +570,8 @@ macro_rules! convert {
             /// Turns it into std's: the timeouts go with it, and it blocks from now on unless
             /// [`set_nonblocking`](Self::set_nonblocking) was called.
             ///
-            /// If there are clones, they go on as before with a descriptor of their own.
+            /// If there are clones, they go on as before with a descriptor of their own. The mode is that of the open file, which they share:
+            /// a listener or an end of a pipe that has clones stays in non-blocking mode, because they need it.
             ///
             /// # Examples
             ///
