@@ -6,6 +6,7 @@ use common::tcp::connection as tcp;
 use common::{builder, everywhere, is_nonblocking, pass, wait_until};
 use gort::io::{PipeReader, PipeWriter, copy, pipe, split};
 use gort::net::{Shutdown, TcpStream, UnixStream};
+use gort::time::timeout;
 use gort::{go, scope};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, Write};
@@ -345,6 +346,40 @@ fn take_leaves_what_is_behind() {
     });
 }
 
+/// What a copy took from the socket counts against the limit of a `Take`, also what it could not write any more: who reads on
+/// does not come past the end.
+#[test]
+fn a_copy_that_fails_counts_what_it_has_taken() {
+    // Goal: no byte behind the limit is read by whoever goes on with the `Take`.
+    // Method: the copy gets stuck in the middle, since nobody reads at the other end, and ends by a limit of the writer's, or unwinds by
+    // one around it. The rest of the `Take` then ends where it should.
+    const LIMIT: usize = 600_000;
+    let bytes = &pattern(1 << 20);
+    let short = Duration::from_millis(50);
+    everywhere(|| {
+        for unwinds in [false, true] {
+            let ((mut feed, reader), (mut writer, _sink)) = (tcp(), UnixStream::pair().unwrap());
+            at_once(
+                move || feed.write_all(bytes).unwrap(),
+                || (),
+                || {
+                    let mut start = (&reader).take(LIMIT as u64);
+                    if unwinds {
+                        assert!(timeout(short, || copy(&mut start, &mut writer)).is_err());
+                    } else {
+                        writer.set_write_timeout(Some(short)).unwrap();
+                        assert_eq!(copy(&mut start, &mut writer).unwrap_err().kind(), ErrorKind::TimedOut);
+                    }
+                    start.read_to_end(&mut Vec::new()).unwrap();
+                    let mut behind = Vec::new();
+                    (&reader).read_to_end(&mut behind).unwrap();
+                    assert!(behind == bytes[LIMIT..], "unwinds: {unwinds}");
+                },
+            );
+        }
+    });
+}
+
 /// The limits of both sides hold, wherever the copy stands, and though a clone that has become std's has put the open file into
 /// blocking mode.
 #[test]
@@ -534,7 +569,7 @@ fn a_bound_ends_it() {
         let ((mut feed, mut reader), (mut writer, _sink)) = (tcp(), tcp());
         let other = reader.try_clone().unwrap();
         let feeding = go!(move || while feed.write_all(&pattern(1 << 20)).is_ok() {});
-        let copied = gort::time::timeout(Duration::from_millis(30), move || copy(&mut reader, &mut writer));
+        let copied = timeout(Duration::from_millis(30), move || copy(&mut reader, &mut writer));
         assert!(copied.is_err());
         other.shutdown(Shutdown::Both).unwrap();
         drop(other);

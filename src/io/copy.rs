@@ -1,11 +1,12 @@
 //! From a reader to a writer.
 
-use super::within::{self, Outcome};
+use super::within::{self, Outcome, Source};
 use crate::net::fd::{Fd, Kind};
 use crate::os::clock::NEVER;
 use crate::os::{epoll, file};
 use crate::poll::desc::Direction;
 use crate::sched::briefly;
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
@@ -94,22 +95,31 @@ pub fn copy<R: Read + ?Sized, W: Write + ?Sized>(reader: &mut R, writer: &mut W)
     }
 }
 
+/// Tells a source how much was taken from it, whatever came of that: a caller may go on with it after a timeout.
+struct Taking<'a> {
+    source: &'a mut dyn Source,
+    count: Cell<u64>,
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.source.taken(self.count.get());
+    }
+}
+
 /// Moves what there is to be read now within the kernel; false if that cannot be with these two.
 #[inline(never)]
 fn move_more<R: Read + ?Sized, W: Write + ?Sized>(reader: &mut R, writer: &mut W, total: &mut u64) -> io::Result<bool> {
     let (Some(source), Some(sink)) = (within::source(reader), within::sink(writer)) else { return Ok(false) };
-    let Some((from, limit)) = source.end() else { return Ok(true) };
-    let mut moved = 0;
-    let outcome = within::transfer(&from, &sink.end()?, limit, &mut moved);
-    // Whatever came of it: a caller may go on with the reader after a timeout.
-    source.taken(moved);
-    *total += moved;
-    match outcome? {
+    let taking = Taking { source, count: Cell::new(0) };
+    let Some((from, limit)) = taking.source.end() else { return Ok(true) };
+    let outcome = within::transfer(&from, &sink.end()?, limit, &taking.count)?;
+    // What was taken is written, or is the rest.
+    *total += taking.count.get();
+    match outcome {
         Outcome::Dry => Ok(true),
         Outcome::Refused(rest) => {
-            source.taken(rest.len() as u64);
             writer.write_all(&rest)?;
-            *total += rest.len() as u64;
             Ok(false)
         }
     }

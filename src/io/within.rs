@@ -51,6 +51,7 @@ use crate::process::{ChildStderr, ChildStdin, ChildStdout};
 use crate::sched::watch_list::Guarded;
 use crate::sched::{self, briefly};
 use std::any::TypeId;
+use std::cell::Cell;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Take, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
@@ -206,8 +207,9 @@ pub(super) enum Outcome {
     Refused(Vec<u8>),
 }
 
-/// Moves at most `limit` bytes, until the reader has none for now; adds to `moved` what was written.
-pub(super) fn transfer(from: &End<'_>, to: &End<'_>, limit: u64, moved: &mut u64) -> io::Result<Outcome> {
+/// Moves at most `limit` bytes, until the reader has none for now; adds to `taken`, which is 0 at first, what was read, as soon as
+/// it was. All of that is written in the end, but for what [`Outcome::Refused`] has.
+pub(super) fn transfer(from: &End<'_>, to: &End<'_>, limit: u64, taken: &Cell<u64>) -> io::Result<Outcome> {
     if !from.is_supported()? || !to.is_supported()? || (to.is_socket() && !is_sigpipe_ignored()?) {
         return Ok(Outcome::Refused(Vec::new()));
     }
@@ -215,20 +217,19 @@ pub(super) fn transfer(from: &End<'_>, to: &End<'_>, limit: u64, moved: &mut u64
         (End::File(_), End::File(_)) => file::copy_range,
         (End::File(_), End::Waits(_)) => |from, to, limit| file::sendfile(from, to, None, limit),
         _ if from.is_pipe() || to.is_pipe() => file::splice,
-        _ => return by_way_of_pipe(from, to, limit, moved),
+        _ => return by_way_of_pipe(from, to, limit, taken),
     };
-    let start = *moved;
     let mut was_ready = false;
-    while *moved - start < limit {
+    while taken.get() < limit {
         from.begin(Direction::Read)?;
         to.begin(Direction::Write)?;
-        let most = (limit - (*moved - start)).min(FILE as u64) as usize;
+        let most = (limit - taken.get()).min(FILE as u64) as usize;
         match attempt(from, to, || at_once(from.fd(), to.fd(), most)) {
             // A file that says that it has ended where a read brought much: what does not lie on a disk may.
-            Ok(0) if *moved == start && matches!(from, End::File(_)) => return Ok(Outcome::Refused(Vec::new())),
+            Ok(0) if taken.get() == 0 && matches!(from, End::File(_)) => return Ok(Outcome::Refused(Vec::new())),
             Ok(0) => return Ok(Outcome::Dry),
             Ok(count) => {
-                *moved += count as u64;
+                taken.update(|taken| taken + count as u64);
                 was_ready = false;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -249,19 +250,21 @@ pub(super) fn transfer(from: &End<'_>, to: &End<'_>, limit: u64, moved: &mut u64
 }
 
 /// [`transfer`] where neither is a pipe.
-fn by_way_of_pipe(from: &End<'_>, to: &End<'_>, limit: u64, moved: &mut u64) -> io::Result<Outcome> {
+fn by_way_of_pipe(from: &End<'_>, to: &End<'_>, limit: u64, taken: &Cell<u64>) -> io::Result<Outcome> {
     let pipe = match Pipe::take() {
         Ok(pipe) => pipe,
         // No descriptors left, or no memory for pipes: it goes without.
         Err(_) => return Ok(Outcome::Refused(Vec::new())),
     };
-    let start = *moved;
-    while *moved - start < limit {
+    while taken.get() < limit {
         from.begin(Direction::Read)?;
-        let most = (limit - (*moved - start)).min(pipe.capacity as u64) as usize;
+        let most = (limit - taken.get()).min(pipe.capacity as u64) as usize;
         let mut left = match from.check_mode().and_then(|()| file::splice(from.fd(), pipe.writer.as_fd(), most)) {
             Ok(0) => break,
-            Ok(count) => count,
+            Ok(count) => {
+                taken.update(|taken| taken + count as u64);
+                count
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             // The pipe is empty, so it was the reader.
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -272,10 +275,7 @@ fn by_way_of_pipe(from: &End<'_>, to: &End<'_>, limit: u64, moved: &mut u64) -> 
             to.begin(Direction::Write)?;
             match attempt(&End::File(pipe.reader.as_fd()), to, || file::splice(pipe.reader.as_fd(), to.fd(), left)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    left -= count;
-                    *moved += count as u64;
-                }
+                Ok(count) => left -= count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // There is something in the pipe, so it was the writer.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => to.wait_writable()?,
@@ -443,9 +443,9 @@ mod tests {
     fn moved<R: Read + ?Sized, W: Write + ?Sized>(mut reader: Box<R>, mut writer: Box<W>) -> Option<(u64, bool)> {
         let (source, sink) = (source(&mut *reader)?, sink(&mut *writer)?);
         let (from, limit) = source.end()?;
-        let mut moved = 0;
-        let outcome = transfer(&from, &sink.end().unwrap(), limit, &mut moved).unwrap();
-        Some((moved, matches!(outcome, Outcome::Refused(_))))
+        let taken = Cell::new(0);
+        let outcome = transfer(&from, &sink.end().unwrap(), limit, &taken).unwrap();
+        Some((taken.get(), matches!(outcome, Outcome::Refused(_))))
     }
 
     #[test]
