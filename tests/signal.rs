@@ -5,13 +5,17 @@ mod common;
 mod harness;
 
 use common::{Hogs, PATIENCE, PROCS, builder, wait_until, watchdog};
+use gort::future::{Until, until};
 use gort::signal::{Signal, Signals, ctrl_c, notify};
 use gort::{go, select};
 use harness::{Check, Program, run, run_with};
 use std::io::{ErrorKind, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -412,6 +416,23 @@ const PROGRAMS: &[Program] = &[
         drop(always);
         wait_until("the thread ends", || !has_thread());
     }),
+    ("a_waker_that_stops_listening", || {
+        struct Stops(Mutex<Option<Until<Signals>>>);
+        impl Wake for Stops {
+            fn wake(self: Arc<Stops>) {
+                drop(self.0.lock().unwrap().take());
+            }
+        }
+        let _dog = watchdog(PATIENCE, "a waker that stops listening");
+        let stops = Arc::new(Stops(Mutex::new(None)));
+        let mut future = until(notify(&[Signal::USR1]).unwrap());
+        assert!(Pin::new(&mut future).poll(&mut Context::from_waker(&stops.clone().into())).is_pending());
+        *stops.0.lock().unwrap() = Some(future);
+        send(Signal::USR1);
+        wait_until("it is woken", || stops.0.lock().unwrap().is_none());
+        once(Signal::USR2);
+        wait_until("the thread ends", || !has_thread());
+    }),
     ("deadlock_after_listening", || {
         gort::run(|| {
             once(Signal::USR1);
@@ -481,6 +502,10 @@ const CHECKS: &[Check] = &[
         assert_eq!((ended.signal, ended.stdout.as_str()), (Some(libc::SIGINT), "once more\n"), "{ended:#?}");
     }),
     ("listeners_come_and_go", || run("they_come_and_go").is_well()),
+    ("a_waker_may_stop_listening", || {
+        // Goal: others' wakers run without a lock of ours. Method: one drops the listener that has woken it; then others listen.
+        run("a_waker_that_stops_listening").is_well();
+    }),
     ("deadlocks_are_reported_when_nobody_listens", || {
         let ended = run("deadlock_after_listening");
         assert_eq!(ended.code, Some(2), "{ended:#?}");

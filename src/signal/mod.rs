@@ -289,7 +289,10 @@ fn distribute(bell: &EventFd) {
             state.has_thread = false;
             return;
         }
-        for inbox in &state.inboxes {
+        let told: Vec<_> = state.inboxes.iter().filter(|inbox| came & inbox.mask != 0).cloned().collect();
+        // Wakers are others' code, and may begin and stop to listen.
+        drop(state);
+        for inbox in told {
             inbox.put(came & inbox.mask);
         }
     }
@@ -297,9 +300,6 @@ fn distribute(bell: &EventFd) {
 
 impl Inbox {
     fn put(&self, came: u64) {
-        if came == 0 {
-            return;
-        }
         let mut held = self.held.lock();
         held.0 |= came;
         let waiting = std::mem::take(&mut held.1);
