@@ -4,7 +4,7 @@ mod common;
 
 use common::tcp::connection as tcp;
 use common::wakes::Wakes;
-use common::{PROCS, builder, everywhere, wait_until};
+use common::{PATIENCE, PROCS, builder, everywhere, wait_until, watchdog};
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future as other};
 use gort::future::block_on;
 use gort::go;
@@ -13,8 +13,8 @@ use gort::net::{TcpStream, UnixStream};
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// More than the kernel holds on the way; not much more, since each turn is a change of threads at times.
@@ -314,6 +314,30 @@ fn a_future_may_be_dropped_and_time_limits_hold() {
         drop(far);
         wait_until("it is woken", || count.count() == 2);
         assert!(matches!(poll_read(&near, &waker, &mut buffer), Poll::Ready(Ok(0))));
+    });
+}
+
+#[test]
+fn a_waker_may_set_a_deadline() {
+    // Goal: others' wakers run without a lock of ours. Method: one polls in place, as some executors do, and takes the deadline off that has
+    // woken it.
+    struct InPlace(Mutex<Option<TcpStream>>);
+    impl Wake for InPlace {
+        fn wake(self: Arc<InPlace>) {
+            let mut stream = self.0.lock().unwrap();
+            let near = stream.as_ref().unwrap();
+            assert!(matches!(poll_read(near, Waker::noop(), &mut [0; 8]), Poll::Ready(Err(_))));
+            near.set_read_deadline(None);
+            *stream = None;
+        }
+    }
+    let _dog = watchdog(PATIENCE, "a waker that sets a deadline");
+    everywhere(|| {
+        let (near, _far) = tcp();
+        let task = Arc::new(InPlace(Mutex::new(Some(near.try_clone().unwrap()))));
+        assert!(poll_read(&near, &task.clone().into(), &mut [0; 8]).is_pending());
+        near.set_read_deadline(Some(Instant::now()));
+        wait_until("it is woken", || task.0.lock().unwrap().is_none());
     });
 }
 

@@ -239,9 +239,9 @@ impl Registrations {
         Ok((record, Some(seen)))
     }
 
-    /// Calls `each` with every record.
+    /// Calls `each` with every record, without the lock: it may run others' wakers. None leaves while `self` is borrowed.
     pub(crate) fn for_each(&self, each: impl FnMut(&'static Record)) {
-        self.lock().iter().map(Handle::record).for_each(each);
+        (0..).map_while(|at| self.lock().get(at).map(Handle::record)).for_each(each);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Handle>> {
