@@ -3,7 +3,7 @@
 mod common;
 
 use common::tcp::connection as tcp;
-use common::{builder, everywhere, is_nonblocking, pass, wait_until};
+use common::{builder, everywhere, is_nonblocking, pass, threads_named, wait_until};
 use gort::io::{PipeReader, PipeWriter, copy, pipe, split};
 use gort::net::{Shutdown, TcpStream, UnixStream};
 use gort::time::timeout;
@@ -574,6 +574,26 @@ fn a_bound_ends_it() {
         other.shutdown(Shutdown::Both).unwrap();
         drop(other);
         feeding.join().unwrap();
+    });
+}
+
+#[test]
+fn between_sockets_no_call_is_given_away() {
+    // Goal: these calls cannot block, so they are made in place. Method: while somebody else lives in the home of who copies, whatever
+    // may block goes to a spare thread; there is none.
+    let bytes = &pattern(BIG / 6);
+    let ((feed, reader), (mut writer, sink)) = (tcp(), tcp());
+    builder(2).name("relay").build().unwrap().run(move || {
+        let copying = move || {
+            let (alive, ended) = gort::channel::bounded::<()>(0);
+            let neighbour = gort::go_local!(move || assert!(ended.recv().is_err()));
+            let copied = copy(&mut &reader, &mut writer);
+            drop(alive);
+            neighbour.join().unwrap();
+            copied
+        };
+        relays_by(bytes, feed, copying, sink);
+        assert_eq!(threads_named("relay-blocking"), 0);
     });
 }
 

@@ -224,7 +224,7 @@ pub(super) fn transfer(from: &End<'_>, to: &End<'_>, limit: u64, taken: &Cell<u6
         from.begin(Direction::Read)?;
         to.begin(Direction::Write)?;
         let most = (limit - taken.get()).min(FILE as u64) as usize;
-        match attempt(from, to, || at_once(from.fd(), to.fd(), most)) {
+        match attempt(&[from, to], || at_once(from.fd(), to.fd(), most)) {
             // A file that says that it has ended where a read brought much: what does not lie on a disk may.
             Ok(0) if taken.get() == 0 && matches!(from, End::File(_)) => return Ok(Outcome::Refused(Vec::new())),
             Ok(0) => return Ok(Outcome::Dry),
@@ -259,7 +259,7 @@ fn by_way_of_pipe(from: &End<'_>, to: &End<'_>, limit: u64, taken: &Cell<u64>) -
     while taken.get() < limit {
         from.begin(Direction::Read)?;
         let most = (limit - taken.get()).min(pipe.capacity as u64) as usize;
-        let mut left = match from.check_mode().and_then(|()| file::splice(from.fd(), pipe.writer.as_fd(), most)) {
+        let mut left = match attempt(&[from], || file::splice(from.fd(), pipe.writer.as_fd(), most)) {
             Ok(0) => break,
             Ok(count) => {
                 taken.update(|taken| taken + count as u64);
@@ -273,7 +273,7 @@ fn by_way_of_pipe(from: &End<'_>, to: &End<'_>, limit: u64, taken: &Cell<u64>) -
         };
         while left > 0 {
             to.begin(Direction::Write)?;
-            match attempt(&End::File(pipe.reader.as_fd()), to, || file::splice(pipe.reader.as_fd(), to.fd(), left)) {
+            match attempt(&[to], || file::splice(pipe.reader.as_fd(), to.fd(), left)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => left -= count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -293,16 +293,10 @@ fn by_way_of_pipe(from: &End<'_>, to: &End<'_>, limit: u64, taken: &Cell<u64>) -
     Ok(Outcome::Dry)
 }
 
-/// A call that may block if it has to do with a file.
-fn attempt(from: &End<'_>, to: &End<'_>, call: impl FnOnce() -> io::Result<usize> + Send) -> io::Result<usize> {
-    from.check_mode()?;
-    to.check_mode()?;
-    match (from, to) {
-        (End::Waits(_), End::Waits(_)) => call(),
-        // From our pipe.
-        (_, End::Waits(_)) if from.is_pipe() => call(),
-        _ => briefly(call),
-    }
+/// A call that has to do with these, and with no others that may block; it may if one of them is a file.
+fn attempt(ends: &[&End<'_>], call: impl FnOnce() -> io::Result<usize> + Send) -> io::Result<usize> {
+    ends.iter().try_for_each(|end| end.check_mode())?;
+    if ends.iter().any(|end| matches!(end, End::File(_))) { briefly(call) } else { call() }
 }
 
 impl End<'_> {
