@@ -12,9 +12,11 @@ use gort::io::pipe;
 use gort::net::{TcpStream, UnixStream};
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// More than the kernel holds on the way; not much more, since each turn is a change of threads at times.
@@ -225,6 +227,50 @@ fn every_task_is_woken_by_an_edge_and_the_oldest_when_there_are_too_many() {
         drop(near);
         drop(waker);
         assert_eq!(Arc::strong_count(&count), 1, "its waker is dropped");
+    });
+}
+
+#[test]
+fn a_waker_that_cannot_be_cloned_leaves_nothing() {
+    // Goal: whichever clone of a waker panics, no waiter is left at the descriptor. Method: a waker that can be cloned so many times; all
+    // of its clones are dropped in the end, also when the stream is closed, and the stream goes on.
+    struct Clones(AtomicUsize);
+    const FUNCTIONS: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            // SAFETY: what `Arc::into_raw` gave; the waker that is cloned keeps it.
+            let clones = unsafe { std::mem::ManuallyDrop::new(Arc::from_raw(data.cast::<Clones>())) };
+            assert_ne!(clones.0.load(SeqCst), 0, "no clones left");
+            clones.0.fetch_sub(1, SeqCst);
+            RawWaker::new(Arc::into_raw(Arc::clone(&clones)).cast(), &FUNCTIONS)
+        },
+        // SAFETY: as above; this waker's own.
+        |data| drop(unsafe { Arc::from_raw(data.cast::<Clones>()) }),
+        |_| (),
+        // SAFETY: as above; this waker's own.
+        |data| drop(unsafe { Arc::from_raw(data.cast::<Clones>()) }),
+    );
+    everywhere(|| {
+        let mut clones = 0;
+        loop {
+            let (near, mut far) = tcp();
+            let data = Arc::new(Clones(AtomicUsize::new(clones)));
+            // SAFETY: the functions count by the Arc, which may go to any thread.
+            let waker = unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(data.clone()).cast(), &FUNCTIONS)) };
+            let polled = catch_unwind(AssertUnwindSafe(|| poll_read(&near, &waker, &mut [0; 8])));
+            drop(waker);
+            if polled.is_err() {
+                assert_eq!(Arc::strong_count(&data), 1, "of {clones} clones some are left");
+            }
+            Write::write_all(&mut far, b"x").unwrap();
+            assert_eq!(Read::read(&mut &near, &mut [0; 8]).unwrap(), 1);
+            drop(near);
+            wait_until("all clones are dropped", || Arc::strong_count(&data) == 1);
+            if polled.is_ok() {
+                break;
+            }
+            clones += 1;
+        }
+        assert_ne!(clones, 0, "it is cloned");
     });
 }
 

@@ -153,12 +153,14 @@ impl Wakers {
         if is_there {
             return true;
         }
+        // Before there is anything to be left behind, should one of the clones panic.
+        let kept = waker.clone();
         let waiter = Waiter::of_future(waker.clone(), crate::future::is_ours(waker));
         let Some(place) = record.side(direction).publish(seen, waiter) else {
             drop(waiter.forget());
             return false;
         };
-        let left = Left { entry: Entry { record, direction, seen, place, waiter }, waker: waker.clone() };
+        let left = Left { entry: Entry { record, direction, seen, place, waiter }, waker: kept };
         let displaced = {
             let mut list = list.lock();
             let displaced = list.make_room(direction);
