@@ -13,7 +13,7 @@ use crate::poll::desc::Direction;
 use crate::sched::{briefly, in_place};
 use crate::sync::{Mutex, MutexGuard, ReentrantMutex, ReentrantMutexGuard};
 use std::fmt;
-use std::io::{self, BufRead, BufReader, IoSliceMut, Lines, Read, Write};
+use std::io::{self, BufRead, BufReader, Cursor, IoSliceMut, Lines, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{LazyLock, OnceLock};
 
@@ -81,7 +81,44 @@ impl Read for Input {
     }
 }
 
-static INPUT: LazyLock<Mutex<BufReader<Input>>> = LazyLock::new(|| Mutex::new(BufReader::new(Input)));
+/// Room for a line that is kept for the next.
+const LINE: usize = 8 << 10;
+
+/// The input with its buffers.
+struct Buffered {
+    reader: BufReader<Input>,
+    /// What comes before that which `reader` has: a line on its way, or what is left of one that was not read to its end.
+    part: Cursor<Vec<u8>>,
+}
+
+static INPUT: LazyLock<Mutex<Buffered>> =
+    LazyLock::new(|| Mutex::new(Buffered { reader: BufReader::new(Input), part: Cursor::default() }));
+
+impl Buffered {
+    /// What is left of the part.
+    fn left(&self) -> &[u8] {
+        &self.part.get_ref()[self.part.position() as usize..]
+    }
+
+    /// What has the next bytes.
+    fn front(&mut self) -> &mut dyn BufRead {
+        if self.left().is_empty() { &mut self.reader } else { &mut self.part }
+    }
+
+    /// Calls `read` when the part has everything up to `end`. What std's methods have taken out of a reader is lost if they unwind; here
+    /// it stays for who reads next.
+    fn up_to<R>(&mut self, end: u8, read: impl FnOnce(&mut Cursor<Vec<u8>>) -> io::Result<R>) -> io::Result<R> {
+        let is_there = self.left().contains(&end);
+        let complete = if is_there { Ok(0) } else { self.reader.read_until(end, self.part.get_mut()) };
+        let result = read(&mut self.part);
+        if self.left().is_empty() {
+            self.part.set_position(0);
+            self.part.get_mut().clear();
+            self.part.get_mut().shrink_to(LINE);
+        }
+        complete.and(result)
+    }
+}
 
 /// The standard input: [`std::io::stdin`] for coroutines.
 ///
@@ -120,7 +157,8 @@ pub fn stdin() -> Stdin {
 /// # Scheduling
 ///
 /// While a terminal, a pipe or a socket has nothing to say the coroutine is parked (outside a runtime, the thread is blocked), and may be
-/// cancelled. If another process reads from the same one and is faster, a thread is blocked until there is more. Files are read as in
+/// cancelled. Who is cancelled in the middle of a line (`read_line`, `lines`, `read_until`) leaves all of it to who reads next. If another
+/// process reads from the same one and is faster, a thread is blocked until there is more. Files are read as in
 /// [`fs`](crate::fs#scheduling).
 pub struct Stdin(());
 
@@ -129,7 +167,7 @@ pub struct Stdin(());
 /// # Examples
 ///
 /// See [`Stdin::lock`].
-pub struct StdinLock<'a>(MutexGuard<'a, BufReader<Input>>);
+pub struct StdinLock<'a>(MutexGuard<'a, Buffered>);
 
 impl Stdin {
     /// Locks it for reading what belongs together, and for the methods of [`BufRead`].
@@ -184,29 +222,29 @@ impl Stdin {
 
 impl Read for StdinLock<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        self.0.front().read(buffer)
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.0.read_vectored(buffers)
-    }
-
-    fn read_to_end(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        self.0.read_to_end(buffer)
-    }
-
-    fn read_to_string(&mut self, buffer: &mut String) -> io::Result<usize> {
-        self.0.read_to_string(buffer)
+        self.0.front().read_vectored(buffers)
     }
 }
 
 impl BufRead for StdinLock<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.0.fill_buf()
+        self.0.front().fill_buf()
     }
 
     fn consume(&mut self, count: usize) {
-        self.0.consume(count);
+        self.0.front().consume(count);
+    }
+
+    fn read_until(&mut self, end: u8, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        self.0.up_to(end, |part| part.read_until(end, buffer))
+    }
+
+    fn read_line(&mut self, buffer: &mut String) -> io::Result<usize> {
+        self.0.up_to(b'\n', |part| part.read_line(buffer))
     }
 }
 

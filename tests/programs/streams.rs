@@ -5,6 +5,7 @@ use super::harness::{Check, Ended, Program, run_with};
 use super::with;
 use gort::go;
 use gort::io::{stderr, stdin, stdout};
+use gort::time::timeout;
 use std::fs::File;
 use std::io::{BufRead, Read, Write};
 use std::os::fd::AsRawFd;
@@ -95,6 +96,34 @@ pub(super) const PROGRAMS: &[Program] = &[
             let mut rest = Vec::new();
             stdin().lock().read_until(b'.', &mut rest).unwrap();
             assert_eq!(rest, b"for the next.");
+        });
+    }),
+    ("lines_are_cut_short", || {
+        builder(1).build().unwrap().run(|| {
+            // Says when it was.
+            let cut = |read: &dyn Fn()| {
+                assert!(timeout(Duration::from_millis(50), read).is_err());
+                stderr().write_all(b"+").unwrap();
+            };
+            let line = || {
+                let mut line = String::new();
+                stdin().read_line(&mut line).unwrap();
+                line
+            };
+            cut(&|| drop(line()));
+            assert_eq!(line(), "partial\n");
+            cut(&|| drop(stdin().lines().next()));
+            assert_eq!(stdin().lines().next().unwrap().unwrap(), "second");
+            cut(&|| drop(stdin().lock().read_until(b'.', &mut Vec::new())));
+            // There is an end of this kind in what was read.
+            assert_eq!((line(), line()), ("third\n".into(), "ä\n".into()));
+            cut(&|| drop(line()));
+            let mut start = [0; 2];
+            assert_eq!(stdin().read(&mut start).unwrap(), 2);
+            assert!(&start == b"la" && stdin().lock().fill_buf().unwrap().starts_with(b"st"));
+            let mut rest = String::new();
+            stdin().read_to_string(&mut rest).unwrap();
+            assert_eq!(rest, "st line");
         });
     }),
     ("one_buffer", || {
@@ -295,6 +324,22 @@ pub(super) const CHECKS: &[Check] = &[
         assert!(child.wait().unwrap().success());
         // It has not waited for the end.
         drop(writer);
+    }),
+    ("who_is_cut_short_leaves_the_line_to_the_next", || {
+        // Goal: what was read of a line by one who did not come to its end is not lost. Method: the end of each line is written when a limit
+        // of time has ended the first try to read it.
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"par").unwrap();
+        let mut child = start("lines_are_cut_short", reader, Stdio::null());
+        for rest in [&b"tial\nsec"[..], b"ond\nthird\n\xc3", b"\xa4\nlast", b" line"] {
+            // Or it has ended.
+            if child.stderr.as_mut().unwrap().read(&mut [0]).unwrap() != 1 || writer.write_all(rest).is_err() {
+                break;
+            }
+        }
+        drop(writer);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }),
     ("output_is_in_order", || {
         let mut once = String::new();
