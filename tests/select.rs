@@ -10,7 +10,7 @@ mod common;
 use common::world::{
     FROM_THREADS, Kind, LIST, MANY_PROCS, ONE, ONE_PROC, RENDEZVOUS, RING, THREADS, TO_THREADS, World, suite,
 };
-use common::{Counts, Meant, builder, join_all, panic_meant, quiet_panics, wait_until};
+use common::{Counts, Meant, PATIENCE, builder, join_all, panic_meant, quiet_panics, wait_until, watchdog};
 use gort::channel::{
     ReadyTimeoutError, Receiver, RecvError, Select, SelectTimeoutError, SelectWaker, SendError, Sender, TryReadyError,
     TryRecvError, TrySelectError, Waitable, after, at, bounded, never, tick, unbounded,
@@ -910,6 +910,150 @@ fn waitables(k: Kind, w: World) {
     }
 }
 
+/// A select that also waits for the other end of its channel does not meet itself there: it waits, until its deadline or
+/// until somebody comes.
+fn waits_for_its_own_other_end(k: Kind, w: World) {
+    let _watchdog = watchdog(PATIENCE, "a select that waits for the other end of its channel");
+    let (s, r) = k.make::<u8>();
+    select_biased! {
+        recv(r) -> _ => unreachable!(),
+        wait(s) => unreachable!(),
+        default(SHORT) => {}
+    }
+    select_biased! {
+        wait(s) => unreachable!(),
+        recv(r) -> _ => unreachable!(),
+        default(SHORT) => {}
+    }
+    select_biased! {
+        send(s, 1) -> _ => unreachable!(),
+        wait(r) => unreachable!(),
+        default(SHORT) => {}
+    }
+    select_biased! {
+        wait(r) => unreachable!(),
+        wait(r) => unreachable!(),
+        send(s, 1) -> _ => unreachable!(),
+        default(SHORT) => {}
+    }
+    for wait_first in [false, true] {
+        let (mut receives, mut sends) = (Select::new(), Select::new());
+        if wait_first {
+            receives.wait(&s);
+            sends.wait(&r);
+        }
+        receives.recv(&r);
+        sends.send(&s);
+        if !wait_first {
+            receives.wait(&s);
+            sends.wait(&r);
+        }
+        assert_eq!(receives.select_timeout(SHORT).err(), Some(SelectTimeoutError));
+        assert_eq!(sends.select_timeout(SHORT).err(), Some(SelectTimeoutError));
+        assert_eq!(receives.ready_timeout(SHORT), Err(ReadyTimeoutError));
+        assert_eq!(sends.ready_timeout(SHORT), Err(ReadyTimeoutError));
+    }
+    // Two of them meet, though each watches what the other joins.
+    let (s2, r2) = (s.clone(), r.clone());
+    let other = w.left(move || {
+        loop {
+            select_biased! {
+                wait(s2) => if s2.try_send(1).is_ok() { return },
+                recv(r2) -> message => return assert_eq!(message, Ok(1)),
+            }
+        }
+    });
+    loop {
+        select_biased! {
+            wait(s) => if s.try_send(1).is_ok() { break },
+            recv(r) -> message => break assert_eq!(message, Ok(1)),
+            default(LONG) => unreachable!(),
+        }
+    }
+    other.join();
+    // So do one of them and one that only asks.
+    let (s2, r2) = (s.clone(), r.clone());
+    let other = w.left(move || {
+        select_biased! {
+            wait(s2) => unreachable!("nobody else receives"),
+            recv(r2) -> message => message,
+        }
+    });
+    eventually("somebody receives", || {
+        let mut asks = Select::new();
+        asks.send(&s);
+        asks.ready_timeout(LONG).unwrap();
+        s.try_send(2).ok()
+    });
+    assert_eq!(other.join(), Ok(2));
+}
+
+/// One that says that it may be ready, and never is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Restless {
+    /// It wakes the select at once.
+    Wakes,
+    /// It does not let it wait.
+    Refuses,
+}
+
+impl Waitable for Restless {
+    fn is_ready(&self) -> bool {
+        false
+    }
+    fn watch(&self, waker: SelectWaker) -> bool {
+        waker.wake();
+        *self == Restless::Wakes
+    }
+    fn unwatch(&self, _: SelectWaker) {}
+}
+
+/// A waitable that lets nobody wait holds up neither the deadline nor a cancel, nor the others.
+fn waitables_are_restless(k: Kind, w: World) {
+    let _watchdog = watchdog(PATIENCE, "a select that is woken for nothing all the time");
+    for restless in [Restless::Wakes, Restless::Refuses] {
+        let (s, r) = k.make::<u8>();
+        select! {
+            recv(r) -> _ => unreachable!(),
+            wait(restless) => unreachable!(),
+            default(SHORT) => {}
+        }
+        let mut select = Select::new();
+        select.recv(&r);
+        select.wait(&restless);
+        assert_eq!(select.select_timeout(SHORT).err(), Some(SelectTimeoutError));
+        assert_eq!(select.ready_timeout(SHORT), Err(ReadyTimeoutError));
+        let sender = w.right(move || s.send(1).map(|()| s).unwrap());
+        select! {
+            recv(r) -> message => assert_eq!(message, Ok(1)),
+            wait(restless) => unreachable!(),
+        }
+        let _open = sender.join();
+        if gort::try_current().is_none() {
+            continue;
+        }
+        for asks in [false, true] {
+            let r = r.clone();
+            let waits = gort::go!(move || {
+                let mut select = Select::new();
+                select.recv(&r);
+                select.wait(&restless);
+                if asks { select.ready() } else { select.select().index() }
+            });
+            gort::time::sleep(SHORT);
+            waits.cancel();
+            assert!(waits.join().unwrap_err().is_cancelled());
+        }
+        let bound = gort::time::timeout(SHORT, || {
+            select! {
+                recv(r) -> _ => unreachable!(),
+                wait(restless) => unreachable!(),
+            }
+        });
+        assert_eq!(bound, Err(gort::time::Elapsed));
+    }
+}
+
 /// One that panics in one of its methods.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Panics {
@@ -1003,8 +1147,12 @@ suite! {
     every_world every_kind {
         ready_cases recv_waits plain_meets_select select_meets_select both_ends same_channel_twice ends_wake
         fairness_when_waiting messages_are_made_when_chosen drops thousand_cases dynamic ready_is_told ready_stress
-        waitables waitables_panic
+        waitables waitables_panic waitables_are_restless
     }
+}
+
+mod without_room {
+    crate::suite! { every_world [rendezvous RENDEZVOUS] { waits_for_its_own_other_end } }
 }
 
 mod bounded {

@@ -588,8 +588,10 @@ impl<T, W: Task> Chan<T, W> {
         if !self.would_block(&state, side, Some(node.task())) {
             return false;
         }
-        // To the other side somebody who waits is somebody to meet.
-        let watchers = self.take_watchers(&mut state, side.other());
+        // To the other side somebody who waits is somebody to meet, but not to the same task.
+        let (other, task) = (side.other(), node.task());
+        let is_met = self.flags() & other.watched() != 0 && state.watchers[other as usize].iter().any(|&w| w != task);
+        let watchers = if is_met { self.take_watchers(&mut state, other) } else { Vec::new() };
         // SAFETY: the caller's promise.
         unsafe { self.join(&mut state, side, node) };
         drop(state);
@@ -617,11 +619,12 @@ impl<T, W: Task> Chan<T, W> {
         !self.would_block(&state, side, None)
     }
 
-    /// Has `task` told when an operation on this side may have become possible; false if it is now.
+    /// Has `task` told when an operation on this side may have become possible; false if it is now. As in
+    /// [`Self::join_if_blocked`], its own nodes do not make it so.
     pub(super) fn watch(&self, side: Side, task: W) -> bool {
         loop {
             let mut state = self.lock();
-            if !self.would_block(&state, side, None) {
+            if !self.would_block(&state, side, Some(task)) {
                 return false;
             }
             let list = &mut state.watchers[side as usize];

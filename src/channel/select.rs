@@ -11,13 +11,15 @@
 //! 4. The wait is over, and *one claim has decided who ended it*: a peer through one node, or
 //!    nobody through a node (a deadline, `cancel`, an event, this select itself). The others
 //!    never will: their claims fail. Take all other nodes out. If a peer ended it, its case is chosen.
-//! 5. Else begin again with 1, unless the deadline has passed.
+//! 5. Else begin again with 1, unless the deadline has passed, or the coroutine is cancelled: a `Waitable` may end any number of
+//!    waits for nothing, or let none begin.
 //!
 //! Why nothing is missed: a node is joined under the channel's lock, after a look at the channel under the same
 //! hold of it. So whoever makes the case possible later meets the node. Why there is no deadlock of two selects that
 //! face each other: the second to look finds the other's node, does not wait, and meets it by step 1; if both do at once,
 //! each ends its own wait first, and one will find the other's node gone or there. A select's own nodes on the other side of a
-//! channel do not count, or one that sends and receives on one channel would never wait.
+//! channel do not count, or one that sends and receives on one channel would never wait; nor, for the same reason, if it waits for one
+//! side by `wait`.
 //!
 //! While a select waits it holds no lock and owns nothing in a channel but its nodes, which
 //! lie in its frame ([`INLINE`] of them; more are allocated).
@@ -34,7 +36,7 @@
 use super::blocking::{Until, park};
 use super::case::{Case, Chosen};
 use super::waitq::Node;
-use crate::os::clock::{self, Nanos};
+use crate::os::clock::{self, NEVER, Nanos};
 use crate::sched::cancel;
 use crate::sched::wait::{self, Wait, WaitReason, Waiter, Wake};
 use std::any::Any;
@@ -184,11 +186,13 @@ unsafe fn wait_with(
         if wake == Some(Wake::Cancel) && all {
             cancel::unwind();
         }
+        let over = is_over(deadline);
         // SAFETY: the caller's promise.
         let found = unsafe { try_all(cases, order) };
-        if found.is_some() || (wake == Some(Wake::Timeout) && deadline <= clock::now()) {
+        if found.is_some() || over {
             return found;
         }
+        before_next_round();
     }
 }
 
@@ -202,6 +206,18 @@ fn end(wait: Wait, until: Option<Nanos>) -> Option<Wake> {
         Some(until) => Some(park(wait, WaitReason::Select, until)),
         None => wait.abandon(),
     }
+}
+
+/// Whether a deadline has passed, whoever ended the wait. To be asked before the last look at the cases: one that the clock makes
+/// possible in time is chosen then.
+fn is_over(deadline: Nanos) -> bool {
+    deadline != NEVER && deadline <= clock::now()
+}
+
+/// Lets others run, and lets the caller be cancelled: what it waits for may never let it park.
+fn before_next_round() {
+    crate::sched::checkpoint();
+    cancel::check();
 }
 
 /// What users' code panicked with, in the middle of a wait. Caught rather than left to a guard: a wait that ends while the
@@ -259,9 +275,11 @@ pub(super) fn ready(cases: &[Case<'_>], until: Until, order: Order) -> Option<us
         if wake == Some(Wake::Cancel) && all {
             cancel::unwind();
         }
+        let over = is_over(deadline);
         let ready = look();
-        if ready.is_some() || (wake == Some(Wake::Timeout) && deadline <= clock::now()) {
+        if ready.is_some() || over {
             return ready;
         }
+        before_next_round();
     }
 }
