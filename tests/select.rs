@@ -789,6 +789,55 @@ fn timers(_: Kind, w: World) {
     assert!(soon.same_channel(&soon.clone()) && !soon.same_channel(&after(SHORT)));
 }
 
+/// A message of the clock that is due before a deadline comes before it: also if both pass in one wait, and also if the
+/// receiver has its turn later than both.
+fn timers_come_before_deadlines(_: Kind, _: World) {
+    for micros in [1, 50, 1_000, 3_000, 10_000] {
+        let time = Duration::from_micros(micros);
+        let once = after(time);
+        assert!(once.recv_timeout(time).is_ok(), "{time:?}");
+        let when = Instant::now() + time;
+        assert_eq!(at(when).recv_deadline(when), Ok(when), "{time:?}");
+        assert!(tick(time).recv_timeout(time).is_ok(), "{time:?}");
+        let once = after(time);
+        let got = select! { recv(once) -> got => got.is_ok(), default(time) => false };
+        assert!(got, "{time:?}");
+        let start = Instant::now();
+        assert!(after(LONG).recv_timeout(time).is_err_and(|e| e.is_timeout()), "{time:?}");
+        assert!(start.elapsed() >= time);
+    }
+}
+
+/// The same of a receiver that is kept from its turn by one who computes.
+#[test]
+fn a_late_receiver_has_the_message_of_the_clock() {
+    builder(1).preemption(false).time_slice(LONG).build().unwrap().run(|| {
+        for selects in [false, true] {
+            let began = Arc::new(AtomicBool::new(false));
+            let waits = {
+                let began = began.clone();
+                gort::go!(move || {
+                    let once = after(SHORT);
+                    began.store(true, SeqCst);
+                    if selects {
+                        select! { recv(once) -> time => time.is_ok(), default(SHORT * 2) => false }
+                    } else {
+                        once.recv_timeout(SHORT * 2).is_ok()
+                    }
+                })
+            };
+            wait_until("it has begun", || began.load(SeqCst));
+            // Its first call may have made way for us.
+            (0..4).for_each(|_| gort::yield_now());
+            let start = Instant::now();
+            while start.elapsed() < SHORT * 4 {
+                std::hint::spin_loop();
+            }
+            assert!(waits.join().unwrap(), "selects: {selects}");
+        }
+    });
+}
+
 /// The end of a coroutine as a case.
 fn join_handles(_: Kind, w: World) {
     let (_stop, stopped) = bounded::<()>(0);
@@ -1164,7 +1213,7 @@ mod with_room_for_several {
 }
 
 mod one_place {
-    crate::suite! { every_world [one ONE] { promised_places timers } }
+    crate::suite! { every_world [one ONE] { promised_places timers timers_come_before_deadlines } }
 }
 
 mod in_coroutines {

@@ -278,8 +278,11 @@ impl<T> Chan<T> {
                     Some(wait) => match unsafe { self.recv_wait(state, wait, out, armed.deadline) } {
                         Outcome::Passed => return Ok(()),
                         Outcome::Closed => return Err(Refused::Disconnected),
-                        // The clock has a message, or another receiver had it.
-                        Outcome::Pending if self.is_timer() && !armed.is_over() => state = self.lock(),
+                        // The clock has a message, also if the deadline has passed as well; or another receiver had it.
+                        Outcome::Pending if self.is_timer() => {
+                            armed.look_at_clock();
+                            state = self.lock();
+                        }
                         Outcome::Pending => return Err(Refused::NotYet),
                         _ => state = self.lock(),
                     },
@@ -387,10 +390,12 @@ impl Armed {
         Ok(())
     }
 
-    /// Whether the deadline has passed.
+    /// Has it wait no more if the deadline has passed. Before another step, which then finds whatever the clock had in time.
     #[cold]
-    fn is_over(&self) -> bool {
-        self.deadline != NEVER && self.deadline <= clock::now()
+    fn look_at_clock(&mut self) {
+        if self.deadline != NEVER && self.deadline <= clock::now() {
+            *self = Armed::new(Until::Now);
+        }
     }
 
     /// Arms under the lock if that is cheap: a coroutine that waits without a deadline. Saves the
