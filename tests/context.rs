@@ -10,8 +10,10 @@ use gort::time::{Deadline, sleep, timeout};
 use gort::{Builder, go, select};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task;
 use std::time::{Duration, Instant};
 
 const SHORT: Duration = Duration::from_millis(2);
@@ -171,6 +173,38 @@ fn a_long_line_of_deadlines_ends() {
     let line: Vec<_> = line.take(100_000).collect();
     wait_until("it passes", || line[99_999].remaining() == Some(Duration::ZERO));
     assert_eq!(line[1..].iter().position(|ctx| ctx.err() != EXCEEDED), None);
+}
+
+/// Goal: who has ended a context finds all below it ended, also what another call is in the middle of ending. Method: a line of
+/// contexts; who waits for the end of one is a future, whose waker is run by the call that ends it, before it comes to those below. The
+/// waker ends one further up.
+#[test]
+fn a_cancel_returns_when_all_below_have_ended_whoever_ends_them() {
+    struct Cancels(CancelHandle, Vec<Context>, AtomicUsize);
+    impl task::Wake for Cancels {
+        fn wake(self: Arc<Self>) {
+            assert!(self.0.cancel());
+            self.2.store(self.1.iter().filter(|ctx| ctx.err().is_some()).count(), SeqCst);
+        }
+    }
+    const LENGTH: usize = 6;
+    for (outer, inner) in (0..LENGTH).flat_map(|inner| (0..inner).map(move |outer| (outer, inner))) {
+        let mut line = vec![Context::background().with_cancel()];
+        while line.len() < LENGTH {
+            // There were others beside it.
+            let (above, place) = (&line[line.len() - 1].0, line.len() % 3);
+            let mut children: Vec<_> = (0..3).map(|_| above.with_cancel()).collect();
+            line.push(children.swap_remove(place));
+        }
+        let below = line[outer..].iter().map(|(ctx, _)| ctx.clone()).collect();
+        let cancels = Arc::new(Cancels(line[outer].1.clone(), below, AtomicUsize::new(0)));
+        let waker = cancels.clone().into();
+        let mut end = pin!(gort::future::until(line[inner].0.done()));
+        assert!(end.as_mut().poll(&mut task::Context::from_waker(&waker)).is_pending());
+        assert!(line[inner].1.cancel());
+        assert_eq!(cancels.2.load(SeqCst), LENGTH - outer, "{inner} was ending, {outer} was ended");
+        assert!(line[..outer].iter().all(|(ctx, _)| ctx.err().is_none()));
+    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! What ends a context: the tree of those that can be cancelled, or have a deadline.
 //!
-//! Promise: when a node has ended, all below it have, or are about to by the same call; a node ends once, for one
-//! reason; a node that nobody has any more is in nobody's list.
+//! Promise: when a node has ended, all below it have, or are about to by the same call; when a call that has ended a node returns,
+//! all below it have, whoever ended them; a node ends once, for one reason; a node that nobody has any more is in nobody's list.
 //!
 //! A child has a count on its parent; the parent has its children in a list by weak references, each at a place that the child
-//! knows. So what is dropped takes itself out, at once. The end of a node takes its list: the list is
-//! worked off by a loop, with the lists below put in front of it, and holds no lock while it is at another node. What it
-//! comes to and finds past a deadline of its own has ended by that.
+//! knows. So what is dropped takes itself out, at once. The end of a node goes through its list, by a
+//! loop that goes through a child's list before it comes to the next child, and holds no lock while it is at another node. What it
+//! comes to and finds past a deadline of its own has ended by that. A list stays until one call has gone through it and all below it:
+//! so another, that comes to a node that has ended, finds there whatever may not have.
 //! A child that is made of a node that has ended finds that under the node's lock.
 //!
 //! A deadline is known to all below, as the earliest on the way out (`deadline`). No timer stands for it: a
@@ -79,8 +80,9 @@ impl Children {
         }
     }
 
+    /// None also if the list has gone, after the end.
     fn remove(&mut self, place: usize) -> Option<Weak<Node>> {
-        let child = self.places[place].take();
+        let child = self.places.get_mut(place)?.take();
         self.free.push(place);
         child
     }
@@ -105,7 +107,7 @@ impl Node {
         if let Some(parent) = parent
             && let Some(ended) = parent.adopt(&node)
         {
-            node.finish(&ended);
+            node.finish(ended);
         }
         node
     }
@@ -133,8 +135,7 @@ impl Node {
             return;
         }
         let mut state = self.state.lock();
-        // With the end the list has gone, and the places with it.
-        let child = if self.end.get().is_none() { state.children.remove(place) } else { None };
+        let child = state.children.remove(place);
         drop(state);
         drop(child);
     }
@@ -196,22 +197,37 @@ impl Node {
     /// Ends it and all below: by `ended`, or by the deadline of the innermost on the way whose own has passed. False if it
     /// had ended.
     fn end_as(&self, ended: Ended) -> bool {
-        let Some(children) = self.finish(&ended) else { return false };
+        if !self.finish(ended) {
+            return false;
+        }
         let now = clock::now();
-        // The children of each line that is not worked off, and what ended their parent.
-        let mut lines = vec![(children, ended)];
-        while let Some((children, ended)) = lines.last_mut() {
-            let Some(child) = children.pop() else {
-                lines.pop();
+        // From this node, which is None, down to where we are; and which child of each is the next.
+        let mut line: Vec<(Option<Arc<Node>>, usize)> = vec![(None, 0)];
+        while let Some((node, place)) = line.last_mut() {
+            let node = node.as_deref().unwrap_or(self);
+            let Some(child) = node.child(*place) else {
+                line.pop();
                 continue;
             };
+            *place += 1;
             let Some(child) = child.and_then(|child| child.upgrade()) else { continue };
-            let ended = child.passed(now).unwrap_or_else(|| ended.clone());
-            if let Some(children) = child.finish(&ended) {
-                lines.push((children, ended));
-            }
+            child.finish(child.passed(now).unwrap_or_else(|| node.end.get().expect("ended before").clone()));
+            // Also if it had ended: by a call that may have yet to come to those below.
+            line.push((Some(child), 0));
         }
         true
+    }
+
+    /// The child at a place, after the end; None behind the last, when all of them and all below have ended: then the list goes.
+    fn child(&self, place: usize) -> Option<Option<Weak<Node>>> {
+        let mut state = self.state.lock();
+        if let Some(child) = state.children.places.get(place) {
+            return Some(child.clone());
+        }
+        let children = std::mem::take(&mut state.children);
+        drop(state);
+        drop(children);
+        None
     }
 
     /// How its own deadline has ended it, if that has passed.
@@ -220,17 +236,14 @@ impl Node {
         Some(Ended { error: ContextError::DeadlineExceeded, cause: cause.clone() })
     }
 
-    /// Ends this one, wakes those who wait for that, and gives out its children. None if it had ended.
-    fn finish(&self, ended: &Ended) -> Option<Vec<Option<Weak<Node>>>> {
-        // The clone outside: a cause is the user's, though counting it is not.
-        let ended = ended.clone();
+    /// Ends this one and wakes those who wait for that. False if it had ended.
+    fn finish(&self, ended: Ended) -> bool {
         let mut state = self.state.lock();
         let result = self.end.set(ended);
-        let children = std::mem::take(&mut state.children);
         let watchers = std::mem::take(&mut state.watchers);
         drop(state);
         watchers.wake();
-        result.is_ok().then_some(children.places)
+        result.is_ok()
     }
 
     /// Enters a waiter, to be woken for the reason `why`; false if the node has ended.
