@@ -10,7 +10,7 @@
 //! which has its home to itself: a [`Mutex`](crate::sync::Mutex) might have been handed to somebody of the same home, who could not run.
 //!
 //! A worker that is cancelled, which only the end of its runtime does, takes itself out in its [`Worker`]'s drop; the last
-//! one drops the jobs that nobody will do.
+//! one drops the jobs that nobody will do. If others are left it makes none in its place, having no runtime to make it in.
 //!
 //! Tested in `tests/worker_pool.rs`.
 
@@ -42,6 +42,10 @@ type Job = Box<dyn FnOnce() + Send>;
 ///
 /// Workers are made when there are jobs for them, and end when they have had none for [a while](WorkerPoolBuilder::idle).
 /// Dropping the pool [closes](Self::close) it: what it has taken on is still done.
+///
+/// A worker is made in the runtime of who submits a job, and ends with that runtime. The jobs that it would have done are left to the
+/// other workers, if there are any; another in its place is made when the next job is submitted, not before. So in a pool that several
+/// runtimes share, one of which may end before the others, a job should not wait for another job: all that are left may do so.
 ///
 /// # Examples
 /// ```
