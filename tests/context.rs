@@ -358,7 +358,7 @@ fn a_bound_ends_every_kind_of_wait() {
                         gort::yield_now();
                     }
                 });
-                ends("join", &mut || drop(go!(|| sleep(50 * SHORT)).join()));
+                ends("join", &mut || drop(go!(|| sleep(LONG)).join()));
             }
         }
     });

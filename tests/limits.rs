@@ -187,11 +187,21 @@ const PROGRAMS: &[Program] = &[
     }),
     ("idle", || {
         let runtime = builder(2).build().unwrap();
+        let begun = Arc::new(AtomicUsize::new(0));
         for _ in 0..100 {
-            drop(runtime.spawn(gort::park));
+            let begun = begun.clone();
+            drop(runtime.spawn(move || {
+                begun.fetch_add(1, SeqCst);
+                gort::park();
+            }));
         }
-        wait_until("all run", || runtime.live() == 100);
-        std::thread::sleep(Duration::from_millis(300));
+        wait_until("all run", || begun.load(SeqCst) == 100);
+        // As little as below is allowed for as long.
+        wait_until("nobody has anything to do any more", || {
+            let before = cpu_time();
+            std::thread::sleep(Duration::from_millis(200));
+            cpu_time() - before < Duration::from_micros(500)
+        });
         let before = cpu_time();
         std::thread::sleep(Duration::from_secs(2));
         let used = cpu_time() - before;

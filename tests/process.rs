@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// More than a pipe holds.
 const MUCH: usize = 1 << 20;
 
-/// Tests that count children, or descriptors, are alone.
+/// Tests that count children, or descriptors, are alone, and so are those that have children for long.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> std::sync::MutexGuard<'static, ()> {
@@ -297,6 +297,7 @@ fn nobody_is_held_up() {
 /// Method: a process of its own, whose limit is set to what it has.
 #[test]
 fn without_descriptors() {
+    let _alone = alone();
     let name = "without_descriptors";
     if !is_child(name) {
         return;
@@ -331,6 +332,7 @@ fn again_without_pidfds() {
     if std::env::var("GORT_DEBUG").is_ok_and(|text| text.contains("pidfd=0")) {
         return;
     }
+    let _alone = alone();
     let debug = std::env::var("GORT_DEBUG").map_or("pidfd=0".to_owned(), |text| text + ",pidfd=0");
     let status = Theirs::new(std::env::current_exe().unwrap())
         .args(["--test-threads=1", "--skip", "again_without_pidfds", "--skip", "five_hundred"])
@@ -360,6 +362,7 @@ fn pipes_of_ours_are_given_to_children() {
 /// a script, by `exec` after `output`, that compares its streams with those of before.
 #[test]
 fn exec_after_output_has_the_streams_of_this_process() {
+    let _alone = alone();
     if !is_child("exec_after_output_has_the_streams_of_this_process") {
         return;
     }

@@ -171,7 +171,8 @@ const PROGRAMS: &[Program] = &[
             let hogs = common::Hogs::start(&runtime, number, |_| |_| ());
             let procs = if number == 6 { 4 } else { 3 };
             wait_until("as many as there are to be", || runtime.procs() == procs);
-            std::thread::sleep(Duration::from_millis(1500));
+            // Seven periods.
+            std::thread::sleep(Duration::from_millis(2800));
             assert_eq!(runtime.procs(), procs);
             hogs.stop();
             // It is not idle, or nobody would look.
@@ -523,9 +524,9 @@ const CHECKS: &[Check] = &[
     }),
     ("the_load_says_how_many_procs", || {
         let ended = run_with("procs_that_follow_the_load", |command| {
-            // Not shorter: on a busy machine a thread that looks for work on the third P may not get a CPU for 20 ms; it holds
+            // Not shorter: on a busy machine a thread that looks for work on the third P may not get a CPU for 70 ms; it holds
             // the P meanwhile, and for a period the load is that of three hogs.
-            command.env("GORT_DEBUG", with("adapt=100"));
+            command.env("GORT_DEBUG", with("adapt=400"));
         });
         ended.is_well();
     }),

@@ -109,11 +109,12 @@ const PROGRAMS: &[Program] = &[
             }
             assert_eq!(signals.recv_timeout(Duration::from_millis(2)), None);
             assert_eq!(signals.recv_deadline(Instant::now()), None);
-            for _ in 0..100 {
-                send(Signal::USR1);
+            // Another says when each has come, and the last signal that all of them have been handed on.
+            let other = notify(&[Signal::USR1, Signal::from_raw(41)]).unwrap();
+            for signal in [Signal::USR1; 100].into_iter().chain([Signal::from_raw(41)]) {
+                send(signal);
+                assert_eq!(comes(&other), signal);
             }
-            // Other threads take them, too.
-            gort::time::sleep(SHORT);
             assert_eq!((signals.next(), signals.try_recv()), (Some(Signal::USR1), None), "they coalesce");
             send(Signal::USR2);
             assert_eq!((&signals).next(), Some(Signal::USR2));
