@@ -278,6 +278,7 @@ fn timers_of_ps_that_are_gone_fire() {
         }
         let _watchdog = watchdog(SOON, "timers of Ps that are gone");
         let runtime = builder(MOST as usize).build().unwrap();
+        let mut best = SOON;
         for _ in 0..5 {
             let asleep = Arc::new(AtomicUsize::new(0));
             let sleepers: Vec<_> = (0..64)
@@ -298,9 +299,12 @@ fn timers_of_ps_that_are_gone_fire() {
             runtime.set_procs(1).unwrap();
             let late = sleepers.into_iter().map(|sleeper| sleeper.join().unwrap()).max().unwrap();
             eprintln!("late by {late:?}, with hogs: {with_hogs}");
+            best = best.min(late);
             hogs.stop();
             runtime.set_procs(MOST as usize).unwrap();
         }
+        // A busy machine delays some rounds, a timer that nobody looks at all of them.
+        assert!(CHAOS || best < Duration::from_secs(1), "late by {best:?}, with hogs: {with_hogs}");
     }
 }
 

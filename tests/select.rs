@@ -353,32 +353,52 @@ fn fairness_when_ready(_: Kind, _: World) {
     }
 }
 
-/// Who waits in a select is served like who waits otherwise.
+/// Who waits in a select is served like who waits otherwise: each has its share before long.
 fn fairness_when_waiting(k: Kind, w: World) {
+    const RECEIVERS: usize = 4;
+    let share = w.many(k) / 10 / RECEIVERS;
     let (s, r) = k.make();
-    let count = w.many(k) / 4;
     let (_hole, idle) = bounded::<u8>(0);
-    let readers = (0..4).map(|_| {
-        let (r, idle) = (r.clone(), idle.clone());
+    let shares: Arc<[AtomicUsize; RECEIVERS]> = Arc::default();
+    let readers = (0..RECEIVERS).map(|me| {
+        let (r, idle, shares) = (r.clone(), idle.clone(), shares.clone());
         w.right(move || {
-            let mut got = 0;
             loop {
                 select! {
                     recv(idle) -> _ => unreachable!(),
                     recv(r) -> message => match message {
-                        Ok(()) => got += 1,
-                        Err(_) => return got,
+                        Ok(()) => _ = shares[me].fetch_add(1, SeqCst),
+                        Err(_) => return,
                     }
                 }
-                gort::yield_now();
             }
         })
     });
     let readers: Vec<_> = readers.collect();
-    let writer = w.left(move || (0..count).for_each(|_| s.send(()).unwrap()));
-    writer.join();
-    let got: Vec<usize> = join_all(readers);
-    assert_eq!(got.iter().sum::<usize>(), count);
+    let received = {
+        let shares = shares.clone();
+        move || shares.iter().map(|own| own.load(SeqCst)).sum::<usize>()
+    };
+    let writer = w.left({
+        let received = received.clone();
+        move || {
+            let begin = Instant::now();
+            let mut sent = 0;
+            while shares.iter().any(|own| own.load(SeqCst) < share) {
+                s.send(()).unwrap();
+                sent += 1;
+                // One at a time, so that they wait.
+                while received() < sent {
+                    gort::yield_now();
+                }
+                assert!(begin.elapsed() < PATIENCE, "{shares:?} after {sent} messages");
+            }
+            sent
+        }
+    });
+    let sent = writer.join();
+    join_all(readers);
+    assert_eq!(received(), sent);
 }
 
 /// A message whose making panics.

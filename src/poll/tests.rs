@@ -194,17 +194,20 @@ fn a_nudge_wakes_without_an_event() {
 #[test]
 fn a_stale_event_is_dropped() {
     let poller = poller();
-    let (one, _other) = pair();
-    let old = poller.register(one.as_fd()).expect("register");
-    let tag = old.tag();
-    drop(old);
+    let ((one, _other), (new, _peer)) = (pair(), pair());
+    // Has the record serve another descriptor. Others use the pool as well, so it may take a few times to get that very record.
+    let (tag, handle) = (0..1_000_000)
+        .find_map(|_| {
+            let old = poller.register(one.as_fd()).expect("register");
+            let (tag, record) = (old.tag(), old.record());
+            drop(old);
+            let handle = poller.register(new.as_fd()).expect("register");
+            std::ptr::eq(handle.record(), record).then_some((tag, handle))
+        })
+        .expect("the same record");
     // What an event looks like that was fetched before the record was given back.
     let (late, mut sender) = pair();
     poller.backend.add(late.as_raw_fd(), tag).expect("add");
-    // Make the record serve another descriptor. Others use the pool as well, so it may take a
-    // few to get that very record; whoever has it, it must not change.
-    let (new, _peer) = pair();
-    let handle = poller.register(new.as_fd()).expect("register");
     settle(&poller);
     let side = handle.record().side(Direction::Read);
     let seen = side.observe();
