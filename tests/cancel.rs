@@ -362,3 +362,45 @@ fn a_runtime_that_ends_cancels_nobody_else() {
         assert!(worker.join().unwrap() > 0);
     }
 }
+
+#[test]
+fn the_panic_hook_hears_of_panics_only() {
+    // Method: a hook that counts, which is the whole process's.
+    if !common::is_child("the_panic_hook_hears_of_panics_only") {
+        return;
+    }
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("{info}");
+        CALLS.fetch_add(1, SeqCst);
+    }));
+    with_each_procs(|runtime| {
+        let handle = runtime.spawn(gort::park);
+        handle.cancel();
+        assert!(handle.join().unwrap_err().is_cancelled());
+        let parked = Arc::new(AtomicBool::new(false));
+        let theirs = parked.clone();
+        let handle = runtime.spawn(move || {
+            theirs.store(true, SeqCst);
+            gort::park();
+        });
+        wait_until("it runs", || parked.load(SeqCst));
+        handle.cancel();
+        assert!(handle.join().unwrap_err().is_cancelled());
+        runtime.run(|| assert!(gort::time::timeout(Duration::from_millis(1), gort::park).is_err()));
+        let ends = builder(runtime.procs()).build().unwrap();
+        let parked = Arc::new(AtomicBool::new(false));
+        let theirs = parked.clone();
+        let handle = ends.spawn(move || {
+            theirs.store(true, SeqCst);
+            gort::park();
+        });
+        wait_until("it runs", || parked.load(SeqCst));
+        drop(ends);
+        assert!(handle.join().unwrap_err().is_cancelled());
+        assert_eq!(CALLS.swap(0, SeqCst), 0);
+        assert!(runtime.spawn(|| std::panic::panic_any(Meant(1))).join().unwrap_err().is_panic());
+        assert_eq!(CALLS.swap(0, SeqCst), 1);
+    });
+    drop(std::panic::take_hook());
+}

@@ -5,6 +5,7 @@ mod common;
 use common::{Meant, again_with_fixed_homes, builder, panic_meant, wait_until, with_each_procs};
 use gort::context::{self, Context, ContextError};
 use gort::group::Group;
+use gort::sync::Semaphore;
 use gort::{Builder, go, join, race, shield};
 use std::cell::Cell;
 use std::error::Error;
@@ -223,6 +224,16 @@ fn a_limit_holds() {
             group.wait().unwrap();
             assert!((1..=3).contains(&most.load(SeqCst)), "{most:?} at once");
         });
+    });
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused() {
+    gort::run(|| {
+        for limit in [0, Semaphore::MAX_PERMITS + 1, usize::MAX] {
+            assert!(catch_unwind(|| Group::<Failed>::new().limit(limit)).is_err(), "{limit}");
+        }
+        drop(Group::<Failed>::new().limit(Semaphore::MAX_PERMITS));
     });
 }
 

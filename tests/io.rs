@@ -281,6 +281,27 @@ fn any_call_can_wait() {
 }
 
 #[test]
+fn what_was_interrupted_is_tried_again() {
+    everywhere(|| {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (socket, file) =
+            (Pollable::new(one).unwrap(), Pollable::new(File::open("/proc/self/exe").unwrap()).unwrap());
+        assert!(socket.is_pollable() && !file.is_pollable());
+        for interest in [Interest::Readable, Interest::Writable] {
+            let mut attempts = [0; 2];
+            let third = |attempts: &mut u8| -> io::Result<()> {
+                *attempts += 1;
+                if *attempts < 3 { Err(ErrorKind::Interrupted.into()) } else { Ok(()) }
+            };
+            let [of_socket, of_file] = &mut attempts;
+            socket.try_io(interest, |_| third(of_socket)).unwrap();
+            file.try_io(interest, |_| third(of_file)).unwrap();
+            assert_eq!(attempts, [3; 2]);
+        }
+    });
+}
+
+#[test]
 fn files_take_the_blocking_path() {
     everywhere(|| {
         let place =

@@ -326,6 +326,36 @@ fn without_descriptors() {
     });
 }
 
+/// Goal: who waits for a child that somebody else has reaped is told so. Method: a process of its own, in which all children are
+/// waited for, or their ends ignored.
+#[test]
+fn a_child_that_somebody_else_has_reaped_is_an_error() {
+    let _alone = alone();
+    if !is_child("a_child_that_somebody_else_has_reaped_is_an_error") {
+        return;
+    }
+    let _dog = common::watchdog(LONG, "who waits for a child that was reaped");
+    let check = || {
+        let mut child = sh("true").spawn().unwrap();
+        // SAFETY: no status is written. It is the only child.
+        assert_eq!(unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) }, child.id() as libc::pid_t);
+        assert_eq!(child.wait().unwrap_err().raw_os_error(), Some(libc::ECHILD));
+        assert_eq!(child.wait_timeout(LONG).unwrap_err().raw_os_error(), Some(libc::ECHILD));
+        drop(child);
+        // While it is waited for, which closes its input.
+        // SAFETY: no handler.
+        assert_ne!(unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) }, libc::SIG_ERR);
+        let mut child = sh("read line").stdin(Stdio::piped()).spawn().unwrap();
+        assert_eq!(child.wait().unwrap_err().raw_os_error(), Some(libc::ECHILD));
+        // SAFETY: as above.
+        assert_ne!(unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) }, libc::SIG_ERR);
+    };
+    check();
+    for procs in PROCS {
+        builder(procs).build().unwrap().run(check);
+    }
+}
+
 /// Goal: it all works where pidfds are refused. Method: this program again, with `GORT_DEBUG=pidfd=0`.
 #[test]
 fn again_without_pidfds() {

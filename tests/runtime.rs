@@ -42,6 +42,34 @@ fn run_gives_the_value_or_the_panic_and_borrows() {
 }
 
 #[test]
+fn a_cancel_of_who_calls_run_takes_effect_after_it() {
+    let (runtime, other) = (Arc::new(builder(2).build().unwrap()), Arc::new(builder(1).build().unwrap()));
+    for callee in [&runtime, &other] {
+        let [inside, go_on, ran, returned] = [(); 4].map(|()| Arc::new(AtomicBool::new(false)));
+        let handle = {
+            let (callee, inside, go_on, ran, returned) =
+                (callee.clone(), inside.clone(), go_on.clone(), ran.clone(), returned.clone());
+            runtime.spawn(move || {
+                let value = callee.run(|| {
+                    inside.store(true, SeqCst);
+                    wait_until("it may end", || go_on.load(SeqCst));
+                    7
+                });
+                ran.store(value == 7, SeqCst);
+                gort::park();
+                returned.store(true, SeqCst);
+            })
+        };
+        wait_until("it runs", || inside.load(SeqCst));
+        handle.cancel();
+        let handle = handle.join_timeout(Duration::from_millis(2)).expect_err("it waits for `run`");
+        go_on.store(true, SeqCst);
+        assert!(handle.join().unwrap_err().is_cancelled());
+        assert!(ran.load(SeqCst) && !returned.load(SeqCst));
+    }
+}
+
+#[test]
 fn run_leaves_the_others_running() {
     let runtime = builder(2).build().unwrap();
     let go_on = Arc::new(AtomicBool::new(false));
@@ -264,6 +292,32 @@ fn few_threads_are_enough() {
     for (i, handle) in handles.into_iter().enumerate() {
         assert_eq!(handle.join().unwrap(), i);
     }
+}
+
+#[test]
+fn no_more_run_at_a_time_than_there_may_be_threads() {
+    if common::CHAOS {
+        // One that is moved in the middle of its computing is inside all the same.
+        return;
+    }
+    // Nobody is interrupted, so that each who is inside runs.
+    let runtime = builder(4).threads(1).preemption(false).time_slice(common::PATIENCE).build().unwrap();
+    let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let handles: Vec<_> = (0..8)
+        .map(|_| {
+            let (inside, most) = (inside.clone(), most.clone());
+            runtime.spawn(move || {
+                for _ in 0..20 {
+                    most.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
+                    common::compute(Duration::from_micros(200));
+                    inside.fetch_sub(1, SeqCst);
+                    gort::yield_now();
+                }
+            })
+        })
+        .collect();
+    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    assert_eq!(most.load(SeqCst), 1);
 }
 
 #[test]

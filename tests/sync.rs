@@ -1619,6 +1619,44 @@ suite! {
     }
 }
 
+/// Who has waited longest is notified first, one by one and all at once.
+#[test]
+fn notify_keeps_the_order() {
+    if CHAOS {
+        // Who is notified does not go on at once.
+        return;
+    }
+    // Nobody is interrupted: one that has begun waits when another runs.
+    let runtime = builder(1).preemption(false).time_slice(PATIENCE).build().unwrap();
+    runtime.run(|| {
+        for all in [false, true] {
+            let state = Arc::new((Notify::new(), AtomicUsize::new(0), Mutex::new(Vec::new())));
+            let tasks: Vec<_> = (0..6)
+                .map(|number| {
+                    let theirs = state.clone();
+                    let task = gort::go!(move || {
+                        theirs.1.fetch_add(1, SeqCst);
+                        theirs.0.wait();
+                        theirs.2.lock().push(number);
+                    });
+                    wait_until("it waits", || state.1.load(SeqCst) == number + 1);
+                    task
+                })
+                .collect();
+            if all {
+                state.0.notify_all();
+            } else {
+                for woken in 1..=6 {
+                    state.0.notify_one();
+                    wait_until("one is woken", || state.2.lock().len() == woken);
+                }
+            }
+            tasks.into_iter().for_each(|task| task.join().unwrap());
+            assert_eq!(*state.2.lock(), (0..6).collect::<Vec<_>>(), "all at once: {all}");
+        }
+    });
+}
+
 /// Too many permits are refused without the queue's lock: what the panic hook does with the semaphore does not hang.
 #[test]
 fn too_many_permits_while_somebody_waits() {

@@ -239,6 +239,10 @@ fn missed_ticks_are_dealt_with_as_asked() {
     assert!(ticker.try_tick().is_some());
     assert!(ticker.tick().unwrap() >= taken + period);
     assert!(catch_unwind(|| Ticker::new(Duration::ZERO)).is_err());
+    // It goes on with the period that it had.
+    let ticker = Ticker::new(SHORT);
+    assert!(catch_unwind(AssertUnwindSafe(|| ticker.reset(Duration::ZERO))).is_err());
+    assert!(ticker.tick().is_some());
 }
 
 #[test]

@@ -201,6 +201,34 @@ fn close_refuses_and_finishes() {
 }
 
 #[test]
+fn a_join_that_is_cancelled_closes_the_pool_and_ends_no_job() {
+    with_each_procs(|runtime| {
+        runtime.run(|| {
+            let pool = WorkerPool::builder().workers(2).queue(3).idle(LONG).build();
+            let (sender, receiver) = channel::bounded::<()>(0);
+            let jobs: Vec<_> = (0..5)
+                .map(|i| {
+                    let receiver = receiver.clone();
+                    let job = move || {
+                        assert!(receiver.recv().is_err());
+                        i
+                    };
+                    pool.try_submit(job).unwrap()
+                })
+                .collect();
+            let joins = go!(move || pool.join());
+            gort::time::sleep(Duration::from_micros(500));
+            joins.cancel();
+            assert!(joins.join().unwrap_err().is_cancelled());
+            drop(sender);
+            assert_eq!(jobs.into_iter().map(|job| job.join().unwrap()).sum::<i32>(), 10);
+            // Closed, or they would wait for more.
+            wait_until("the workers end", || runtime.live() == 1);
+        });
+    });
+}
+
+#[test]
 fn what_a_dropped_pool_has_taken_on_is_done() {
     with_each_procs(|runtime| {
         runtime.run(|| {

@@ -5,6 +5,8 @@ use crate::common::{self, builder};
 use gort::go;
 use gort::net::TcpStream;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,5 +80,32 @@ fn accept_recovers_when_descriptors_run_out() {
         assert_eq!(waiting.join(), Err(Some(libc::EMFILE)));
         limit_descriptors(usual);
         listener.accept().unwrap();
+    });
+}
+
+#[test]
+fn a_clone_that_cannot_leave_leaves_the_others() {
+    // Goal: where no descriptor is left for the duplicate a stream that has clones does not become std's, and the clones go on.
+    if !common::is_child("alone::a_clone_that_cannot_leave_leaves_the_others") {
+        return;
+    }
+    everywhere(|| {
+        let (mut client, mut server) = pair();
+        let (one, other) = (server.try_clone().unwrap(), server.try_clone().unwrap());
+        // A duplicate gets 3 or more: where the limit is 3 that would be another error. The lowest one that is free is not 3 now.
+        let _lowest = std::fs::File::open("/dev/null").unwrap();
+        let usual = limit_descriptors(4);
+        let error = one.into_std().map(drop).unwrap_err();
+        let panic = catch_unwind(AssertUnwindSafe(|| OwnedFd::from(other)));
+        limit_descriptors(usual);
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+        let text = panic.unwrap_err().downcast::<String>().unwrap();
+        assert!(text.contains("cannot duplicate the descriptor of a TcpStream"), "{text}");
+        let mut got = [0; 2];
+        client.write_all(b"to").unwrap();
+        server.read_exact(&mut got).unwrap();
+        server.write_all(&got).unwrap();
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"to");
     });
 }
