@@ -554,11 +554,13 @@ impl Shared {
             away += usize::from(run != RUNNING);
             match run & STATE {
                 SUSPENDED => {
+                    // Before it is in the queue: whoever takes it out of there writes when its next turn began.
+                    let turn_since = m.turn_since.get();
                     // Without a P of its own it gets one that is idle: nobody else would think of it.
                     let own = m.enqueue();
                     // Relaxed: it is not held. Not one that had come to the P in another way: nobody has noted when.
                     if own.is_some_and(|p| p.was_resumed_at(p.tick.load(Ordering::Relaxed))) {
-                        self.note_turn(now.saturating_sub(m.turn_since.get()));
+                        self.note_turn(now.saturating_sub(turn_since));
                     }
                     if let Some(p) = own.or_else(|| self.take_idle_p()) {
                         self.dispatch(p, now);
