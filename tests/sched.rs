@@ -3,7 +3,10 @@
 mod common;
 
 use common::{Mailbox, builder, compute, wait_until, with_each_procs};
+use gort::context::Context;
+use gort::time::{sleep_until, timeout, timeout_at};
 use gort::{go, park, park_timeout, yield_now};
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -110,6 +113,58 @@ fn unparks_and_timeouts_race() {
             assert!(start.elapsed() >= Duration::from_millis(2));
         });
     });
+}
+
+#[test]
+fn a_park_that_unwinds_leaves_the_unpark_to_the_next() {
+    // Goal: an unpark that comes when a park has been ended otherwise, and has not unwound yet, is not lost. Method: one P, nobody is
+    // preempted. Who ends a park by a context or by a cancel unparks before it lets others run. A timeout ends one together with a
+    // sleep: both fall due while somebody computes, and who slept is the first to go on.
+    fn start(begun: &Arc<AtomicUsize>, f: impl FnOnce() + Send + 'static) -> gort::JoinHandle<()> {
+        let begun = begun.clone();
+        go!(move || {
+            begun.fetch_add(1, SeqCst);
+            f();
+        })
+    }
+    fn wait_for(begun: &AtomicUsize, count: usize) {
+        wait_until("all have begun", || begun.load(SeqCst) == count);
+        // One may have been asked to make way for others before it parks.
+        yield_now();
+    }
+    fn park_again(unwound: bool) {
+        if unwound {
+            gort::shield(|| timeout(common::PATIENCE, park)).expect("the unpark is lost");
+        }
+    }
+    let runtime = builder(1).preemption(false).build().unwrap();
+    for _ in 0..5 {
+        runtime.run(|| {
+            let begun = Arc::new(AtomicUsize::new(0));
+            let (context, end) = Context::background().with_cancel();
+            let bound = start(&begun, move || park_again(context.bound(park).is_err()));
+            let cancelled = start(&begun, || park_again(catch_unwind(park).is_err()));
+            wait_for(&begun, 2);
+            end.cancel();
+            bound.coroutine().unpark();
+            cancelled.cancel();
+            cancelled.coroutine().unpark();
+            bound.join().unwrap();
+            cancelled.join().unwrap();
+
+            let time = Instant::now() + Duration::from_millis(5);
+            let timed = start(&begun, move || park_again(timeout_at(time + Duration::from_micros(300), park).is_err()));
+            let coroutine = timed.coroutine();
+            let sleeper = start(&begun, move || {
+                sleep_until(time);
+                coroutine.unpark();
+            });
+            wait_for(&begun, 4);
+            compute(Duration::from_millis(10));
+            sleeper.join().unwrap();
+            timed.join().unwrap();
+        });
+    }
 }
 
 #[test]

@@ -731,11 +731,14 @@ fn park_until(deadline: Nanos) {
         return;
     }
     let wake = wait.park(WaitReason::Park, deadline);
-    // AcqRel: takes the token, or the ticket that nobody has used, away.
-    g.token.swap(EMPTY, Ordering::AcqRel);
     if wake == Wake::Cancel {
+        // An `unpark` that has come since the park was ended is for the next one: this does not return. Relaxed, both: it takes
+        // nothing away but our own ticket.
+        let _ = g.token.compare_exchange(ticket, EMPTY, Ordering::Relaxed, Ordering::Relaxed);
         cancel::unwind();
     }
+    // AcqRel: takes the token, or the ticket that nobody has used, away.
+    g.token.swap(EMPTY, Ordering::AcqRel);
 }
 
 #[cfg(test)]

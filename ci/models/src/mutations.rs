@@ -216,6 +216,12 @@ mutations! {
                 "the next park returns at once";
             ticket_kept, join::unpark: "g.token.swap(EMPTY, Ordering::AcqRel);" => "",
                 "the next park returns at once";
+            unwound_with_token, join::park_cancelled:
+                "let _ = g.token.compare_exchange(ticket, EMPTY, Ordering::Relaxed, Ordering::Relaxed);" =>
+                "g.token.swap(EMPTY, Ordering::AcqRel);", "an unpark is lost, and the next park sleeps on";
+            unwound_without_ticket, join::park_cancelled:
+                "let _ = g.token.compare_exchange(ticket, EMPTY, Ordering::Relaxed, Ordering::Relaxed);" => "",
+                "the next park returns at once";
             ticket_by_store, join::unpark:
                 "g.token.compare_exchange(EMPTY, ticket, Ordering::AcqRel, Ordering::Acquire).is_err()" =>
                 "{ g.token.store(ticket, Ordering::Release); false }", "overwrites a token that just came";

@@ -145,3 +145,23 @@ pub(super) fn park_timeout() {
     join::park();
     assert!(!tasks.gs[0].is_let_go());
 }
+
+/// An unpark comes while the parked one is cancelled; a park that unwinds leaves it to the next.
+pub(super) fn park_cancelled() {
+    let world = Tasks::new(1, loom::cell::Cell::new(0));
+    let tasks = world.get();
+    tasks.become_coroutine(0);
+    let coroutine = join::current();
+    let unparker = world.spawn(move |tasks| {
+        tasks.shared.set(1);
+        coroutine.unpark();
+    });
+    let canceller = world.spawn(|tasks| cancel::cancel(tasks.g(0)));
+    if catch_cancel(join::park).is_none() {
+        cancel::shield(join::park);
+    }
+    assert_eq!(tasks.shared.get(), 1, "park returned before unpark");
+    unparker.join().unwrap();
+    canceller.join().unwrap();
+    assert!(!tasks.gs[0].is_let_go());
+}

@@ -42,6 +42,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("join::references", None, join::references),
     ("join::unpark", None, join::unpark),
     ("join::park_timeout", Some(5), join::park_timeout),
+    ("join::park_cancelled", Some(3), join::park_cancelled),
     ("home_word::one_home", Some(5), home_word::one_home),
     ("home_word::three_ms", Some(3), home_word::three_ms),
     ("home_word::two_homes", Some(4), home_word::two_homes),
