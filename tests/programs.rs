@@ -10,8 +10,11 @@ mod streams;
 
 use common::{builder, wait_until};
 use gort::{Builder, go};
-use harness::{Check, Program, run, run_with};
+use harness::{Check, Ended, Program, run, run_with};
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -52,6 +55,20 @@ fn refuse(calls: &[libc::c_long], errno: u16) {
     assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(i32::from(errno)));
 }
 
+/// Runs the program where all that is written to the standard error is refused.
+fn run_without_stderr(name: &str) -> Ended {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    run_with(name, |command| {
+        // SAFETY: no memory.
+        let replace = move || match unsafe { libc::dup2(full.as_raw_fd(), libc::STDERR_FILENO) } {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        };
+        // SAFETY: it makes one system call.
+        unsafe { command.pre_exec(replace) };
+    })
+}
+
 /// Waits where it must not: in the middle of a select's wait.
 struct Waits(fn());
 
@@ -85,6 +102,12 @@ const PROGRAMS: &[Program] = &[
                 drop(s.go(gort::park));
             });
             handle.join().unwrap();
+        });
+    }),
+    ("deadlock_with_stderr_locked", || {
+        gort::run(|| {
+            let _lock = std::io::stderr().lock();
+            gort::park();
         });
     }),
     ("deadlock_in_two_runtimes", || {
@@ -504,6 +527,16 @@ const CHECKS: &[Check] = &[
             ended.says("gort: deadlock: all 3 coroutines are parked");
             ended.says("\"keeps its thread\" [park]");
         }
+    }),
+    ("a_report_that_cannot_be_written_has_the_same_end", || {
+        // Goal: a report that cannot be written has the same end as one that can.
+        assert_eq!(run_without_stderr("deadlock").code, Some(2));
+        run_without_stderr("left_over").is_well();
+    }),
+    ("a_deadlock_of_who_has_stderr_locked_is_reported", || {
+        let ended = run("deadlock_with_stderr_locked");
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        ended.says("all 1 coroutines are parked");
     }),
     ("no_deadlock_inside_blocking", || run("no_deadlock_inside_blocking").is_well()),
     ("who_waits_for_a_home_is_reported", || {

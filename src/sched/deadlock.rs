@@ -7,6 +7,9 @@
 //! handler could, in theory; it would have to use this crate, which it must not.) Sysmon asks
 //! twice, some time apart, before it believes it. Then it prints every coroutine with what it
 //! waits for and where it was spawned, and ends the process with status 2, as Go does.
+//!
+//! Reports are written past std's lock of the standard error, which somebody who is parked may have, and it does not matter if they
+//! cannot be written.
 
 use super::g::{self, GRef};
 use super::home_waits;
@@ -15,6 +18,7 @@ use super::m::M;
 use super::runtime::Shared;
 use super::wait::WaitReason;
 use crate::os::clock;
+use crate::os::signal::write_stderr;
 use crate::stack::overflow::{self, SafeWriter};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -96,7 +100,7 @@ pub(crate) fn check<'a>(runtimes: impl Iterator<Item = &'a Shared>, before: Opti
     for rt in &runtimes {
         list(rt, &mut report);
     }
-    eprint!("{report}");
+    write_stderr(report.as_bytes());
     std::process::exit(2);
 }
 
@@ -136,7 +140,7 @@ pub(crate) fn report_left_over(rt: &Shared) {
     let _ =
         writeln!(report, "gort: runtime `{}` was dropped, but {} of its coroutines do not end:", rt.name, rt.live());
     list(rt, &mut report);
-    eprint!("{report}");
+    write_stderr(report.as_bytes());
 }
 
 /// Lets the overflow handler say whose stack it was.

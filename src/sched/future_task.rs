@@ -19,6 +19,7 @@ use super::m::M;
 use super::preempt::Pin;
 use super::spawn::Builder;
 use super::wait_word::{Ticket, WaitWord};
+use crate::os::signal::write_stderr;
 use std::cell::{Cell, UnsafeCell};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -107,7 +108,7 @@ fn wake_apart(waker: Waker) {
     if Builder::new().spawn(start()).is_err() {
         // Whoever waits would wait for ever, and to unwind from here is not possible.
         if let Err(error) = std::thread::Builder::new().spawn(start()) {
-            eprintln!("gort: no thread to wake a future: {error}");
+            write_stderr(format!("gort: no thread to wake a future: {error}\n").as_bytes());
             std::process::abort();
         }
     }

@@ -691,7 +691,9 @@ impl Drop for Runtime {
             let address = Address(self.shared);
             if let Err(error) = thread::Builder::new().name("gort-end".into()).spawn(move || end(address)) {
                 // Nothing may wait here, and a drop returns no error: its coroutines go on.
-                eprintln!("gort: runtime `{}` goes on after its drop: no thread to end it: {error}", shared.name);
+                let name = &shared.name;
+                let report = format!("gort: runtime `{name}` goes on after its drop: no thread to end it: {error}\n");
+                os::signal::write_stderr(report.as_bytes());
             }
             return;
         }
