@@ -59,7 +59,7 @@ pub(crate) fn thread_began() {
     HELPERS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// It has ended.
+/// It is about to end, or may wake somebody from now on.
 pub(crate) fn thread_ended() {
     // Relaxed: as above.
     HELPERS.fetch_sub(1, Ordering::Relaxed);

@@ -125,10 +125,12 @@ impl Starter {
             state.thread.take()
         };
         if let Some(thread) = thread {
+            // Before it has ended. Counted for longer, it would hide a thread that is not ours and may wake somebody; a thread that is
+            // there and not counted only puts a report off.
+            deadlock::thread_ended();
             self.wake();
             // It has no user code in it that could have panicked.
             let _ = thread.join();
-            deadlock::thread_ended();
         }
     }
 }
