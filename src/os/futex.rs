@@ -56,7 +56,7 @@ fn call_without_tls(word: &AtomicU32, op: libc::c_int, value: u32) {
         std::arch::asm!(
             "syscall",
             inlateout("rax") libc::SYS_futex => _,
-            in("rdi") word.as_ptr(), in("rsi") op as usize, in("rdx") value as usize, in("r10") 0,
+            in("rdi") word.as_ptr(), in("rsi") op as usize, in("rdx") value as usize, in("r10") 0usize,
             lateout("rcx") _, lateout("r11") _,
             options(nostack),
         );
@@ -68,7 +68,7 @@ fn call_without_tls(word: &AtomicU32, op: libc::c_int, value: u32) {
             "svc #0",
             in("x8") libc::SYS_futex,
             inlateout("x0") word.as_ptr() => _,
-            in("x1") op as usize, in("x2") value as usize, in("x3") 0,
+            in("x1") op as usize, in("x2") value as usize, in("x3") 0usize,
             options(nostack),
         );
     }

@@ -175,7 +175,7 @@ pub(crate) fn guard_by_madvise_works() -> bool {
         return false;
     }
     // SAFETY: the kernel writes at most one byte, to memory that is ours if it is not guarded.
-    let result = unsafe { libc::syscall(libc::SYS_getrandom, page.base().as_ptr(), 1, libc::GRND_NONBLOCK) };
+    let result = unsafe { libc::syscall(libc::SYS_getrandom, page.base().as_ptr(), 1usize, libc::GRND_NONBLOCK) };
     result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether the kernel cannot write to `address` on our behalf.
 fn is_guarded(address: NonNull<u8>) -> bool {
     // SAFETY: the kernel writes one byte to memory that is a free stack's or a guard's.
-    let result = unsafe { libc::syscall(libc::SYS_getrandom, address.as_ptr(), 1, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_getrandom, address.as_ptr(), 1usize, 0) };
     result == -1
 }
 
