@@ -37,6 +37,12 @@ pub(crate) fn code_around(_: usize) -> Range<usize> {
     0..0
 }
 
+/// [`code_around`] `address`, if it is other code than that around `from`; else empty.
+pub(crate) fn code_apart(address: usize, from: usize) -> Range<usize> {
+    let code = code_around(address);
+    if code.contains(&from) { 0..0 } else { code }
+}
+
 /// An address in the dynamic linker's code; 0 if the program is linked statically.
 pub(crate) fn linker() -> usize {
     // SAFETY: reads the auxiliary vector.
@@ -51,6 +57,20 @@ pub(crate) fn linker() -> usize {
 
 #[cfg(all(test, not(miri)))]
 mod tests {
+    // Goal: what a program has linked into itself is not taken for a library's code. Method: two functions of this program, as where
+    // it is linked statically, or has an allocator of its own by the name of `malloc`.
+    #[test]
+    fn code_of_the_program_itself_is_not_a_library() {
+        let here = code_is_found_where_it_is as *const () as usize;
+        let other = code_of_the_program_itself_is_not_a_library as *const () as usize;
+        assert!(super::code_around(here).contains(&other));
+        assert_eq!(super::code_apart(other, here), 0..0);
+        let library = libc::getauxval as *const () as usize;
+        assert_eq!(super::code_apart(library, here), super::code_around(library));
+        assert!(super::code_apart(library, here).contains(&library));
+        assert_eq!(super::code_apart(8, here), 0..0);
+    }
+
     #[test]
     fn code_is_found_where_it_is() {
         let here = code_is_found_where_it_is as *const () as usize;

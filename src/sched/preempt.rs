@@ -51,7 +51,7 @@
 //! the kernel, lend their Ps, and the holder gets one. If those Ps are blocked inside the runtime, where
 //! they cannot be taken, the M that waits longest is let go on without a P (`TAKEN`); so also if a stream of
 //! short coroutines leaves no P for it. A coroutine found inside libc is asked again a little later, a
-//! few times, before it is suspended there.
+//! few times, before it is suspended there. (Not where libc is a part of the program.)
 //!
 //! # What the handler may touch
 //!
@@ -666,8 +666,9 @@ pub(crate) fn end(m: &M) {
 /// The signal in use; 0 while preemption is off.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 static EARLIER: OnceLock<Disposition> = OnceLock::new();
-/// Where the code of libc and of the dynamic linker is.
-static LIBC: OnceLock<[std::ops::Range<usize>; 2]> = OnceLock::new();
+/// Where the code of libc, of the allocator in its place and of the dynamic linker is, as far as they are libraries. What is linked into
+/// the program cannot be told from what computes there.
+static LIBC: OnceLock<[std::ops::Range<usize>; 3]> = OnceLock::new();
 
 /// The signal in use, if there is one.
 pub(crate) fn signal() -> Option<libc::c_int> {
@@ -695,7 +696,9 @@ pub(crate) fn install(wanted: Option<libc::c_int>) -> io::Result<()> {
     let earlier = Disposition::of(signal)?;
     let ours = Disposition::handler(on_signal, &earlier);
     let _ = EARLIER.set(earlier);
-    LIBC.get_or_init(|| [libc::malloc as *const () as usize, os::elf::linker()].map(os::elf::code_around));
+    // Of libc a function that nobody puts another in the place of, as is done with the next.
+    let there = [libc::getauxval as *const () as usize, libc::malloc as *const () as usize, os::elf::linker()];
+    LIBC.get_or_init(|| there.map(|at| os::elf::code_apart(at, on_signal as *const () as usize)));
     // SAFETY: see "What the handler may touch".
     unsafe { ours.install(signal)? };
     // Relaxed: see `M::ask`.
