@@ -72,7 +72,12 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
     (
         "ready",
         "sched/park.rs",
-        &["pub(crate) unsafe fn ready(", "pub(crate) unsafe fn requeue(", "pub(crate) unsafe fn ready_claimed("],
+        &[
+            "pub(crate) unsafe fn ready(",
+            "pub(crate) unsafe fn ready_in_turn(",
+            "pub(crate) unsafe fn requeue(",
+            "pub(crate) unsafe fn ready_claimed(",
+        ],
         None,
     ),
     (

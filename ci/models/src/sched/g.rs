@@ -28,7 +28,7 @@ pub(crate) enum Op {
 pub(crate) enum HomeClaim {
     Share,
     Alone,
-    Shut,
+    Homeless,
 }
 
 /// The record. `loom::cell::Cell` instead of `std`'s: an access that races with a write fails.

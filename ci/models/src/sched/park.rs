@@ -26,10 +26,14 @@ pub(crate) unsafe fn ready(g: GRef) {
     }
 }
 
-/// Whose turn it is, the checker decides.
 pub(crate) unsafe fn ready_in_turn(g: GRef) {
-    // SAFETY: the caller's promise.
-    unsafe { ready(g) }
+    if g.runtime.get().is_null() {
+        // Whose turn it is, the checker decides.
+        g.let_go();
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { queues::ready_in_turn(g) }
+    }
 }
 
 pub(crate) use queues::{ready_claimed, requeue};

@@ -101,7 +101,7 @@ impl Shared {
     }
 }
 
-/// Only sysmon, which no model has whole, has it start anything.
+/// Who starts threads for others. Those of a model come from `start_m`, so nobody asks it for any.
 pub(crate) struct Starter;
 
 impl Starter {

@@ -66,7 +66,7 @@ pub(crate) mod real {
 
     loom::lazy_static! {
         static ref SLEEP: AtomicU32 = AtomicU32::new(AWAKE);
-        /// As `Idle::ps`: written Relaxed, under a lock that sysmon does not take.
+        /// As `Idle::counts`: written Relaxed, under a lock that sysmon does not take.
         static ref BUSY: AtomicU32 = AtomicU32::new(0);
     }
 
