@@ -420,8 +420,8 @@ mutations! {
             return;" => "return;", "counts as a searcher for ever";
         }
         "pub(crate) fn give_up(" {
-            given_up_without_look, os_thread::one_p: "self.needs_somebody()" => "false", "T3: nobody comes for the G";
-            given_up_fence, os_thread::one_p: "asymmetric::heavy();" => "", "T2: neither sees the other";
+            given_up_without_look, os_thread::one_p, procs::retire_and_steal: "self.needs_somebody()" => "false", "T3: nobody comes for the G";
+            given_up_fence, os_thread::one_p, procs::retire_and_steal: "asymmetric::heavy();" => "", "T2: neither sees the other";
         }
         "pub(crate) fn return_p(" {
             no_thread_without_sleepers, idle::no_thread:

@@ -93,11 +93,7 @@ impl State {
 
     /// As who finds out on its way that a P has nothing to do, or is to retire.
     fn gives_up(&self, p: HeldP) {
-        drop(self.rt.give_up_p(p));
-        asymmetric::heavy();
-        if self.rt.has_work() {
-            self.rt.wake_one();
-        }
+        self.rt.give_up(p);
     }
 
     fn stop(&self) {
