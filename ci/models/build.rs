@@ -107,6 +107,7 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         ],
         Some("M"),
     ),
+    ("feed", "sched/runtime.rs", &["pub(crate) fn feed_starving("], Some("Shared")),
     ("find", "sched/find.rs", &["fn find_more(", "pub(crate) fn glance(", "pub(crate) fn find_or_sleep("], None),
     (
         "p_take",

@@ -221,7 +221,7 @@ impl Shared {
             any = true;
         }
         self.retry_starving();
-        if any && self.has_work() {
+        if any && self.needs_somebody() {
             self.wake_one(); // T3
         }
     }

@@ -419,6 +419,9 @@ mutations! {
                 "idle.searching.fetch_sub(1, Ordering::AcqRel);
             return;" => "return;", "counts as a searcher for ever";
         }
+        "pub(crate) fn put_idle_p(" {
+            put_fence, idle::feed: "asymmetric::heavy();" => "", "T2: neither sees the other";
+        }
         "pub(crate) fn give_up(" {
             given_up_without_look, os_thread::one_p, procs::retire_and_steal: "self.needs_somebody()" => "false", "T3: nobody comes for the G";
             given_up_fence, os_thread::one_p, procs::retire_and_steal: "asymmetric::heavy();" => "", "T2: neither sees the other";
@@ -500,6 +503,12 @@ mutations! {
             retired_for_good, procs::two_numbers: "p.index < lists.active" => "!is_empty && p.index < lists.active",
                 "while it was emptied it came to be needed again";
             retired_as_it_is, procs::retire_and_steal: "unsafe { p.empty(self) };" => "", "what was on it is lost";
+        }
+    }
+
+    "sched/runtime.rs" {
+        "pub(crate) fn feed_starving(" {
+            fed_without_poller, idle::feed: "self.needs_somebody()" => "self.has_work()", "T3: nobody is left to poll";
         }
     }
 

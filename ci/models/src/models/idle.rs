@@ -272,6 +272,20 @@ pub(super) fn poller_leaves() {
     holder.join().unwrap();
 }
 
+/// Somebody borrows the only P while its M, which has just given it up, looks for one to poll with.
+pub(super) fn feed() {
+    let world = runtime(1, 1, 1);
+    let state = world.get();
+    state.become_m(0);
+    let ticket = state.gs[0].word.arm();
+    // SAFETY: armed just above.
+    timers::arm(1500, unsafe { Waiter::of(state.g(0), ticket) });
+    let worker = world.spawn(|state| state.work(0, 1));
+    state.rt.feed_starving();
+    state.gs[0].stay_away();
+    worker.join().unwrap();
+}
+
 /// An M finds two of its timers due, runs the one and goes on computing: another comes for the
 /// other. `find` or the poller looks at the timers.
 fn two_timers(poller: bool) {

@@ -66,6 +66,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("idle::timer", None, idle::timer),
     ("idle::timer_and_poller", Some(3), idle::timer_and_poller),
     ("idle::poller_leaves", Some(3), idle::poller_leaves),
+    ("idle::feed", Some(4), idle::feed),
     ("idle::two_timers_found", Some(3), idle::two_timers_found),
     ("idle::two_timers_polled", Some(3), idle::two_timers_polled),
     ("idle::stop_poller", None, idle::stop_poller),

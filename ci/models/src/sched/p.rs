@@ -4,7 +4,7 @@ use super::g::GRef;
 use super::home::Home;
 use super::ps::{Ps, Service};
 use super::runq::{self, RunQueue, Steal};
-use super::runtime::Shared;
+use super::runtime::{Shared, Stacks};
 use super::timers::Timers;
 use crate::os::clock::{self, Nanos};
 use crate::shim::asymmetric;
@@ -32,6 +32,7 @@ pub(crate) struct Local {
     pub(crate) random: u64,
     loot: Vec<GRef>,
     pub(crate) spares: Vec<&'static Home>,
+    pub(crate) stacks: Stacks,
 }
 
 /// Shorter than in earnest.
@@ -54,7 +55,7 @@ impl P {
             yield_soon: false.into(),
             was_held: false.into(),
             cache: loom::cell::Cell::new(0),
-            local: std::cell::UnsafeCell::new(Local { random: 0, loot: Vec::new(), spares: Vec::new() }),
+            local: std::cell::UnsafeCell::new(Local { random: 0, loot: Vec::new(), spares: Vec::new(), stacks: Stacks }),
         }
     }
 

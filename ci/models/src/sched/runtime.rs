@@ -16,6 +16,7 @@ use std::ptr;
 pub(crate) struct Shared {
     pub(crate) ps: Ps,
     pub(crate) stack_class: (),
+    pub(crate) stacks: Stacks,
     pub(crate) injector: Injector,
     pub(crate) idle: Idle,
     pub(crate) poller: Poller,
@@ -38,6 +39,7 @@ impl Shared {
         let shared = Shared {
             ps: Ps::new(procs),
             stack_class: (),
+            stacks: Stacks,
             injector: Injector::default(),
             idle: Idle::new(procs, 4),
             poller: Poller::default(),
@@ -99,6 +101,19 @@ impl Shared {
         self.started.lock().expect("no panics inside").push(p.expect("with a P"));
         true
     }
+}
+
+real!("feed");
+
+/// Nothing waits for a stack, and no P has any to give back: `feed_starving` takes idle Ps and puts them back.
+pub(crate) struct Stacks;
+
+impl Stacks {
+    pub(crate) fn drain(&self, _: &Stacks) {}
+}
+
+impl Shared {
+    fn retry_starving(&self) {}
 }
 
 /// Who starts threads for others. Those of a model come from `start_m`, so nobody asks it for any.
