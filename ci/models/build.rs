@@ -149,7 +149,13 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
         Some("M"),
     ),
     ("hand_over", "sched/preempt.rs", &["pub(crate) fn hand_over("], None),
-    ("ready_work", "sched/preempt.rs", &["pub(crate) fn is_ready_work("], Some("Shared")),
+    (
+        "ready_work",
+        "sched/preempt.rs",
+        &["pub(crate) fn is_ready_work(", "pub(crate) fn waits_for("],
+        Some("Shared"),
+    ),
+    ("blocking", "sched/preempt.rs", &["fn lend(m: &'static M)"], None),
     ("os_thread", "sched/os_thread.rs", &["pub(crate) fn wait(", "fn pass_on("], None),
     ("thread_task", "sched/thread_task.rs", &["pub(crate) fn ready(", "pub(crate) fn block("], Some("ThreadTask")),
     (

@@ -76,6 +76,14 @@ mutations! {
             lend_relaxed, preempt::lend: "Ordering::Release" => "Ordering::Relaxed",
                 "who takes the P does not see what was done with it";
         }
+        "fn lend(m: &'static M)" {
+            blocked_unmarked, preempt::block_with_thread: "m.run.store(TAKEN, Ordering::Relaxed);" => "",
+                "it goes on with a P that another has";
+            blocked_to_nobody, preempt::block_without_thread: "m.rt.give_away(p) || m.rt.start_m(Some(p), false)" => "true",
+                "the P is lost";
+            blocked_unheld, preempt::block_without_thread: "m.hold(p);" => "", "it takes back what it does not know";
+            blocked_not_lent, preempt::block_without_thread: "m.lend(p);" => "", "it waits for the P that it has";
+        }
         "fn retake(" {
             retake_by_store, preempt::lend:
                 "self.run.compare_exchange(run, TAKEN, Ordering::AcqRel, Ordering::Relaxed).ok()?;" =>

@@ -78,6 +78,8 @@ pub(crate) const MODELS: &[Model] = &[
     ("preempt::lend_of_two", Some(3), preempt::lend_of_two),
     ("preempt::lend_and_suspend", Some(3), preempt::lend_and_suspend),
     ("preempt::suspend", Some(3), preempt::suspend),
+    ("preempt::block_with_thread", Some(2), preempt::block_with_thread),
+    ("preempt::block_without_thread", Some(2), preempt::block_without_thread),
     ("procs::retire_and_steal", Some(2), procs::retire_and_steal),
     ("procs::grow_and_submit", Some(3), procs::grow_and_submit),
     ("procs::shrink_and_wake", Some(3), procs::shrink_and_wake),

@@ -6,22 +6,26 @@ use crate::sched::p::HeldP;
 use crate::sched::preempt;
 use crate::sched::runtime::Shared;
 use loom::cell::Cell;
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicUsize, Ordering};
 
 struct State {
     rt: Shared,
     m: std::sync::OnceLock<M>,
+    /// One that waits for a P, if there is one.
+    waiter: std::sync::OnceLock<M>,
     /// What only the holder of a P touches.
     local: Vec<Cell<u32>>,
-    done: AtomicBool,
+    /// How many Ms have not done yet what they have to do.
+    left: AtomicUsize,
 }
 
 fn state(procs: usize) -> World<State> {
     let world = World::new(State {
         rt: Shared::new(procs),
         m: std::sync::OnceLock::new(),
+        waiter: std::sync::OnceLock::new(),
         local: (0..procs).map(|_| Cell::new(0)).collect(),
-        done: AtomicBool::new(false),
+        left: AtomicUsize::new(1),
     });
     let state = world.get();
     let p = state.rt.take_first_p();
@@ -49,7 +53,7 @@ impl State {
         absence(m);
         m.call_in();
         self.use_p(m.p());
-        self.done.store(true, Ordering::Release);
+        self.left.fetch_sub(1, Ordering::Release);
     }
 
     fn uses(&self) -> u32 {
@@ -58,18 +62,28 @@ impl State {
 
     /// Sysmon and the Ms that get the P: they use it, and pass it on to who waits, or give it up.
     fn others(&'static self) {
-        while !self.done.load(Ordering::Acquire) {
+        while self.left.load(Ordering::Acquire) != 0 {
+            // The waiter runs nothing without its P.
             if let Some(p) = self.m().attend() {
                 self.use_p(p);
                 self.pass_on(p);
             }
             let started = self.rt.started.lock().unwrap().pop();
-            if let Some(p) = started {
-                self.rt.idle.searching.fetch_sub(1, Ordering::AcqRel);
+            if let Some((p, searching)) = started {
+                if searching {
+                    self.rt.idle.searching.fetch_sub(1, Ordering::AcqRel);
+                }
                 self.pass_on(p);
             }
             loom::thread::yield_now();
         }
+    }
+
+    /// Its coroutine uses the P and ends.
+    fn ends(&'static self, m: &'static M) {
+        self.use_p(m.p());
+        self.pass_on(m.p.take().expect("held"));
+        self.left.fetch_sub(1, Ordering::Release);
     }
 
     fn pass_on(&'static self, p: HeldP) {
@@ -123,4 +137,43 @@ pub(super) fn lend_and_suspend() {
 /// The M is suspended; sysmon comes before or after.
 pub(super) fn suspend() {
     assert_eq!(absent(1, M::stops), 3);
+}
+
+/// It calls `blocking` while another comes for a P, which gets this one: by way of a thread that is started for it, if there is
+/// one to be had at once, and else of sysmon.
+fn block(startable: usize) {
+    let world = state(1);
+    let state = world.get();
+    let waiter = M::new(&state.rt, None);
+    waiter.loses_its_p();
+    assert!(state.waiter.set(waiter).is_ok());
+    *state.rt.startable.lock().unwrap() = startable;
+    state.left.store(2, Ordering::Relaxed);
+    let others = world.spawn(State::others);
+    let waits = world.spawn(|state| {
+        let m = state.waiter.get().expect("made");
+        m.enter();
+        m.call_in();
+        state.ends(m);
+    });
+    let m = state.m();
+    m.enter();
+    state.use_p(m.p());
+    m.blocks();
+    // There is room for others now.
+    *state.rt.startable.lock().unwrap() = 3;
+    m.call_in();
+    state.ends(m);
+    waits.join().unwrap();
+    others.join().unwrap();
+    assert_eq!(state.rt.idle.idle_ps() as usize, 1, "the P is idle");
+    assert!(state.uses() >= 3);
+}
+
+pub(super) fn block_with_thread() {
+    block(1);
+}
+
+pub(super) fn block_without_thread() {
+    block(0);
 }

@@ -39,6 +39,7 @@ pub(crate) fn is_calm() -> bool {
 
 real!("hand_over");
 real!("ready_work");
+real!("blocking");
 
 /// The Ms that wait for a P.
 pub(crate) struct Queue {
@@ -99,9 +100,20 @@ impl M {
         }
     }
 
-    /// As a handler that finds the thread in a system call, and `blocking`.
+    /// As a handler that finds the thread in a system call.
     pub(crate) fn lends(&self) {
         self.lend(self.p());
+    }
+
+    /// As `blocking`.
+    pub(crate) fn blocks(&'static self) {
+        lend(self);
+    }
+
+    /// Somebody has taken the P that it had lent.
+    pub(crate) fn loses_its_p(&self) {
+        self.p.set(None);
+        self.run.store(TAKEN, Ordering::Relaxed);
     }
 
     /// What a handler asks before it suspends the thread a second time.

@@ -26,9 +26,9 @@ pub(crate) struct Shared {
     pub(crate) keep_alive_ns: Nanos,
     pub(crate) starter: Starter,
     pub(crate) waiting: super::preempt::Queue,
-    /// Ms that a model lets be started, with what they were given.
+    /// Ms that a model lets be started, with what they were given, and whether they search.
     pub(crate) startable: std::sync::Mutex<usize>,
-    pub(crate) started: std::sync::Mutex<Vec<HeldP>>,
+    pub(crate) started: std::sync::Mutex<Vec<(HeldP, bool)>>,
 }
 
 unsafe impl Send for Shared {}
@@ -92,13 +92,12 @@ impl Shared {
     }
 
     pub(crate) fn start_m(&self, p: Option<HeldP>, searching: bool) -> bool {
-        let _ = searching;
         let mut startable = self.startable.lock().expect("no panics inside");
         if *startable == 0 {
             return false;
         }
         *startable -= 1;
-        self.started.lock().expect("no panics inside").push(p.expect("with a P"));
+        self.started.lock().expect("no panics inside").push((p.expect("with a P"), searching));
         true
     }
 }
