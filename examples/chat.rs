@@ -10,12 +10,15 @@
 //! writes what lies in its queue. The queue is bounded, and the room does not wait for anybody: who is so slow that
 //! the queue is full is dropped.
 
+#[path = "common/mod.rs"]
+mod common;
+
 use gort::channel::{Receiver, Sender, TrySendError, bounded};
 use gort::context::Context;
 use gort::net::{Shutdown, TcpListener, TcpStream};
 use gort::signal::{self, Signal};
 use gort::sync::WaitGroup;
-use gort::{go, select};
+use gort::{Builder, go, select};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
@@ -89,20 +92,18 @@ fn serve(listener: &TcpListener, ctx: &Context) -> Counts {
         move || Room::default().run(&heard, &ctx)
     });
     while let Ok(accepted) = ctx.bound(|| listener.accept()) {
-        match accepted {
-            Ok((stream, _)) => {
-                let (news, member) = (news.clone(), all.clone());
-                drop(go!(move || {
-                    // A client that goes away in the middle is its own business.
-                    let _ = attend(stream, &news);
-                    drop(member);
-                }));
-            }
-            // A client that has gone again, or no descriptor left: the others go on.
-            Err(error) => {
-                eprintln!("chat: accept: {error}");
-                gort::time::sleep(Duration::from_millis(10));
-            }
+        let begun = accepted.and_then(|(stream, _)| {
+            let (news, member) = (news.clone(), all.clone());
+            Builder::new().spawn(move || {
+                // A client that goes away in the middle is its own business.
+                let _ = attend(stream, &news);
+                drop(member);
+            })
+        });
+        // A client that has gone again, no descriptor left, or no memory: the others go on.
+        if let Err(error) = begun {
+            eprintln!("chat: accept: {error}");
+            gort::time::sleep(Duration::from_millis(10));
         }
     }
     let counts = room.join().expect("the room does not panic");
@@ -205,10 +206,10 @@ fn attend(stream: TcpStream, news: &Sender<News>) -> io::Result<()> {
     stream.set_read_deadline(None);
     let (lines, queue) = bounded(QUEUE_LINES);
     let (number, told) = bounded(1);
-    let writer = go!({
+    let writer = Builder::new().spawn({
         let stream = stream.try_clone()?;
         move || write(stream, &queue)
-    });
+    })?;
     // The room has closed if it does not hear, or does not answer.
     if news.send(News::Joins { name, lines, stream, number }).is_ok()
         && let Ok(number) = told.recv()
@@ -358,8 +359,24 @@ mod test {
             return Err(io::Error::other("the closed room goes on talking"));
         }
         let counts = serving.join()?;
+        no_stacks()?;
         println!("chat: {counts:?} in {:.1?}", start.elapsed());
         if counts.dropped == 1 { Ok(()) } else { Err(io::Error::other("not exactly one was dropped")) }
+    }
+
+    /// Who cannot be served for want of memory is turned away, and nobody else hears of that.
+    fn no_stacks() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let (ctx, end) = Context::background().with_cancel();
+        let serving = go!("server", move || serve(&listener, &ctx));
+        common::without_stacks(|| {
+            let welcome = Guest::new(address, "Guest")?.line()?;
+            if welcome.starts_with("* welcome, Guest") { Ok(()) } else { Err(io::Error::other(welcome)) }
+        })?;
+        end.cancel();
+        serving.join()?;
+        Ok(())
     }
 
     struct Guest {

@@ -5,8 +5,11 @@
 //! cargo run --release --example echo                       tests itself over loopback
 //! ```
 
-use gort::go;
+#[path = "common/mod.rs"]
+mod common;
+
 use gort::net::{Shutdown, TcpListener, TcpStream};
+use gort::{Builder, go};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,17 +27,17 @@ fn main() -> io::Result<()> {
 
 fn serve(listener: &TcpListener) -> io::Result<()> {
     loop {
-        match listener.accept() {
-            Ok((stream, peer)) => drop(go!(move || {
+        let begun = listener.accept().and_then(|(stream, peer)| {
+            Builder::new().spawn(move || {
                 if let Err(error) = echo(stream) {
                     eprintln!("echo: {peer}: {error}");
                 }
-            })),
-            // A client that has gone again, or no descriptor left: the others go on.
-            Err(error) => {
-                eprintln!("echo: accept: {error}");
-                gort::time::sleep(Duration::from_millis(10));
-            }
+            })
+        });
+        // A client that has gone again, no descriptor left, or no memory: the others go on.
+        if let Err(error) = begun {
+            eprintln!("echo: accept: {error}");
+            gort::time::sleep(Duration::from_millis(10));
         }
     }
 }
@@ -70,7 +73,7 @@ fn test() -> io::Result<()> {
         CLIENTS * MESSAGES,
         start.elapsed()
     );
-    Ok(())
+    common::without_stacks(|| client(address, 0, 1).map(drop))
 }
 
 /// Sends messages of many sizes and checks what comes back. Returns how many bytes that were.

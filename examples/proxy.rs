@@ -9,11 +9,14 @@
 //! shows: the end of one direction is passed on and leaves the other alone; deadlines that are moved while somebody
 //! waits; an end that lets connections finish, within a time.
 
+#[path = "common/mod.rs"]
+mod common;
+
 use gort::context::Context;
-use gort::go;
 use gort::net::{Shutdown, TcpListener, TcpStream};
 use gort::signal::{self, Signal};
 use gort::sync::WaitGroup;
+use gort::{Builder, go};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,21 +68,19 @@ impl Proxy {
     fn serve(self: Arc<Proxy>, listener: &TcpListener, ctx: &Context) -> bool {
         let all = WaitGroup::new();
         while let Ok(accepted) = ctx.bound(|| listener.accept()) {
-            match accepted {
-                Ok((client, peer)) => {
-                    let (proxy, ctx, member) = (self.clone(), ctx.clone(), all.clone());
-                    drop(go!(move || {
-                        if let Err(error) = proxy.connect(&client, &ctx) {
-                            eprintln!("proxy: {peer}: {error}");
-                        }
-                        drop(member);
-                    }));
-                }
-                // A client that has gone again, or no descriptor left: the others go on.
-                Err(error) => {
-                    eprintln!("proxy: accept: {error}");
-                    gort::time::sleep(Duration::from_millis(10));
-                }
+            let begun = accepted.and_then(|(client, peer)| {
+                let (proxy, ctx, member) = (self.clone(), ctx.clone(), all.clone());
+                Builder::new().spawn(move || {
+                    if let Err(error) = proxy.connect(&client, &ctx) {
+                        eprintln!("proxy: {peer}: {error}");
+                    }
+                    drop(member);
+                })
+            });
+            // A client that has gone again, no descriptor left, or no memory: the others go on.
+            if let Err(error) = begun {
+                eprintln!("proxy: accept: {error}");
+                gort::time::sleep(Duration::from_millis(10));
             }
         }
         // The deadlines of the connections have been moved, so that they end by themselves.
@@ -149,6 +150,7 @@ mod test {
         one_direction()?;
         nobody_there()?;
         gone_client()?;
+        no_stacks()?;
         end()?;
         println!("proxy: {bytes} bytes passed, ends and deadlines kept, in {:.1?}", start.elapsed());
         Ok(())
@@ -279,6 +281,17 @@ mod test {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
             other => Err(io::Error::other(format!("the client has gone, and says {other:?}"))),
         }
+    }
+
+    /// Clients for whom there is no memory are turned away.
+    fn no_stacks() -> Test {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let (address, end, serving) = proxy(listener.local_addr()?, |_| {})?;
+        // It serves one after the other, for that needs no memory.
+        drop(go!(move || listener.incoming().flatten().for_each(|mut stream| drop(stream.write_all(b"x")))));
+        common::without_stacks(|| client(address)?.read_exact(&mut [0]))?;
+        end.cancel();
+        ensure(serving.join()?, "a connection has not ended")
     }
 
     /// At the end who talks may finish, who does not is given up, and nobody new comes in.

@@ -14,10 +14,10 @@
 mod common;
 
 use gort::context::{CancelHandle, Context};
-use gort::go;
 use gort::net::{Shutdown, TcpListener, TcpStream};
 use gort::signal::{self, Signal};
 use gort::sync::{Mutex, MutexGuard, WaitGroup};
+use gort::{Builder, go};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -239,20 +239,18 @@ impl Server {
             move || server.sweep()
         });
         while let Ok(accepted) = ctx.bound(|| listener.accept()) {
-            match accepted {
-                Ok((stream, _)) => {
-                    let (server, ctx, member) = (self.clone(), ctx.clone(), all.clone());
-                    drop(go!(move || {
-                        // A client that goes away in the middle is its own business.
-                        let _ = server.attend(stream, &ctx);
-                        drop(member);
-                    }));
-                }
-                // A client that has gone again, or no descriptor left: the others go on.
-                Err(error) => {
-                    eprintln!("redis: accept: {error}");
-                    gort::time::sleep(Duration::from_millis(10));
-                }
+            let begun = accepted.and_then(|(stream, _)| {
+                let (server, ctx, member) = (self.clone(), ctx.clone(), all.clone());
+                Builder::new().spawn(move || {
+                    // A client that goes away in the middle is its own business.
+                    let _ = server.attend(stream, &ctx);
+                    drop(member);
+                })
+            });
+            // A client that has gone again, no descriptor left, or no memory: the others go on.
+            if let Err(error) = begun {
+                eprintln!("redis: accept: {error}");
+                gort::time::sleep(Duration::from_millis(10));
             }
         }
         if all.wait_timeout(GRACE).is_err() {
@@ -932,6 +930,11 @@ mod test {
             talk(address, commands, want)?;
         }
         expiry(address)?;
+        common::without_stacks(|| {
+            let mut stream = TcpStream::connect(address)?;
+            stream.write_all(b"PING\r\n")?;
+            stream.read_exact(&mut [0; 7])
+        })?;
         let (clients, rounds, depth) = (32, 50, 16);
         let start = Instant::now();
         let handles: Vec<_> = (0..clients).map(|_| go!(move || pipeline(address, rounds, depth))).collect();

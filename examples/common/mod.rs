@@ -1,12 +1,12 @@
 //! What the self-checks of the servers share.
 
-#![allow(missing_docs, unreachable_pub, reason = "private to the examples")]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "private to the examples, each of which uses a part")]
 
-use gort::go;
 use gort::net::{Shutdown, TcpStream};
-use std::io::{self, Read, Write};
+use gort::{Builder, go};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long an answer may take.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -40,4 +40,67 @@ pub fn talk(address: SocketAddr, request: &[u8], check: impl Fn(&[u8]) -> Result
         })?;
     }
     Ok(())
+}
+
+/// Checks that a server outlives a time without memory for stacks, in which it cannot serve everybody, and then serves again.
+/// `visit` is a client, which starts no coroutine, and fails if it is not served.
+pub fn without_stacks(visit: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let begin = Instant::now();
+    let not_late = |what: &str| if begin.elapsed() < SOON { Ok(()) } else { Err(io::Error::other(what.to_owned())) };
+    visit()?;
+    // There is room for all that is needed but one stack of a gibibyte. For as long as somebody waits for that, spawning fails.
+    let limit = Limit::new(512 << 20)?;
+    let large = Builder::new().stack_size(1 << 30).spawn(|| ())?;
+    let mut refused = 0;
+    while refused < 3 {
+        not_late("nobody is refused where there are no stacks")?;
+        // Whenever a coroutine ends, and now and then, that stack is tried again, and spawning succeeds meanwhile.
+        if Builder::new().spawn(|| ()).is_ok() {
+            gort::time::sleep(Duration::from_millis(1));
+            continue;
+        }
+        match visit() {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Err(error),
+            Err(_) => refused += 1,
+        }
+    }
+    drop(limit);
+    large.join()?;
+    while let Err(error) = visit() {
+        not_late(&format!("nobody is served where there are stacks again: {error}"))?;
+    }
+    Ok(())
+}
+
+/// A limit on the address space of this program, while it lives.
+struct Limit(libc::rlimit);
+
+impl Limit {
+    /// So many bytes may be added to what there is.
+    fn new(more: u64) -> io::Result<Limit> {
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let size =
+            status.lines().find_map(|line| line.strip_prefix("VmSize:")?.split_whitespace().next()?.parse().ok());
+        let size: u64 = size.ok_or(ErrorKind::InvalidData)?;
+        let mut usual = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: fills the limits in.
+        if unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut usual) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Limit::set(&libc::rlimit { rlim_cur: usual.rlim_cur.min((size << 10) + more), ..usual })?;
+        Ok(Limit(usual))
+    }
+
+    fn set(limit: &libc::rlimit) -> io::Result<()> {
+        // SAFETY: reads the limits.
+        if unsafe { libc::setrlimit(libc::RLIMIT_AS, limit) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        // A soft limit may be raised to where it was.
+        let _ = Limit::set(&self.0);
+    }
 }
