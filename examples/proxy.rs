@@ -12,7 +12,7 @@
 #[path = "common/mod.rs"]
 mod common;
 
-use gort::context::Context;
+use gort::context::{AfterFunc, Context};
 use gort::net::{Shutdown, TcpListener, TcpStream};
 use gort::signal::{self, Signal};
 use gort::sync::WaitGroup;
@@ -95,11 +95,11 @@ impl Proxy {
             end_at(stream, until);
         }
         let (both, grace) = ([client.try_clone()?, server.try_clone()?], self.grace);
-        let hurry = ctx.after_func(move || both.iter().for_each(|s| end_at(s, until.min(Instant::now() + grace))));
+        let hurry = move || both.iter().for_each(|s| end_at(s, until.min(Instant::now() + grace)));
+        let _hurry = Hurry(ctx.after_func(hurry));
         // How long one direction may go on when the other has ended.
         let rest = || until.min(Instant::now() + if ctx.err().is_some() { grace } else { self.half_open });
         let (there, back) = gort::join!(|| pass(client, &server, rest), || pass(&server, client, rest));
-        hurry.stop();
         // The direction that failed first made the other fail. That one side is gone is no news.
         for passed in [there, back] {
             match passed.map_err(|error| error.kind()) {
@@ -108,6 +108,15 @@ impl Proxy {
             }
         }
         Ok(())
+    }
+}
+
+/// What hurries a connection when the proxy ends. It has both streams, which would stay open with it when the connection unwinds.
+struct Hurry(AfterFunc);
+
+impl Drop for Hurry {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 
@@ -151,6 +160,7 @@ mod test {
         nobody_there()?;
         gone_client()?;
         no_stacks()?;
+        cancelled()?;
         end()?;
         println!("proxy: {bytes} bytes passed, ends and deadlines kept, in {:.1?}", start.elapsed());
         Ok(())
@@ -292,6 +302,29 @@ mod test {
         common::without_stacks(|| client(address)?.read_exact(&mut [0]))?;
         end.cancel();
         ensure(serving.join()?, "a connection has not ended")
+    }
+
+    /// A connection whose coroutine unwinds is closed, and does not wait for the end of the proxy with that.
+    fn cancelled() -> Test {
+        let (front, back) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+        let proxy = Proxy::new(back.local_addr()?.to_string());
+        let (ctx, _end) = Context::background().with_cancel();
+        let mut stream = client(front.local_addr()?)?;
+        let (accepted, _) = front.accept()?;
+        let connection = go!(move || proxy.connect(&accepted, &ctx));
+        let (mut at_server, _) = back.accept()?;
+        at_server.write_all(b"x")?;
+        stream.read_exact(&mut [0])?;
+        connection.cancel();
+        drop(at_server);
+        ensure(connection.join().is_err(), "a connection is not cancelled")?;
+        let start = Instant::now();
+        // Fails when the other end is closed, and not as long as that reads nothing.
+        while stream.write_all(b"x").is_ok() {
+            ensure(start.elapsed() < Duration::from_secs(5), "a connection outlives its coroutine")?;
+            gort::time::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// At the end who talks may finish, who does not is given up, and nobody new comes in.
