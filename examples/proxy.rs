@@ -15,7 +15,7 @@ mod common;
 use gort::context::{AfterFunc, Context};
 use gort::net::{Shutdown, TcpListener, TcpStream};
 use gort::signal::{self, Signal};
-use gort::sync::WaitGroup;
+use gort::sync::{Mutex, WaitGroup};
 use gort::{Builder, go};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Proxy {
             let begun = accepted.and_then(|(client, peer)| {
                 let (proxy, ctx, member) = (self.clone(), ctx.clone(), all.clone());
                 Builder::new().spawn(move || {
-                    if let Err(error) = proxy.connect(&client, &ctx) {
+                    if let Err(error) = proxy.connect(client, &ctx) {
                         eprintln!("proxy: {peer}: {error}");
                     }
                     drop(member);
@@ -87,19 +87,18 @@ impl Proxy {
         all.wait_timeout(self.grace + Duration::from_millis(100)).is_ok()
     }
 
-    fn connect(&self, client: &TcpStream, ctx: &Context) -> io::Result<()> {
+    fn connect(&self, client: TcpStream, ctx: &Context) -> io::Result<()> {
         let server = TcpStream::connect_deadline(&*self.server, Instant::now() + self.connecting)?;
-        let until = Instant::now() + self.lifetime;
-        for stream in [client, &server] {
-            stream.set_nodelay(true)?;
-            end_at(stream, until);
-        }
-        let (both, grace) = ([client.try_clone()?, server.try_clone()?], self.grace);
-        let hurry = move || both.iter().for_each(|s| end_at(s, until.min(Instant::now() + grace)));
-        let _hurry = Hurry(ctx.after_func(hurry));
+        let link = Arc::new(Link { streams: [client, server], until: Mutex::new(Instant::now() + self.lifetime) });
+        let [client, server] = &link.streams;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        link.end_within(self.lifetime);
+        let (theirs, grace) = (link.clone(), self.grace);
+        let _hurry = Hurry(ctx.after_func(move || theirs.end_within(grace)));
         // How long one direction may go on when the other has ended.
-        let rest = || until.min(Instant::now() + if ctx.err().is_some() { grace } else { self.half_open });
-        let (there, back) = gort::join!(|| pass(client, &server, rest), || pass(&server, client, rest));
+        let rest = || link.end_within(self.half_open);
+        let (there, back) = gort::join!(|| pass(client, server, rest), || pass(server, client, rest));
         // The direction that failed first made the other fail. That one side is gone is no news.
         for passed in [there, back] {
             match passed.map_err(|error| error.kind()) {
@@ -111,7 +110,26 @@ impl Proxy {
     }
 }
 
-/// What hurries a connection when the proxy ends. It has both streams, which would stay open with it when the connection unwinds.
+/// A client, its server, and when their connection ends at the latest.
+struct Link {
+    streams: [TcpStream; 2],
+    until: Mutex<Instant>,
+}
+
+impl Link {
+    /// Whoever waits for one of the streams waits for less from now on, unless that was to end before.
+    fn end_within(&self, time: Duration) {
+        // Locked for all of it: else an end that is nearer could come in between, and be put off.
+        let mut until = self.until.lock();
+        *until = until.min(Instant::now() + time);
+        for stream in &self.streams {
+            stream.set_read_deadline(Some(*until));
+            stream.set_write_deadline(Some(*until));
+        }
+    }
+}
+
+/// What hurries a connection when the proxy ends. It has the streams, which would stay open with it when the connection unwinds.
 struct Hurry(AfterFunc);
 
 impl Drop for Hurry {
@@ -120,26 +138,20 @@ impl Drop for Hurry {
     }
 }
 
-/// Copies one direction to its end; the other ends at `rest`, then.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, rest: impl Fn() -> Instant) -> io::Result<u64> {
+/// Copies one direction to its end, and says by `rest` that only the other is left.
+fn pass(mut from: &TcpStream, mut to: &TcpStream, rest: impl Fn()) -> io::Result<u64> {
     let copied = gort::io::copy(&mut from, &mut to);
     if copied.is_ok() {
-        // The end is passed on. The other direction goes on, for a while: its coroutine, which may be waiting,
-        // waits for less from now on.
+        // The end is passed on, which fails if nobody is there any more. The other direction goes on in any case, for a while: its
+        // coroutine may be waiting for this side to take what came from there.
+        rest();
         to.shutdown(Shutdown::Write)?;
-        to.set_read_deadline(Some(rest()));
-        from.set_write_deadline(Some(rest()));
     } else {
         // Whoever waits in the other direction sees this as its end. It fails if that was the first.
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     }
     copied
-}
-
-fn end_at(stream: &TcpStream, deadline: Instant) {
-    stream.set_read_deadline(Some(deadline));
-    stream.set_write_deadline(Some(deadline));
 }
 
 /// What the proxy does without an address: it stands between servers and clients of its own.
@@ -157,6 +169,8 @@ mod test {
         let bytes = half_close()?;
         lifetime()?;
         one_direction()?;
+        gone_server()?;
+        nearest_end()?;
         nobody_there()?;
         gone_client()?;
         no_stacks()?;
@@ -264,6 +278,37 @@ mod test {
         ensure(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "who says nothing is not given up")
     }
 
+    /// A server that is gone altogether is given up as well, though the client takes no more of what it has said.
+    fn gone_server() -> Test {
+        let (front, back) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+        let mut proxy = Proxy::new(back.local_addr()?.to_string());
+        proxy.half_open = Duration::from_millis(10);
+        let stream = client(front.local_addr()?)?;
+        let (accepted, _) = front.accept()?;
+        let connection = go!(move || proxy.connect(accepted, &Context::background()));
+        let (mut at_server, _) = back.accept()?;
+        // More than lies on the way, so that the proxy waits for the client, and does not hear of the reset.
+        at_server.set_write_timeout(Some(Duration::from_millis(20)))?;
+        while at_server.write(&[0; 1 << 16]).is_ok() {}
+        at_server.set_linger(Some(Duration::ZERO))?;
+        drop(at_server);
+        stream.shutdown(Shutdown::Write)?;
+        let ended = connection.join_timeout(Duration::from_secs(5)).is_ok();
+        ensure(ended, "a connection without a server is not given up")
+    }
+
+    /// The nearest end counts, whichever is set first.
+    fn nearest_end() -> Test {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let streams = [TcpStream::connect(listener.local_addr()?)?, listener.accept()?.0];
+        let link = Link { streams, until: Mutex::new(Instant::now() + Duration::from_secs(60)) };
+        link.end_within(Duration::from_millis(10));
+        link.end_within(Duration::from_secs(30));
+        let end = gort::time::timeout(Duration::from_secs(5), || (&link.streams[0]).read(&mut [0]));
+        let ended = matches!(end, Ok(Err(error)) if error.kind() == ErrorKind::TimedOut);
+        ensure(ended, "an end is put off")
+    }
+
     /// The client of a server that is not there hears the end.
     fn nobody_there() -> Test {
         let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -311,7 +356,7 @@ mod test {
         let (ctx, _end) = Context::background().with_cancel();
         let mut stream = client(front.local_addr()?)?;
         let (accepted, _) = front.accept()?;
-        let connection = go!(move || proxy.connect(&accepted, &ctx));
+        let connection = go!(move || proxy.connect(accepted, &ctx));
         let (mut at_server, _) = back.accept()?;
         at_server.write_all(b"x")?;
         stream.read_exact(&mut [0])?;
@@ -329,7 +374,7 @@ mod test {
 
     /// At the end who talks may finish, who does not is given up, and nobody new comes in.
     fn end() -> Test {
-        let (address, end, serving) = proxy(server(backwards)?, |proxy| proxy.grace = Duration::from_millis(50))?;
+        let (address, end, serving) = proxy(server(backwards)?, |proxy| proxy.grace = Duration::from_millis(100))?;
         let (mut talks, mut sleeps) = (client(address)?, client(address)?);
         for stream in [&mut talks, &mut sleeps] {
             stream.write_all(b"!dlrow ")?;
