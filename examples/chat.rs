@@ -166,27 +166,32 @@ impl Room {
         }
     }
 
-    /// Tells it to all but one. Whose queue is full is dropped, which is told to the others in turn.
-    fn tell(&mut self, except: Option<u64>, line: &str) {
-        let line: Line = format!("{line}\n").into();
-        let mut slow = Vec::new();
-        for (&number, member) in self.members.iter().filter(|(number, _)| Some(**number) != except) {
-            match member.lines.try_send(line.clone()) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => slow.push(number),
-                // Its writer has ended, and its reader will say that it leaves.
-                Err(TrySendError::Disconnected(_)) => {}
+    /// Tells it to all but one. All whose queues are full are dropped, which the others are told by one line: more could fill
+    /// the queues of those who keep up.
+    fn tell(&mut self, mut except: Option<u64>, line: &str) {
+        let mut line: Line = format!("{line}\n").into();
+        loop {
+            let mut slow = Vec::new();
+            for (&number, member) in self.members.iter().filter(|(number, _)| Some(**number) != except) {
+                match member.lines.try_send(line.clone()) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(_)) => slow.push(number),
+                    // Its writer has ended, and its reader will say that it leaves.
+                    Err(TrySendError::Disconnected(_)) => {}
+                }
             }
-        }
-        let slow: Vec<Member> = slow.iter().filter_map(|number| self.members.remove(number)).collect();
-        for member in &slow {
-            self.counts.dropped += 1;
-            // Its two coroutines, which wait for the stream, see this as the end.
-            let _ = member.stream.shutdown(Shutdown::Both);
-        }
-        // Each has left before any is told of, so this comes to an end.
-        for member in slow {
-            self.tell(None, &format!("* {} is too slow and is dropped", member.name));
+            let slow: Vec<Member> = slow.iter().filter_map(|number| self.members.remove(number)).collect();
+            if slow.is_empty() {
+                return;
+            }
+            for member in &slow {
+                self.counts.dropped += 1;
+                // Its two coroutines, which wait for the stream, see this as the end.
+                let _ = member.stream.shutdown(Shutdown::Both);
+            }
+            // Each has left before any is told of, so this comes to an end.
+            let names: Vec<&str> = slow.iter().map(|member| &*member.name).collect();
+            (except, line) = (None, format!("* too slow, and dropped: {}\n", names.join(", ")).into());
         }
     }
 }
@@ -342,12 +347,12 @@ mod test {
             if lines % BATCH == 0 {
                 bob.says(&text)?;
             }
-            if ann.line()? == "* Sleeper is too slow and is dropped" {
+            if ann.line()? == "* too slow, and dropped: Sleeper" {
                 break;
             }
             lines += 1;
         }
-        while bob.line()? != "* Sleeper is too slow and is dropped" {}
+        while bob.line()? != "* too slow, and dropped: Sleeper" {}
 
         ann.says("bye")?;
         bob.hears("Ann: bye")?;
@@ -359,9 +364,32 @@ mod test {
             return Err(io::Error::other("the closed room goes on talking"));
         }
         let counts = serving.join()?;
+        many_slow()?;
         no_stacks()?;
         println!("chat: {counts:?} in {:.1?}", start.elapsed());
         if counts.dropped == 1 { Ok(()) } else { Err(io::Error::other("not exactly one was dropped")) }
+    }
+
+    /// All that one line drops are told of in one, so that who has room for two stays.
+    fn many_slow() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let stream = TcpStream::connect(listener.local_addr()?)?;
+        let mut room = Room::default();
+        let mut queues = Vec::new();
+        for (number, (name, places)) in (0..).zip([("A", 0), ("B", 0), ("Ann", 2), ("C", 0)]) {
+            let (lines, queue) = bounded(2);
+            (places..2).for_each(|_| drop(lines.try_send("".into())));
+            room.members.insert(number, Member { name: name.into(), lines, stream: stream.try_clone()? });
+            queues.push(queue);
+        }
+        room.tell(None, "hello");
+        let heard: Vec<Line> = queues[2].try_iter().collect();
+        let right = heard.iter().map(|line| &**line).eq(["hello\n", "* too slow, and dropped: A, B, C\n"]);
+        if right && room.members.len() == 1 && room.counts.dropped == 3 {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("{} are left, who have heard {heard:?}", room.members.len())))
+        }
     }
 
     /// Who cannot be served for want of memory is turned away, and nobody else hears of that.
