@@ -654,11 +654,9 @@ mod commands {
         Ok(())
     }
 
-    /// When that many of `unit` from now are over.
-    fn expiry(number: i64, unit: Duration, command: &str) -> Result<Instant, Failure> {
-        let units = u32::try_from(number).ok();
-        let duration = units.and_then(|units| unit.checked_mul(units));
-        let at = duration.and_then(|duration| Instant::now().checked_add(duration));
+    /// When that many of the unit that `duration` makes are over.
+    fn expiry(number: i64, duration: fn(u64) -> Duration, command: &str) -> Result<Instant, Failure> {
+        let at = u64::try_from(number).ok().and_then(|units| Instant::now().checked_add(duration(units)));
         at.ok_or_else(|| format!("ERR invalid expire time in '{command}' command").into())
     }
 
@@ -674,7 +672,7 @@ mod commands {
                 only_old = true;
             } else if (is("EX") || is("PX")) && expires.is_none() && rest + 1 < args.len() {
                 rest += 1;
-                let unit = if is("EX") { Duration::from_secs(1) } else { Duration::from_millis(1) };
+                let unit = if is("EX") { Duration::from_secs } else { Duration::from_millis };
                 // Zero is refused like what is below.
                 let number = args.number(rest).map(|number| if number == 0 { -1 } else { number })?;
                 expires = Some(expiry(number, unit, "set")?);
@@ -730,7 +728,7 @@ mod commands {
         let there = if seconds <= 0 {
             shard.remove(key)
         } else {
-            let at = Some(expiry(seconds, Duration::from_secs(1), "expire")?);
+            let at = Some(expiry(seconds, Duration::from_secs, "expire")?);
             let old = shard.get(key).map(|entry| std::mem::replace(&mut entry.expires, at));
             if let Some(old) = old {
                 shard.index(key, old, at);
@@ -745,7 +743,7 @@ mod commands {
         let seconds = match server.store.shard(args.at(1)).get(args.at(1)).map(|entry| entry.expires) {
             None => -2,
             Some(None) => -1,
-            Some(Some(at)) => (at.saturating_duration_since(Instant::now()).as_millis() as i64 + 500) / 1000,
+            Some(Some(at)) => ((at.saturating_duration_since(Instant::now()).as_millis() + 500) / 1000) as i64,
         };
         reply::integer(out, seconds);
         Ok(())
@@ -997,6 +995,15 @@ mod test {
                 "+OK\r\n*3\r\n$1\r\n1\r\n$-1\r\n$1\r\n2\r\n:2\r\n".into(),
             ),
             (lines(&["SET t 1", "TTL t", "EXPIRE t 100", "TTL t"]), "+OK\r\n:-1\r\n:1\r\n:100\r\n".into()),
+            (
+                lines(&["SET t 1 PX 5184000000", "TTL t", "EXPIRE t 9000000000000000000", "TTL t"]),
+                "+OK\r\n:5184000\r\n:1\r\n:9000000000000000000\r\n".into(),
+            ),
+            (
+                lines(&["SET t 2 EX 9223372036854775807", "EXPIRE t 9223372036854775807", "GET t"]),
+                "-ERR invalid expire time in 'set' command\r\n-ERR invalid expire time in 'expire' command\r\n$1\r\n1\r\n"
+                    .into(),
+            ),
             (lines(&["EXPIRE t -1", "TTL t", "EXPIRE t 1"]), ":X\r\n:-2\r\n:0\r\n".into()),
             (
                 lines(&["DEL q", "RPUSH q b c", "LPUSH q a", "LRANGE q 0 -1"]),
