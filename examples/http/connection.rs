@@ -7,7 +7,8 @@
 use crate::date;
 use crate::files::{Found, Part, Served};
 use crate::request::{
-    BAD_REQUEST, BODY_BYTES, Body, CONTENT_TOO_LARGE, HEAD_BYTES, HEADERS_TOO_LARGE, Method, Refusal, Request, TIMEOUT,
+    BAD_REQUEST, BODY_BYTES, Body, CONTENT_TOO_LARGE, HEAD_BYTES, HEADERS, HEADERS_TOO_LARGE, Method, Refusal, Request,
+    TIMEOUT,
 };
 use crate::{GREETING, Server};
 use gort::net::{Shutdown, TcpStream};
@@ -298,34 +299,24 @@ impl Connection<'_> {
             if let Err(refusal) = self.read_counted(size, keep)? {
                 return Ok(Err(refusal));
             }
-            match self.line()? {
-                Some(0) => self.used += 2,
-                _ => return Ok(Err(BAD_REQUEST)),
+            match self.line(2)? {
+                Some(_) => self.used += 2,
+                None => return Ok(Err(BAD_REQUEST)),
             }
         }
         // What follows may be headers again, of which we have no use, and then an empty line.
-        let mut trailers = 0;
-        loop {
-            let Some(len) = self.line()? else { return Ok(Err(BAD_REQUEST)) };
-            self.used += len + 2;
-            trailers += len;
-            if len == 0 {
-                return Ok(Ok(()));
-            }
-            if trailers > HEAD_BYTES / 2 {
-                return Ok(Err(HEADERS_TOO_LARGE));
-            }
-        }
-    }
-
-    /// The length of the line that begins a chunk, and that of the chunk.
-    fn chunk_line(&mut self) -> io::Result<Result<(usize, u64), Refusal>> {
         loop {
             let rest = &self.input[self.used..self.filled];
-            match httparse::parse_chunk_size(rest) {
-                Ok(httparse::Status::Complete(line)) => return Ok(Ok(line)),
-                Ok(httparse::Status::Partial) if rest.len() < CHUNK_LINE => {}
-                Ok(_) | Err(_) => return Ok(Err(BAD_REQUEST)),
+            match httparse::parse_headers(rest, &mut [httparse::EMPTY_HEADER; HEADERS]) {
+                // The parser lets a line end without CR.
+                Ok(httparse::Status::Complete((len, _))) if has_bare_lf(&rest[..len]) => return Ok(Err(BAD_REQUEST)),
+                Ok(httparse::Status::Complete((len, _))) => {
+                    self.used += len;
+                    return Ok(Ok(()));
+                }
+                Ok(httparse::Status::Partial) if rest.len() < HEAD_BYTES => {}
+                Ok(_) | Err(httparse::Error::TooManyHeaders) => return Ok(Err(HEADERS_TOO_LARGE)),
+                Err(_) => return Ok(Err(BAD_REQUEST)),
             }
             if self.fill(Due::Body)? == 0 {
                 return Ok(Err(BAD_REQUEST));
@@ -333,14 +324,27 @@ impl Connection<'_> {
         }
     }
 
-    /// How long the line at hand is, without its end. None if it does not end, or is longer than the buffer.
-    fn line(&mut self) -> io::Result<Option<usize>> {
+    /// The length of the line that begins a chunk, and that of the chunk.
+    fn chunk_line(&mut self) -> io::Result<Result<(usize, u64), Refusal>> {
+        let Some(len) = self.line(CHUNK_LINE)? else { return Ok(Err(BAD_REQUEST)) };
+        let text = &self.input[self.used..][..len + 2];
+        // The parser takes no digit for zero, and anything behind a semicolon: for whoever sees the end of the line in a bare LF,
+        // the next request would begin elsewhere.
+        let is_clean = !text[..len].iter().any(|&byte| byte.is_ascii_control() && byte != b'\t');
+        match httparse::parse_chunk_size(text) {
+            Ok(httparse::Status::Complete(line)) if text[0].is_ascii_hexdigit() && is_clean => Ok(Ok(line)),
+            _ => Ok(Err(BAD_REQUEST)),
+        }
+    }
+
+    /// How long the line at hand is, without its end. None if it does not end within so many bytes.
+    fn line(&mut self, most: usize) -> io::Result<Option<usize>> {
         loop {
             let rest = &self.input[self.used..self.filled];
-            if let Some(len) = rest.windows(2).position(|end| end == b"\r\n") {
+            if let Some(len) = rest[..rest.len().min(most)].windows(2).position(|end| end == b"\r\n") {
                 return Ok(Some(len));
             }
-            if rest.len() == HEAD_BYTES || self.fill(Due::Body)? == 0 {
+            if rest.len() >= most || self.fill(Due::Body)? == 0 {
                 return Ok(None);
             }
         }
@@ -544,6 +548,11 @@ impl Connection<'_> {
         while self.stream.read(&mut self.input[..])? > 0 {}
         Ok(())
     }
+}
+
+/// Whether a line ends without CR.
+fn has_bare_lf(lines: &[u8]) -> bool {
+    lines.split_inclusive(|&byte| byte == b'\n').any(|line| !line.ends_with(b"\r\n"))
 }
 
 /// A text in JSON.

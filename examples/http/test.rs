@@ -137,6 +137,7 @@ fn dialogues() -> Vec<(String, &'static [&'static str])> {
         // Chunks, with all that may be between them.
         (chunked("0\r\n\r\n") + LAST, &["200", "200"]),
         (chunked("5\r\nhello\r\nA;x=\"y\"\r\n0123456789\r\n0\r\nTrailer: t\r\nB: c\r\n\r\n") + LAST, &["200", "200"]),
+        (chunked("0;\tx = y\r\n\r\n") + LAST, &["200", "200"]),
         (chunked(&format!("4e20\r\n{body}\r\n0\r\n\r\n")) + LAST, &["200", "200"]),
         (chunked(&("1\r\nx\r\n".repeat(5000) + "0\r\n\r\n")) + LAST, &["200", "200"]),
         // What there is not.
@@ -164,6 +165,17 @@ fn dialogues() -> Vec<(String, &'static [&'static str])> {
         (chunked("x\r\n"), &["400"]),
         (chunked("-1\r\n"), &["400"]),
         (chunked("2\r\nabc\r\n0\r\n\r\n"), &["400"]),
+        // What others may see another request in, because lines end elsewhere for them, or numbers are none.
+        (chunked("2;\nxx\r\n45\r\n0\r\n\r\n"), &["400"]),
+        (chunked("0;\u{1}\r\n\r\n"), &["400"]),
+        (chunked("\r\n\r\n"), &["400"]),
+        (chunked(" \r\n\r\n"), &["400"]),
+        (chunked(";x\r\n\r\n"), &["400"]),
+        (chunked("2\nab\n0\n\n"), &["400"]),
+        (chunked("0\r\nX: y\nZ: a\r\n\r\n"), &["400"]),
+        (chunked("0\r\n\n\r\n\r\n"), &["400"]),
+        (chunked("0\r\nX y\r\n\r\n"), &["400"]),
+        (chunked(&format!("0\r\n{many}\r\n")), &["431"]),
         (chunked(&tiny), &["400"]),
         (chunked(&format!("0\r\n{}", "X: y\r\n".repeat(2000))), &["431"]),
         (chunked("5\r\nfour"), &["400"]),
