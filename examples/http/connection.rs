@@ -84,6 +84,7 @@ enum Answer {
 /// A request that has been understood.
 struct Plan {
     head_len: usize,
+    is_1_1: bool,
     body: Body,
     is_head: bool,
     expects_continue: bool,
@@ -107,6 +108,8 @@ pub(crate) struct Connection<'a> {
     filled: usize,
     /// Answers that have not been written.
     output: Vec<u8>,
+    /// The version of the request; an older one has to be told that the connection goes on.
+    is_1_1: bool,
     /// The body of the request, if it is kept.
     body: Vec<u8>,
     /// What the deadline of the stream is for.
@@ -123,8 +126,8 @@ impl Connection<'_> {
         stream.set_write_timeout(Some(server.limits.write))?;
         let (input, output, body) = (Box::new([0; HEAD_BYTES]), Vec::new(), Vec::new());
         let now = Now { unix: Duration::ZERO, text: date::format(0) };
-        let (used, filled, due, requests) = (0, 0, Due::Nothing, 0);
-        Ok(Connection { server, gate, stream, input, used, filled, output, body, due, now, requests })
+        let (used, filled, is_1_1, due, requests) = (0, 0, true, Due::Nothing, 0);
+        Ok(Connection { server, gate, stream, input, used, filled, output, is_1_1, body, due, now, requests })
     }
 
     /// Answers requests until one side has had enough.
@@ -161,6 +164,7 @@ impl Connection<'_> {
         };
         self.used += plan.head_len;
         self.requests += 1;
+        self.is_1_1 = plan.is_1_1;
         let mut keep_alive = plan.keep_alive;
         let keep = matches!(plan.answer, Answer::Echo);
         let waits_for_us = plan.expects_continue && plan.body != Body::Counted(0) && self.used == self.filled;
@@ -211,6 +215,7 @@ impl Connection<'_> {
         };
         Plan {
             head_len: request.head_len,
+            is_1_1: request.is_1_1,
             body: request.body,
             is_head: request.method == Method::Head,
             expects_continue: request.expects_continue,
@@ -487,7 +492,11 @@ impl Connection<'_> {
 
     /// What every answer begins with. `extra` has headers, each with the end of its line.
     fn status(&mut self, status: &str, extra: &str, keep_alive: bool) {
-        let connection = if keep_alive { "" } else { "Connection: close\r\n" };
+        let connection = match (keep_alive, self.is_1_1) {
+            (true, true) => "",
+            (true, false) => "Connection: keep-alive\r\n",
+            (false, _) => "Connection: close\r\n",
+        };
         for part in ["HTTP/1.1 ", status, "\r\nDate: ", &self.now.text, "\r\n", extra, connection] {
             self.output.extend_from_slice(part.as_bytes());
         }

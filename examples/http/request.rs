@@ -39,6 +39,8 @@ pub(crate) enum Body {
 pub(crate) struct Request<'a> {
     /// Bytes of the request line and the headers.
     pub(crate) head_len: usize,
+    /// The version is 1.1, not 1.0.
+    pub(crate) is_1_1: bool,
     pub(crate) method: Method,
     /// Without the query.
     pub(crate) path: &'a str,
@@ -81,7 +83,7 @@ impl<'a> Request<'a> {
         let path = path(parser.path.unwrap_or_default()).ok_or(BAD_REQUEST)?;
         let (body, conditions) = (Body::Counted(0), Conditions::default());
         let mut request =
-            Request { head_len, method, path, body, expects_continue: false, keep_alive: is_1_1, conditions };
+            Request { head_len, is_1_1, method, path, body, expects_continue: false, keep_alive: is_1_1, conditions };
         let (mut hosts, mut length, mut coding, mut close) = (0, None, None, false);
         for header in parser.headers.iter() {
             let is = |name: &str| header.name.eq_ignore_ascii_case(name);

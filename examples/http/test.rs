@@ -30,6 +30,7 @@ pub(crate) fn run() -> io::Result<()> {
     for (request, want, body) in &answers {
         answer(files.address, request, want, body)?;
     }
+    kept_open(greeter.address)?;
     expect_continue(greeter.address)?;
     let (clients, rounds, depth) = (64, 200, 16);
     let start = Instant::now();
@@ -356,6 +357,18 @@ fn answer(address: SocketAddr, request: &str, want: &[String], body: &[u8]) -> i
             None if answer[end..] != *body => Err(format!("another body than wanted, of {} bytes", answer.len() - end)),
             None => Ok(()),
         }
+    })
+}
+
+/// A client of HTTP/1.0 is told that the connection goes on, which others take for granted.
+fn kept_open(address: SocketAddr) -> io::Result<()> {
+    let requests = format!("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{GET}{LAST}");
+    common::talk(address, requests.as_bytes(), |answers| {
+        let text = String::from_utf8_lossy(answers);
+        let said = |answer: &str| answer.lines().find_map(|line| line.strip_prefix("Connection: ")).map(str::to_owned);
+        let said: Vec<_> = text.split("HTTP/1.1 ").skip(1).map(said).collect();
+        let want = [Some("keep-alive".to_owned()), None, Some("close".to_owned())];
+        if said == want { Ok(()) } else { Err(format!("of the connection it says {said:?}")) }
     })
 }
 
