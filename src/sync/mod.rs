@@ -26,8 +26,8 @@
 //! Nothing here is poisoned, [`LazyLock`] excepted. The guard of a task that panics is dropped by the unwinding,
 //! and the next one finds the value as it was left. A coroutine that is [cancelled](crate::JoinHandle::cancel)
 //! unwinds out of its wait, and loses nothing that others count on: it has not got the lock or the permit, and a
-//! notification that was meant for it goes to another. A call that does not have to wait is not
-//! cancelled.
+//! notification that was meant for it goes to another. Who asks for a lock or a permit that is free gets it, cancelled or not. The other
+//! calls may end so also where they would not have to wait: then nothing has been done.
 //!
 //! # Order
 //!
