@@ -416,6 +416,10 @@ impl Connection<'_> {
                 self.output.extend_from_slice(b"\r\n");
                 return Ok(());
             }
+            Part::Changed => {
+                self.fail("412 Precondition Failed", &extra, is_head, keep_alive);
+                return Ok(());
+            }
             Part::Unsatisfiable => {
                 extra += &format!("Content-Range: bytes */{len}\r\n");
                 self.fail("416 Range Not Satisfiable", &extra, is_head, keep_alive);

@@ -45,6 +45,8 @@ pub(crate) enum Part {
     Range(Range<u64>),
     /// The client has it already.
     NotModified,
+    /// The client wants it only as it was.
+    Changed,
     /// The file has no such part.
     Unsatisfiable,
 }
@@ -146,11 +148,21 @@ impl Served {
 
 /// What is to be sent of a file that is so long, was changed at `modified` and has the entity tag `tag`.
 fn part(len: u64, modified: u64, tag: &str, conditions: &Conditions<'_>) -> Part {
+    fn any(tags: &[u8], is_it: impl Fn(&[u8]) -> bool) -> bool {
+        tags.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|each| each == b"*" || is_it(each))
+    }
+    // The order of RFC 9110, 13.2.2.
+    let has_changed = match (conditions.if_match, conditions.if_unmodified_since) {
+        // A weak tag does not say that each byte is the same.
+        (Some(tags), _) => !any(tags, |each| each == tag.as_bytes()),
+        (None, Some(date)) => date::parse(date).is_some_and(|date| modified > date),
+        (None, None) => false,
+    };
+    if has_changed {
+        return Part::Changed;
+    }
     let is_known = match (conditions.if_none_match, conditions.if_modified_since) {
-        (Some(tags), _) => tags.split(|&byte| byte == b',').any(|each| {
-            let each = each.trim_ascii();
-            each == b"*" || each.strip_prefix(b"W/").unwrap_or(each) == tag.as_bytes()
-        }),
+        (Some(tags), _) => any(tags, |each| each.strip_prefix(b"W/").unwrap_or(each) == tag.as_bytes()),
         (None, Some(date)) => date::parse(date).is_some_and(|date| modified <= date),
         (None, None) => false,
     };

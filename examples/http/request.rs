@@ -54,6 +54,8 @@ pub(crate) struct Request<'a> {
 /// What a client knows of the file that it asks for, and which part it wants.
 #[derive(Default)]
 pub(crate) struct Conditions<'a> {
+    pub(crate) if_match: Option<&'a [u8]>,
+    pub(crate) if_unmodified_since: Option<&'a [u8]>,
     pub(crate) if_none_match: Option<&'a [u8]>,
     pub(crate) if_modified_since: Option<&'a [u8]>,
     pub(crate) if_range: Option<&'a [u8]>,
@@ -110,13 +112,18 @@ impl<'a> Request<'a> {
                     return Err(EXPECTATION_FAILED);
                 }
                 request.expects_continue = is_1_1;
+            } else if is("If-Match") {
+                request.conditions.if_match = Some(header.value);
+            } else if is("If-Unmodified-Since") {
+                request.conditions.if_unmodified_since = Some(header.value);
             } else if is("If-None-Match") {
                 request.conditions.if_none_match = Some(header.value);
             } else if is("If-Modified-Since") {
                 request.conditions.if_modified_since = Some(header.value);
             } else if is("If-Range") {
                 request.conditions.if_range = Some(header.value);
-            } else if is("Range") {
+            } else if is("Range") && method == Method::Get {
+                // With other methods it means nothing.
                 request.conditions.range = Some(header.value);
             }
         }

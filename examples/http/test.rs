@@ -304,6 +304,29 @@ fn answers(directory: &Path) -> io::Result<Vec<Wanted>> {
     ask("/a.txt", &format!("If-None-Match: \"x\", W/{tag}\r\n"), &known, b"");
     ask("/a.txt", "If-None-Match: *\r\n", &known, b"");
     ask("/a.txt", &format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {date}\r\n"), &whole, b"0123456789");
+    // What the client has not, or has no more; before all else.
+    let changed = ["412 Precondition Failed", &format!("ETag: {tag}\r\n"), &format!("Last-Modified: {date}\r\n")];
+    for conditions in [
+        "If-Match: \"x\"\r\n".to_owned(),
+        // Of a weak tag it is not known whether each byte is the same.
+        format!("If-Match: W/{tag}\r\n"),
+        format!("If-Match: \"x\"\r\nIf-Unmodified-Since: {date}\r\n"),
+        format!("If-Match: \"x\"\r\nIf-None-Match: {tag}\r\n"),
+        format!("If-Match: \"x\"\r\nRange: bytes=2-4\r\nIf-Range: {tag}\r\n"),
+        format!("If-Unmodified-Since: {before}\r\n"),
+    ] {
+        ask("/a.txt", &conditions, &changed, b"412 Precondition Failed");
+        ask("/a.txt", &format!("HEAD{conditions}"), &changed, b"");
+    }
+    for conditions in [
+        "If-Match: *\r\n".to_owned(),
+        format!("If-Match: \"x\" , {tag}\r\nIf-Unmodified-Since: {before}\r\n"),
+        format!("If-Unmodified-Since: {date}\r\n"),
+        "If-Unmodified-Since: yesterday\r\n".to_owned(),
+    ] {
+        ask("/a.txt", &conditions, &whole, b"0123456789");
+        ask("/a.txt", &format!("{conditions}If-None-Match: {tag}\r\n"), &known, b"");
+    }
     // Parts.
     for (range, from, to) in
         [("2-4", 2, 5), ("0-0", 0, 1), ("7-", 7, 10), ("-3", 7, 10), ("-99", 0, 10), ("5-99999999999999999999", 5, 10)]
@@ -332,7 +355,9 @@ fn answers(directory: &Path) -> io::Result<Vec<Wanted>> {
     let (from, to) = (1_000_001, LARGE - 77);
     let part = ["206 Partial Content", &format!("Content-Range: bytes {from}-{}/{LARGE}\r\n", to - 1)];
     ask("/large.bin", &format!("Range: bytes={from}-{}\r\n", to - 1), &part, &large[from..to]);
-    ask("/large.bin", "HEADRange: bytes=1-100000\r\n", &["206 Partial Content", "Content-Length: 100000\r\n"], b"");
+    // Of GET only.
+    ask("/a.txt", "HEADRange: bytes=2-4\r\n", &whole, b"");
+    ask("/a.txt", "HEADRange: bytes=10-\r\n", &whole, b"");
     // The API is in front of the files.
     ask("/api/time", "HEAD", &["200 OK", "Content-Type: application/json\r\n"], b"");
     all.push((
