@@ -60,7 +60,7 @@ impl Files {
     pub(crate) fn find(&self, path: &str, conditions: &Conditions<'_>) -> Found {
         let Some(relative) = decode(path) else { return BAD_PATH };
         let mut place = self.root.join(relative);
-        for _ in 0..2 {
+        for is_index in [false, true] {
             let (file, metadata) = match self.open(&place).and_then(|file| Ok((file.metadata()?, file))) {
                 Ok((metadata, file)) => (file, metadata),
                 Err(error) => return Found::Nothing(status_of(&error)),
@@ -69,8 +69,8 @@ impl Files {
                 (true, true) => place.push("index.html"),
                 // Two slashes at the beginning would be the name of a host.
                 (true, false) => return Found::Directory(format!("/{}/", path.trim_start_matches('/'))),
-                // `index.html`, or a file that was asked for as if it were a directory.
-                (false, true) if !place.ends_with("index.html") => return NOT_FOUND,
+                // It was asked for as if it were a directory.
+                (false, true) if !is_index => return NOT_FOUND,
                 (false, _) if !metadata.is_file() => return NOT_FOUND,
                 (false, _) => return Found::File(Box::new(Served::new(file, &metadata, &place, conditions))),
             }

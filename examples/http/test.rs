@@ -281,7 +281,19 @@ fn answers(directory: &Path) -> io::Result<Vec<Wanted>> {
     ask("/large.bin", "", &["200 OK", &format!("Content-Length: {LARGE}\r\n")], &large);
     ask("/large.bin", "HEAD", &["200 OK", &format!("Content-Length: {LARGE}\r\n")], b"");
     // What is not there, or not to be had.
-    for path in ["/b.txt", "/out.txt", "/up/secret.txt", "/up/", "/round", "/socket", "/a.txt/", "/a.txt/b", "/%ff"] {
+    for path in [
+        "/b.txt",
+        "/out.txt",
+        "/up/secret.txt",
+        "/up/",
+        "/round",
+        "/socket",
+        "/a.txt/",
+        "/a.txt/b",
+        "/index.html/",
+        "/with/index.html/",
+        "/%ff",
+    ] {
         ask(path, "", &missing, nothing);
     }
     for path in [
