@@ -100,7 +100,13 @@ mutations! {
             enqueued_as_suspended, preempt::suspend: "self.run.store(WAITING, Ordering::Relaxed);" => "",
                 "whoever looks again puts it into the queue again";
         }
+        "pub(crate) fn offer(" {
+            offered_to_nobody, preempt::block_with_thread: "m.hand_over.set(to.map(HandOver::Waiting));" => "",
+                "it is out of the queue and gets nothing";
+        }
         "pub(crate) fn hand_over(" {
+            not_handed_over, preempt::block_with_thread: "HandOver::Waiting(to) => ⟦to.resume(m.p.take())⟧" => "drop(to)",
+                "who was promised the P sleeps on";
             called_before_bound, os_thread::one_p:
                 "to.bound.set(Some(g));
             to.call(m.p.take());" => "to.call(m.p.take()); to.bound.set(Some(g));", "the M wakes before it is told for whom";

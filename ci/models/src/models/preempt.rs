@@ -3,8 +3,8 @@
 use super::World;
 use crate::sched::m::M;
 use crate::sched::p::HeldP;
-use crate::sched::preempt;
 use crate::sched::runtime::Shared;
+use crate::sched::{find, idle, preempt};
 use loom::cell::Cell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 
@@ -79,10 +79,19 @@ impl State {
         }
     }
 
-    /// Its coroutine uses the P and ends.
+    /// Its coroutine uses the P and ends. There is nothing else to run, so the P is for who waits.
     fn ends(&'static self, m: &'static M) {
         self.use_p(m.p());
-        self.pass_on(m.p.take().expect("held"));
+        assert!(find::find(m).is_none(), "there are no coroutines");
+        match m.hand_over.take() {
+            Some(to) => preempt::hand_over(m, to),
+            None => {
+                if m.searching.get() {
+                    idle::stop_searching(m, false);
+                }
+                self.pass_on(m.p.take().expect("held"));
+            }
+        }
         self.left.fetch_sub(1, Ordering::Release);
     }
 
@@ -139,21 +148,20 @@ pub(super) fn suspend() {
     assert_eq!(absent(1, M::stops), 3);
 }
 
-/// It calls `blocking` while another comes for a P, which gets this one: by way of a thread that is started for it, if there is
+/// It calls `blocking` while another waits for a P, which gets this one: by way of a thread that is started for it, if there is
 /// one to be had at once, and else of sysmon.
 fn block(startable: usize) {
     let world = state(1);
     let state = world.get();
-    let waiter = M::new(&state.rt, None);
-    waiter.loses_its_p();
-    assert!(state.waiter.set(waiter).is_ok());
+    // Already, because the checker would miss that the look of `blocking` comes after it.
+    state.waiter.get_or_init(|| M::new(&state.rt, None)).comes_for_a_p();
     *state.rt.startable.lock().unwrap() = startable;
     state.left.store(2, Ordering::Relaxed);
     let others = world.spawn(State::others);
     let waits = world.spawn(|state| {
         let m = state.waiter.get().expect("made");
         m.enter();
-        m.call_in();
+        m.waits();
         state.ends(m);
     });
     let m = state.m();

@@ -33,6 +33,9 @@ pub(crate) struct M {
     pub(crate) run: AtomicU32,
     pub(crate) announced: AtomicBool,
     pub(crate) turn_since: Cell<Nanos>,
+    pub(crate) next_waiting: Cell<Option<&'static M>>,
+    pub(crate) waits_since: Cell<Nanos>,
+    pub(crate) in_handler: Cell<bool>,
     /// The coroutine that it runs.
     current: Option<GRef>,
 }
@@ -67,6 +70,9 @@ impl M {
             run: AtomicU32::new(super::preempt::RUNNING),
             announced: AtomicBool::new(false),
             turn_since: Cell::new(0),
+            next_waiting: Cell::new(None),
+            waits_since: Cell::new(0),
+            in_handler: Cell::new(false),
             current: None,
         }
     }

@@ -55,7 +55,12 @@ impl P {
             yield_soon: false.into(),
             was_held: false.into(),
             cache: loom::cell::Cell::new(0),
-            local: std::cell::UnsafeCell::new(Local { random: 0, loot: Vec::new(), spares: Vec::new(), stacks: Stacks }),
+            local: std::cell::UnsafeCell::new(Local {
+                random: 0,
+                loot: Vec::new(),
+                spares: Vec::new(),
+                stacks: Stacks,
+            }),
         }
     }
 

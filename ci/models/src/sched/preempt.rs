@@ -11,7 +11,6 @@ use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::futex;
 use crate::shim::atomic::{AtomicUsize, Ordering};
 use loom::sync::Mutex;
-use std::collections::VecDeque;
 use std::ptr;
 
 real!("preempt_states");
@@ -37,59 +36,17 @@ pub(crate) fn is_calm() -> bool {
     true
 }
 
+real!("waiting");
+real!("offer");
 real!("hand_over");
 real!("ready_work");
 real!("blocking");
 
-/// The Ms that wait for a P.
-pub(crate) struct Queue {
-    ms: Mutex<VecDeque<&'static M>>,
-    length: AtomicUsize,
-}
-
-impl Queue {
-    pub(crate) fn new() -> Queue {
-        Queue { ms: Mutex::new(VecDeque::new()), length: AtomicUsize::new(0) }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.length.load(Ordering::Relaxed) == 0
-    }
-
-    fn push(&self, m: &'static M) {
-        let mut ms = self.ms.lock().unwrap();
-        ms.push_back(m);
-        self.length.store(ms.len(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn pop(&self) -> Option<&'static M> {
-        let mut ms = self.ms.lock().unwrap();
-        let first = ms.pop_front();
-        self.length.store(ms.len(), Ordering::Relaxed);
-        first
-    }
-}
-
-impl Queue {
-    /// Who waits has been suspended.
-    pub(crate) fn has_back(&self) -> bool {
-        false
-    }
-
-    /// Time stands still: nobody has waited for long.
-    pub(crate) fn pop_older(&self, _: Nanos) -> Option<&'static M> {
-        None
-    }
-}
-
 impl Shared {
+    /// Time stands still: nobody has been suspended for long.
     pub(crate) fn overdue_since(&self, now: Nanos) -> Nanos {
         now.saturating_sub(self.slice_ns)
     }
-}
-
-pub(crate) fn offer(_: &'static M) -> bool {
-    false
 }
 
 impl M {
@@ -110,10 +67,14 @@ impl M {
         lend(self);
     }
 
-    /// Somebody has taken the P that it had lent.
-    pub(crate) fn loses_its_p(&self) {
-        self.p.set(None);
-        self.run.store(TAKEN, Ordering::Relaxed);
+    /// It is back from where it blocked, and its P is gone.
+    pub(crate) fn comes_for_a_p(&'static self) {
+        assert!(self.enqueue().is_none());
+    }
+
+    /// It sleeps until it has one.
+    pub(crate) fn waits(&self) {
+        self.await_p(WAITING);
     }
 
     /// What a handler asks before it suspends the thread a second time.
@@ -124,7 +85,9 @@ impl M {
 
     /// As a handler that finds it in the user's code.
     pub(crate) fn stops(&self) {
+        self.in_handler.set(true);
         self.stop();
+        self.in_handler.set(false);
     }
 
     /// As sysmon, which wants the P: what it gets.

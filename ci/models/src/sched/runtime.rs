@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) waiting: super::preempt::Queue,
     /// Ms that a model lets be started, with what they were given, and whether they search.
     pub(crate) startable: std::sync::Mutex<usize>,
-    pub(crate) started: std::sync::Mutex<Vec<(HeldP, bool)>>,
+    pub(crate) started: Mutex<Vec<(HeldP, bool)>>,
 }
 
 unsafe impl Send for Shared {}
@@ -48,9 +48,9 @@ impl Shared {
             slice_ns: 100,
             keep_alive_ns: 1000,
             starter: Starter,
-            waiting: super::preempt::Queue::new(),
+            waiting: super::preempt::Queue::default(),
             startable: std::sync::Mutex::new(0),
-            started: std::sync::Mutex::new(Vec::new()),
+            started: Mutex::new(Vec::new()),
         };
         shared.resize(procs, By::Sysmon);
         shared
