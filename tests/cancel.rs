@@ -404,3 +404,36 @@ fn the_panic_hook_hears_of_panics_only() {
     });
     drop(std::panic::take_hook());
 }
+
+#[test]
+fn what_is_free_is_had_by_who_is_cancelled() {
+    // Method: a coroutine cancels itself, takes what is free, and then parks.
+    use gort::sync::{Mutex, ReentrantMutex, RwLock, Semaphore};
+    with_each_procs(|runtime| {
+        runtime.run(|| {
+            let (drops, own) = (Drops::default(), Arc::new(Mutex::new(None::<gort::JoinHandle<()>>)));
+            let [passed, returned] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+            let mut handle = own.lock();
+            *handle = Some({
+                let (one, own, passed, returned) = (drops.one(), own.clone(), passed.clone(), returned.clone());
+                go!(move || {
+                    let _one = one;
+                    own.lock().as_ref().unwrap().cancel();
+                    drop(Mutex::new(()).lock());
+                    drop(ReentrantMutex::new(()).lock());
+                    let rwlock = RwLock::new(());
+                    drop(rwlock.read());
+                    drop(rwlock.write());
+                    Semaphore::new(1).acquire().unwrap().forget();
+                    passed.store(true, SeqCst);
+                    gort::park();
+                    returned.store(true, SeqCst);
+                })
+            });
+            drop(handle);
+            wait_until("it ends", || drops.count() == 1);
+            assert!(passed.load(SeqCst), "it was cancelled where it did not have to wait");
+            assert!(!returned.load(SeqCst), "the next that waits was not");
+        });
+    });
+}
