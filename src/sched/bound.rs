@@ -19,8 +19,8 @@
 //! As for a cancel, a coroutine that is panicking is left alone until it is not. A `shield` hides the bounds around it;
 //! those that are begun inside it hold: a frame knows how deep in shields it was made, and counts there only.
 //!
-//! Rejected: a timer of its own for each bound (it would have to be armed and disarmed for calls that do not wait; and
-//! it finds the coroutine at an unknown place); a deadline in the record, looked at by all parks (it costs all parks).
+//! Rejected: a timer of its own for each bound (it would have to be armed for calls that do not wait; and it
+//! finds the coroutine at an unknown place); a deadline in the record, looked at by all parks (it costs all parks).
 //! Tested in `tests/time.rs`, `tests/context.rs` and, by random programs, in `tests/primitives_random.rs`. There is no model of it: who ends a
 //! wait is decided by a claim of its word, which has models, whoever the claimers are; an [`End`] looks and keeps the waiter
 //! under one lock; and all else here is done by the coroutine alone.
@@ -336,9 +336,6 @@ pub(super) fn park(g: GRef, ticket: Ticket) {
     if g.word.wake() == Some(Wake::Timeout) && owner.is_over() {
         // Not the wait's own deadline, or not only. The word is the coroutine's until its next wait.
         g.word.change(Wake::Cancel);
-    } else if deadline != NEVER {
-        // Also if the wait's own deadline was the earlier one.
-        super::timers::disarm();
     }
 }
 

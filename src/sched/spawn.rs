@@ -9,7 +9,7 @@ use super::runtime::Shared;
 use super::timers;
 use super::wait::{WaitReason, Waiter, Wake};
 use super::{labels, local};
-use crate::os::clock::{NEVER, Nanos};
+use crate::os::clock::Nanos;
 use crate::stack::{Class, limits};
 use crate::switch;
 use std::cell::Cell;
@@ -162,8 +162,6 @@ pub(crate) struct Later {
     /// The right to its result, which is nothing.
     handle: JoinHandle<()>,
     waiter: Waiter,
-    /// When the timer ends the wait; `NEVER` if there is none.
-    when: Nanos,
 }
 
 impl Later {
@@ -198,8 +196,8 @@ impl Later {
         let waiter = unsafe { Waiter::of(g, g.word.arm()) };
         // Release: as in `spawn_raw`. From here on the end of the runtime may end the wait.
         g.alive.store(true, Ordering::Release);
-        timers::arm_other(rt, when, waiter, 0);
-        Ok(Later { handle: JoinHandle::new(g), waiter, when })
+        timers::arm_other(rt, when, waiter);
+        Ok(Later { handle: JoinHandle::new(g), waiter })
     }
 
     /// To be woken to let it begin.
@@ -220,9 +218,6 @@ impl Later {
         let g = self.handle.record();
         // SAFETY: a runtime outlives its coroutines.
         let rt: &'static Shared = unsafe { &*g.runtime.get() };
-        if self.when != NEVER {
-            timers::arm_other(rt, NEVER, self.waiter, 1);
-        }
         // Relaxed: `complete`, if it comes to that, is ordered by the queue.
         g.asked.fetch_or(g::CANCEL, Ordering::Relaxed);
         if M::current_coroutine().is_some() && M::current().is_some_and(|m| ptr::eq(m.rt, rt)) {
@@ -251,9 +246,7 @@ impl Later {
             // SAFETY: the wait was claimed, so the coroutine is ours, and so is its word. The record stays while
             // there is a handle.
             self.waiter = unsafe { Waiter::of(g, g.word.arm()) };
-            let ended = usize::from(self.when != NEVER);
-            self.when = when;
-            timers::arm_other(rt, when, self.waiter, ended);
+            timers::arm_other(rt, when, self.waiter);
         });
         true
     }

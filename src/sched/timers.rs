@@ -1,8 +1,13 @@
 //! The timers of a P: deadlines of waits, in a heap.
 //!
 //! Arming pushes an entry; when a wait ends for another reason its entry stays, stale and
-//! harmless (its ticket claims nothing), until it comes up or until the heap is swept, which
-//! happens when about half of it is stale. So cancelling costs a counter.
+//! harmless (its ticket claims nothing), until it comes up or until the heap is swept. So cancelling
+//! costs nothing, wherever it is done. A heap is swept when it has grown to more than twice what it was at
+//! its smallest since the last time: it has no more entries than about twice as many as have been armed at once, and to each push
+//! belongs a look at two entries at most.
+//!
+//! Rejected: a count of the stale ones. It is not known whose heap has the entry of a wait that has ended, and what was
+//! armed on one P and stopped on another piled up.
 //!
 //! No P's owner is needed for its timers: whoever polls waits for the earliest of all Ps and
 //! runs what is due (`idle.rs`), and a busy P looks at its own every so often (`p.rs`).
@@ -17,16 +22,21 @@ use crate::shim::asymmetric;
 use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Timers {
-    heap: Spin<BinaryHeap<Entry>>,
+    heap: Spin<Heap>,
     /// The earliest deadline in the heap, stale or not.
     next: AtomicU64,
-    /// Entries that are probably stale.
-    stale: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Heap {
+    entries: BinaryHeap<Entry>,
+    /// How few entries there have been since the last sweep.
+    fewest: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,15 +63,15 @@ impl Ord for Entry {
     }
 }
 
-/// How many due entries are handled at one taking of the lock.
+/// How many due entries are handled at one taking of the lock, stale or not.
 const BATCH: usize = 8;
 
-/// Fewer stale entries than this are not worth a sweep.
+/// Fewer new entries than this are not worth a sweep.
 const SWEEP_MIN: usize = 256;
 
 impl Timers {
     pub(crate) fn new() -> Timers {
-        Timers { heap: Spin::new(BinaryHeap::new()), next: AtomicU64::new(NEVER), stale: AtomicUsize::new(0) }
+        Timers { heap: Spin::new(Heap { entries: BinaryHeap::new(), fewest: 0 }), next: AtomicU64::new(NEVER) }
     }
 
     /// The earliest deadline.
@@ -73,11 +83,31 @@ impl Timers {
 
     fn push(&self, when: Nanos, waiter: Waiter) {
         let mut heap = self.heap.lock();
-        heap.push(Entry { when, waiter });
+        heap.entries.push(Entry { when, waiter });
         if when < self.next() {
             // Relaxed: see `next`.
             self.next.store(when, Ordering::Relaxed);
         }
+        self.sweep_if_grown(&mut heap);
+    }
+
+    #[inline(always)]
+    fn sweep_if_grown(&self, heap: &mut Heap) {
+        if heap.entries.len() > 2 * heap.fewest + SWEEP_MIN {
+            self.sweep(heap);
+        }
+    }
+
+    #[cold]
+    fn sweep(&self, heap: &mut Heap) {
+        heap.entries.retain(|entry| entry.waiter.is_armed());
+        heap.fewest = heap.entries.len();
+        self.note_next(heap);
+    }
+
+    fn note_next(&self, heap: &Heap) {
+        // Relaxed: see `next`.
+        self.next.store(heap.entries.peek().map_or(NEVER, |entry| entry.when), Ordering::Relaxed);
     }
 
     /// Ends the waits that are due: `each` gets the claimed waiters, outside the lock, and must
@@ -90,23 +120,17 @@ impl Timers {
         let now = now();
         while self.next() <= now {
             let mut due = [const { None }; BATCH];
-            let mut count = 0;
             let mut heap = self.heap.lock();
-            while count < BATCH
-                && let Some(entry) = heap.peek()
-                && entry.when <= now
-            {
-                let waiter = entry.waiter;
-                heap.pop();
-                if waiter.claim(Wake::Timeout) {
-                    due[count] = Some(waiter);
-                    count += 1;
-                } else {
-                    self.forget_stale();
+            for slot in &mut due {
+                let Some(&Entry { when, waiter }) = heap.entries.peek() else { break };
+                if when > now {
+                    break;
                 }
+                heap.entries.pop();
+                *slot = waiter.claim(Wake::Timeout).then_some(waiter);
             }
-            // Relaxed: see `next`.
-            self.next.store(heap.peek().map_or(NEVER, |entry| entry.when), Ordering::Relaxed);
+            heap.fewest = heap.fewest.min(heap.entries.len());
+            self.note_next(&heap);
             drop(heap);
             for waiter in due.into_iter().flatten() {
                 any = true;
@@ -125,51 +149,23 @@ impl Timers {
         // Nobody else locks two of them.
         let mut theirs = to.heap.lock();
         let mut ours = self.heap.lock();
-        let first = ours.peek()?.when;
-        theirs.append(&mut ours);
-        // Relaxed: see `next`, and `forget_stale`.
-        to.next.store(first.min(to.next()), Ordering::Relaxed);
-        self.next.store(NEVER, Ordering::Relaxed);
-        to.stale.store(to.stale.load(Ordering::Relaxed) + self.stale.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        let first = ours.entries.peek()?.when;
+        theirs.entries.append(&mut ours.entries);
+        ours.fewest = 0;
+        self.note_next(&ours);
+        to.note_next(&theirs);
+        to.sweep_if_grown(&mut theirs);
         Some(first)
-    }
-
-    fn forget_stale(&self) {
-        // Relaxed: a statistic; it may be off by what moved between Ps.
-        let stale = self.stale.load(Ordering::Relaxed);
-        self.stale.store(stale.saturating_sub(1), Ordering::Relaxed);
-    }
-
-    /// Notes that an entry has become stale.
-    fn note_stale(&self) {
-        // Relaxed: as above.
-        let stale = self.stale.load(Ordering::Relaxed) + 1;
-        self.stale.store(stale, Ordering::Relaxed);
-        if stale >= SWEEP_MIN {
-            self.sweep(stale);
-        }
-    }
-
-    #[cold]
-    fn sweep(&self, stale: usize) {
-        let mut heap = self.heap.lock();
-        if stale * 2 < heap.len() {
-            return;
-        }
-        heap.retain(|entry| entry.waiter.is_armed());
-        // Relaxed: as above.
-        self.stale.store(0, Ordering::Relaxed);
-        self.next.store(heap.peek().map_or(NEVER, |entry| entry.when), Ordering::Relaxed);
     }
 
     /// Whether any entry is not stale.
     pub(crate) fn is_armed(&self) -> bool {
-        self.heap.lock().iter().any(|entry| entry.waiter.is_armed())
+        self.heap.lock().entries.iter().any(|entry| entry.waiter.is_armed())
     }
 
     /// How many entries are not stale.
     pub(crate) fn armed(&self) -> usize {
-        self.heap.lock().iter().filter(|entry| entry.waiter.is_armed()).count()
+        self.heap.lock().entries.iter().filter(|entry| entry.waiter.is_armed()).count()
     }
 }
 
@@ -184,27 +180,93 @@ pub(crate) fn arm(when: Nanos, waiter: Waiter) {
     m.rt.disturb_poller(when);
 }
 
-/// [`arm`] and [`disarm`] for a waiter that is not the caller's: a coroutine of `rt` that waits for its first run.
-/// From anywhere. `ended` says how many entries have become stale.
-pub(crate) fn arm_other(rt: &Shared, when: Nanos, waiter: Waiter, ended: usize) {
+/// [`arm`] for a waiter that is not the caller's: a coroutine of `rt` that waits for its first run. From anywhere.
+pub(crate) fn arm_other(rt: &Shared, when: Nanos, waiter: Waiter) {
+    if when == NEVER {
+        return;
+    }
     let _pin = Pin::new();
     let here = M::current().filter(|m| ptr::eq(m.rt, rt)).and_then(|m| m.p.get());
     // P 0 never retires.
-    let timers = &here.unwrap_or_else(|| rt.ps.get(0)).timers;
-    for _ in 0..ended {
-        timers.note_stale();
-    }
-    if when != NEVER {
-        timers.push(when, waiter);
-        // As in `arm`.
-        asymmetric::light();
-        rt.disturb_poller(when);
-    }
+    here.unwrap_or_else(|| rt.ps.get(0)).timers.push(when, waiter);
+    // As in `arm`.
+    asymmetric::light();
+    rt.disturb_poller(when);
 }
 
-/// Notes that a wait that had been armed has ended otherwise.
-pub(crate) fn disarm() {
-    let m = M::current().expect("coroutines run on Ms");
-    let _pin = m.pinned();
-    m.p().timers.note_stale();
+#[cfg(test)]
+mod tests {
+    use super::super::wait::{self, Wait, WaitReason};
+    use super::*;
+    use crate::time::{AfterFunc, Timer};
+    use std::sync::atomic::AtomicBool;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    fn entries(timers: &Timers) -> usize {
+        timers.heap.lock().entries.len()
+    }
+
+    #[test]
+    fn timers_that_are_stopped_on_another_p_do_not_pile_up() {
+        // Goal: a heap has about as many entries as there have been timers at once, wherever they are stopped. Method: one coroutine
+        // makes timers and another, on the other P, stops them. Neither parks: they pass them on by a flag.
+        const ROUNDS: usize = 50;
+        const AT_ONCE: usize = 1000;
+        let runtime = crate::Runtime::builder().procs(2).preemption(false).build().unwrap();
+        let passed = Arc::new((Mutex::new(Vec::<AfterFunc>::new()), AtomicBool::new(false)));
+        let wait_for = |passed: &AtomicBool, full: bool| {
+            // Acquire: pairs with the Release of the other.
+            while passed.load(Ordering::Acquire) != full {
+                std::thread::yield_now();
+            }
+        };
+        let (to, from) = (passed.clone(), passed);
+        let makes = runtime.spawn(move || {
+            for _ in 0..ROUNDS {
+                let hour = Duration::from_secs(3600);
+                to.0.lock().unwrap().extend((0..AT_ONCE).map(|_| Timer::after_func(hour, || ())));
+                // Release: passes them on.
+                to.1.store(true, Ordering::Release);
+                wait_for(&to.1, false);
+            }
+        });
+        let stops = runtime.spawn(move || {
+            for _ in 0..ROUNDS {
+                wait_for(&from.1, true);
+                assert!(from.0.lock().unwrap().drain(..).all(|timer| timer.stop()));
+                // Release: as above.
+                from.1.store(false, Ordering::Release);
+            }
+        });
+        makes.join().unwrap();
+        stops.join().unwrap();
+        let left: usize = runtime.shared().ps.iter().map(|p| entries(&p.timers)).sum();
+        assert!(left <= 5 * AT_ONCE, "{left} entries are left");
+    }
+
+    #[test]
+    fn what_is_stale_is_swept_when_the_heap_grows_and_what_is_armed_stays() {
+        // Method: waits of this thread, all due at the same time. Of those that are given up no more are kept than are armed, or
+        // worth a sweep; as many as are armed then, not as were once.
+        const ARMED: usize = 1000;
+        const SOON: Nanos = 1;
+        let timers = Timers::new();
+        let begin = || {
+            let wait = wait::begin();
+            timers.push(SOON, wait.waiter());
+            wait
+        };
+        let give_up_many = || (0..100 * ARMED).for_each(|_| assert_eq!(begin().abandon(), None));
+        let armed: Vec<Wait> = (0..ARMED).map(|_| begin()).collect();
+        give_up_many();
+        assert!(entries(&timers) <= 2 * ARMED + SWEEP_MIN);
+        assert_eq!(timers.armed(), ARMED);
+        // SAFETY: claimed by `run_due`, and readied once.
+        assert!(timers.run_due(|| SOON, |waiter| unsafe { waiter.ready() }));
+        armed.into_iter().for_each(|wait| assert_eq!(wait.park(WaitReason::None, NEVER), Wake::Timeout));
+        assert_eq!((entries(&timers), timers.next()), (0, NEVER));
+        give_up_many();
+        assert!(entries(&timers) <= SWEEP_MIN);
+    }
 }

@@ -372,11 +372,7 @@ impl Wait {
             super::timers::arm(deadline, self.waiter);
         }
         super::park::park(g, self.waiter.ticket, reason);
-        let wake = self.waiter.task.word().wake().expect("a coroutine goes on only when its wait was claimed");
-        if deadline != NEVER && wake != Wake::Timeout {
-            super::timers::disarm();
-        }
-        wake
+        self.waiter.task.word().wake().expect("a coroutine goes on only when its wait was claimed")
     }
 
     #[cold]
