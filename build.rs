@@ -18,16 +18,17 @@ fn main() {
     };
     println!("cargo::rustc-cfg=gort_context=\"{context}\"");
 
-    // Unwind directives in inline assembly are errors in a compilation without unwind tables.
-    println!("cargo::rustc-check-cfg=cfg(gort_no_unwind_tables)");
     // Set by ci/aarch64.sh, which compiles src/switch alone.
     println!("cargo::rustc-check-cfg=cfg(gort_bare)");
-    let no_tables = |flag: &str| {
-        flag.trim_start_matches("-C")
-            .strip_prefix("force-unwind-tables=")
-            .is_some_and(|v| matches!(v, "n" | "no" | "off" | "false"))
+    // What the flags say of unwind tables, in any of the forms that rustc knows; the last one counts. For `UNWIND_TABLES` in
+    // src/switch/mod.rs.
+    println!("cargo::rustc-check-cfg=cfg(gort_unwind_tables, values(\"yes\", \"no\"))");
+    let said = |flag: &str| {
+        let flag = flag.trim_start_matches("--codegen=").trim_start_matches("-C").replace('_', "-");
+        let value = flag.strip_prefix("force-unwind-tables")?;
+        Some(if matches!(value, "=n" | "=no" | "=off" | "=false") { "no" } else { "yes" })
     };
-    if var("CARGO_ENCODED_RUSTFLAGS").split('\x1f').any(no_tables) {
-        println!("cargo::rustc-cfg=gort_no_unwind_tables");
+    if let Some(tables) = var("CARGO_ENCODED_RUSTFLAGS").split('\x1f').filter_map(said).next_back() {
+        println!("cargo::rustc-cfg=gort_unwind_tables=\"{tables}\"");
     }
 }

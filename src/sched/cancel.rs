@@ -66,9 +66,15 @@ pub(crate) fn check() {
 }
 
 /// Unwinds the calling coroutine, or what it runs in a bound that is over. The caller has removed what it left
-/// in waiting lists.
+/// in waiting lists. Where nothing can unwind the process ends.
 #[cold]
 pub(crate) fn unwind() -> ! {
+    if cfg!(panic = "abort") {
+        // Or it would end without a word: the panic hook is not called for this.
+        crate::os::fatal(
+            "a cancel, a timeout, a context or the end of a runtime has to unwind who waits: impossible with panic = \"abort\"",
+        );
+    }
     bound::unwind();
     std::panic::resume_unwind(Box::new(Cancelled))
 }

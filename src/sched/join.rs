@@ -257,7 +257,8 @@ impl<T> JoinHandle<T> {
     /// It goes on undisturbed while it is panicking or inside [`shield`](crate::shield), and for as
     /// long as it does not park. If it has not run yet it never will. If it catches the unwinding,
     /// its next parking call unwinds again; if it returns a value all the same, that is what `join`
-    /// gives. The panic hook is not called.
+    /// gives. The panic hook is not called. With `panic = "abort"` nothing can unwind: a coroutine that has begun ends the process
+    /// there, with a message.
     ///
     /// Its destructors may park. But while it unwinds it has its home to itself: see
     /// [`Self::join`] for whom they must not wait.

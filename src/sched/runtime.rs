@@ -408,7 +408,8 @@ pub(crate) fn current_poller() -> Option<&'static Arc<Poller>> {
 /// Dropping it cancels every coroutine that is left, waits for them to unwind (until none has
 /// ended for five seconds; what is left then is named on standard error and stays), and ends its
 /// threads. Whoever drops it is blocked meanwhile, thread and all, also a coroutine of another
-/// runtime. If one of its own coroutines drops it, another thread ends it.
+/// runtime. If one of its own coroutines drops it, another thread ends it. With `panic = "abort"` coroutines cannot unwind, and one that
+/// is left parked ends the process, with a message.
 ///
 /// Sockets outlive their runtime. Its netpoller (an epoll descriptor) stays open until the last socket that
 /// has waited in it is dropped, or has waited in another runtime.

@@ -76,7 +76,8 @@
 //!    jmp rcx
 //! ```
 //!
-//! `tests::debugger` steps gdb through a switch and asks for a backtrace at each instruction.
+//! `tests::debugger` steps gdb through a switch and asks for a backtrace at each instruction. Where the compiler makes no unwind
+//! tables, or may make none, there are no such directives ([`UNWIND_TABLES`]).
 //!
 //! # Why inline
 //!
@@ -152,6 +153,13 @@ mod word;
 #[cfg(any(gort_context = "thread", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 #[path = "word/portable.rs"]
 mod word;
+
+/// Whether the compiler makes unwind tables; if not, directives for them in inline assembly are errors. With `panic = "abort"` those
+/// before 1.92 make them only if they are told to. Later ones do in any case, and then a backtrace from within a switch is what is
+/// missing. (Not for build.rs to say: Cargo does not tell it what a profile has for `panic`.)
+#[cfg(gort_context = "asm")]
+const UNWIND_TABLES: bool =
+    cfg!(any(gort_unwind_tables = "yes", all(panic = "unwind", not(gort_unwind_tables = "no"))));
 
 /// What a new flow runs: takes nothing, never comes back. (The thread back end ends a flow by
 /// unwinding through it.)

@@ -50,7 +50,8 @@ impl From<Elapsed> for io::Error {
 /// It has no effect inside a [`shield`](crate::shield), while a coroutine is panicking, on what `f` has spawned, and on
 /// [`blocking`](crate::blocking) calls and the end of a [`scope`](crate::scope), which must be waited for.
 ///
-/// Timeouts may be nested: the outermost whose time is over ends. A cancel of the coroutine, and a panic of `f`, pass through.
+/// Timeouts may be nested: the outermost whose time is over ends. A cancel of the coroutine, and a panic of `f`, pass through. With
+/// `panic = "abort"`, where nothing unwinds, a timeout that takes effect ends the process, with a message.
 ///
 /// # Examples
 /// ```

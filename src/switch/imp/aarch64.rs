@@ -88,7 +88,7 @@ pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) 
         asm!(
             include_str!("../../../asm/aarch64_switch.s"),
             fp = const CONTROL_WORDS,
-            cfi = const cfg!(not(gort_no_unwind_tables)) as u8,
+            cfi = const super::UNWIND_TABLES as u8,
             inout("x0") from => _,
             inout("x1") to => _,
             inout("x2") tls => _,

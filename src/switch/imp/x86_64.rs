@@ -117,7 +117,7 @@ pub(crate) unsafe fn switch(from: *mut Context, to: *const Context, tls: usize) 
         asm!(
             include_str!("../../../asm/x86_64_switch.s"),
             fp = const CONTROL_WORDS,
-            cfi = const cfg!(not(gort_no_unwind_tables)) as u8,
+            cfi = const super::UNWIND_TABLES as u8,
             inout("rdi") from => _,
             inout("rsi") to => _,
             inout("rdx") tls => _,
