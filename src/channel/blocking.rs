@@ -239,6 +239,9 @@ impl<T> Chan<T> {
         until: Until,
     ) -> Result<(), Refused> {
         let mut armed = Armed::new(until);
+        if self.is_timer() {
+            armed.look_at_clock();
+        }
         loop {
             let mut garbage = None;
             // SAFETY: the state is this channel's, `out` the caller's promise.
@@ -390,11 +393,18 @@ impl Armed {
         Ok(())
     }
 
-    /// Has it wait no more if the deadline has passed. Before another step, which then finds whatever the clock had in time.
+    /// Settles until when to wait, or that it is not to wait any more. Before a step, for messages of the clock: so the step finds
+    /// whatever was due before the deadline.
     #[cold]
     fn look_at_clock(&mut self) {
-        if self.deadline != NEVER && self.deadline <= clock::now() {
-            *self = Armed::new(Until::Now);
+        debug_assert!(self.wait.is_none());
+        let deadline = match self.deadline {
+            NEVER => self.until.deadline(),
+            deadline => (deadline > clock::now()).then_some(deadline),
+        };
+        match deadline {
+            Some(deadline) => self.deadline = deadline,
+            None => *self = Armed::new(Until::Now),
         }
     }
 

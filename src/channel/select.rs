@@ -68,9 +68,8 @@ pub(super) unsafe fn choose(cases: &[Case<'_>], until: Until, order: Order) -> O
     // SAFETY: the caller's promise.
     match unsafe { try_all(cases, order) } {
         None if !matches!(until, Until::Now) => {
-            let deadline = until.deadline()?;
             // SAFETY: the caller's promise.
-            unsafe { wait_for(cases, deadline, order) }
+            unsafe { wait_for(cases, until, order) }
         }
         found => found,
     }
@@ -111,7 +110,12 @@ unsafe fn try_all(cases: &[Case<'_>], order: Order) -> Option<(usize, Chosen)> {
 /// # Safety
 /// As [`choose`].
 #[inline(never)]
-unsafe fn wait_for(cases: &[Case<'_>], deadline: Nanos, order: Order) -> Option<(usize, Chosen)> {
+unsafe fn wait_for(cases: &[Case<'_>], until: Until, order: Order) -> Option<(usize, Chosen)> {
+    let Some(deadline) = until.deadline() else {
+        // It may have passed since the look: see `is_over`.
+        // SAFETY: the caller's promise.
+        return unsafe { try_all(cases, order) };
+    };
     if cases.len() <= INLINE {
         let mut nodes = [const { MaybeUninit::uninit() }; INLINE];
         // SAFETY: the caller's promise.
@@ -241,10 +245,11 @@ pub(super) fn ready(cases: &[Case<'_>], until: Until, order: Order) -> Option<us
     // SAFETY: the cases are alive.
     let look = || in_order(cases.len(), order).find(|&at| unsafe { (cases[at].ops.is_ready)(cases[at].what) });
     let ready = look();
-    if ready.is_some() {
+    if ready.is_some() || matches!(until, Until::Now) {
         return ready;
     }
-    let deadline = until.deadline()?;
+    // It may have passed since the look: see `is_over`.
+    let Some(deadline) = until.deadline() else { return look() };
     loop {
         let wait = wait::begin();
         let waiter = wait.waiter();
