@@ -32,8 +32,6 @@ fn main() {
             assert_eq!(rx.iter().take(8).sum::<i32>(), 28);
             sends.into_iter().for_each(|handle| handle.join().unwrap());
             timeout(LONG, || sleep(SHORT)).unwrap();
-            // It has not begun, and never will.
-            go!(gort::park).cancel();
         }),
         Some("cancel") => gort::run(|| {
             let handle = parked();
