@@ -1088,6 +1088,20 @@ impl Waitable for Restless {
     fn unwatch(&self, _: SelectWaker) {}
 }
 
+/// A limit of time that is a plain thread's, too.
+#[test]
+fn a_bound_ends_a_thread_whose_waitable_is_restless() {
+    let _watchdog = watchdog(PATIENCE, "a select that is woken for nothing all the time");
+    for restless in [Restless::Wakes, Restless::Refuses] {
+        for asks in [false, true] {
+            let mut select = Select::new();
+            select.wait(&restless);
+            let ended = gort::time::timeout(SHORT, || if asks { select.ready() } else { select.select().index() });
+            assert_eq!(ended, Err(gort::time::Elapsed), "{restless:?}");
+        }
+    }
+}
+
 /// A waitable that lets nobody wait holds up neither the deadline nor a cancel, nor the others.
 fn waitables_are_restless(k: Kind, w: World) {
     let _watchdog = watchdog(PATIENCE, "a select that is woken for nothing all the time");
@@ -1109,28 +1123,22 @@ fn waitables_are_restless(k: Kind, w: World) {
             wait(restless) => unreachable!(),
         }
         let _open = sender.join();
-        if gort::try_current().is_none() {
-            continue;
-        }
         for asks in [false, true] {
-            let r = r.clone();
-            let waits = gort::go!(move || {
+            let waits = move |r: &Receiver<u8>| {
                 let mut select = Select::new();
-                select.recv(&r);
+                select.recv(r);
                 select.wait(&restless);
                 if asks { select.ready() } else { select.select().index() }
-            });
-            gort::time::sleep(SHORT);
-            waits.cancel();
-            assert!(waits.join().unwrap_err().is_cancelled());
-        }
-        let bound = gort::time::timeout(SHORT, || {
-            select! {
-                recv(r) -> _ => unreachable!(),
-                wait(restless) => unreachable!(),
+            };
+            assert_eq!(gort::time::timeout(SHORT, || waits(&r)), Err(gort::time::Elapsed));
+            if gort::try_current().is_some() {
+                let r = r.clone();
+                let waits = gort::go!(move || waits(&r));
+                gort::time::sleep(SHORT);
+                waits.cancel();
+                assert!(waits.join().unwrap_err().is_cancelled());
             }
-        });
-        assert_eq!(bound, Err(gort::time::Elapsed));
+        }
     }
 }
 

@@ -37,8 +37,8 @@ use super::blocking::{Until, park};
 use super::case::{Case, Chosen};
 use super::waitq::Node;
 use crate::os::clock::{self, NEVER, Nanos};
-use crate::sched::cancel;
 use crate::sched::wait::{self, Wait, WaitReason, Waiter, Wake};
+use crate::sched::{bound, cancel};
 use std::any::Any;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -218,10 +218,14 @@ fn is_over(deadline: Nanos) -> bool {
     deadline != NEVER && deadline <= clock::now()
 }
 
-/// Lets others run, and lets the caller be cancelled: what it waits for may never let it park.
+/// Lets others run, and lets the caller be ended: what it waits for may never let it park.
 fn before_next_round() {
     crate::sched::checkpoint();
     cancel::check();
+    // What is bound on a plain thread; a coroutine's own bounds are looked at above.
+    if crate::try_current().is_none() {
+        bound::look_again();
+    }
 }
 
 /// What users' code panicked with, in the middle of a wait. Caught rather than left to a guard: a wait that ends while the
