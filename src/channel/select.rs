@@ -222,10 +222,8 @@ fn is_over(deadline: Nanos) -> bool {
 fn before_next_round() {
     crate::sched::checkpoint();
     cancel::check();
-    // What is bound on a plain thread; a coroutine's own bounds are looked at above.
-    if crate::try_current().is_none() {
-        bound::look_again();
-    }
+    // On a plain thread.
+    bound::look_again();
 }
 
 /// What users' code panicked with, in the middle of a wait. Caught rather than left to a guard: a wait that ends while the

@@ -360,10 +360,11 @@ pub(super) fn block(waiter: Waiter, deadline: Nanos, block: impl Fn(Nanos) -> bo
 }
 
 /// For a plain thread that is about to sleep in the kernel, by other means than a wait: unwinds if a bound is over, or
-/// says when to call this again. No end of a bound but its deadline can reach it there: so it looks every [`SLICE_NS`].
+/// says when to call this again. No end of a bound but its deadline can reach it there: so it looks every [`SLICE_NS`]. A coroutine
+/// looks by [`cancel::check`].
 pub(crate) fn look_again() -> Nanos {
     let owner = Owner::Thread;
-    if !has_threads() || thread::panicking() {
+    if !has_threads() || thread::panicking() || M::current_coroutine().is_some() {
         return NEVER;
     }
     if owner.is_over() {
