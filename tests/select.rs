@@ -813,7 +813,7 @@ fn timers(_: Kind, w: World) {
 /// receiver has its turn later than both.
 fn timers_come_before_deadlines(_: Kind, _: World) {
     // In the shortest times the clock comes to them between the first look and the wait.
-    let short = (0..1_000).map(|i| i % 20).chain([50, 1_000, 3_000, 10_000]);
+    let short = (0..200).map(|i| i % 20).chain([50, 1_000, 3_000, 10_000]);
     for time in short.map(|micros| Duration::from_micros(1 + micros)) {
         assert!(after(time).recv_timeout(time).is_ok(), "{time:?}");
         assert!(tick(time).recv_timeout(time).is_ok(), "{time:?}");
@@ -1211,7 +1211,7 @@ fn waitables_panic(k: Kind, w: World) {
         // A message that comes to a select that panics.
         if bad == Panics::Unwatch {
             let copy = message.clone();
-            let sender = w.right(move || s.send(copy).unwrap());
+            let sender = w.right(move || drop(s.send(copy)));
             meant(&|| {
                 select! {
                     wait(bad) => unreachable!(),
@@ -1223,9 +1223,11 @@ fn waitables_panic(k: Kind, w: World) {
                     wait(bad) => unreachable!(),
                 }
             });
+            // One that came before the select had joined the queue waits there.
+            r.close();
             sender.join();
         }
-        // One that came before the select had joined that queue may be there still.
+        // Or it is in the channel.
         drop(r);
         assert_eq!(Arc::strong_count(&message), 1, "{bad:?}");
     }
