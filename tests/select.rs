@@ -745,9 +745,10 @@ fn ready_stress(k: Kind, w: World) {
 
 fn timers(_: Kind, w: World) {
     let start = Instant::now();
+    let late = after(LONG);
+    assert_eq!((late.capacity(), late.len(), late.is_empty(), late.is_full()), (Some(1), 0, true, false));
+    assert_eq!(late.try_recv(), Err(TryRecvError::Empty));
     let once = after(SHORT);
-    assert_eq!((once.capacity(), once.len(), once.is_empty(), once.is_full()), (Some(1), 0, true, false));
-    assert_eq!(once.try_recv(), Err(TryRecvError::Empty));
     let time = once.recv().unwrap();
     assert!(time >= start + SHORT && Instant::now() >= time);
     assert_eq!(once.try_recv(), Err(TryRecvError::Empty));
@@ -768,8 +769,10 @@ fn timers(_: Kind, w: World) {
     }
     // Those that nobody took are left out.
     std::thread::sleep(SHORT * 5);
+    let start = Instant::now();
     assert!(ticks.try_recv().is_ok());
-    assert!(ticks.try_recv().is_err());
+    // The next comes after a period; there is one more while we look.
+    assert!(ticks.try_recv().is_err() || start.elapsed() >= SHORT);
 
     // Several wait for one message: one gets it, the others wait on until the close.
     let once = after(SHORT);

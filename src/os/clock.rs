@@ -1,5 +1,6 @@
 //! The monotonic clock, in nanoseconds.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Nanoseconds of `CLOCK_MONOTONIC`; a time that never comes is [`NEVER`].
@@ -68,17 +69,44 @@ pub(crate) fn instant(time: Nanos) -> Option<Instant> {
     if time == NEVER {
         return None;
     }
-    // Our clock is read first: what passes between the two makes the result later.
-    let now = now();
-    let std = Instant::now();
-    if time >= now {
-        std.checked_add(Duration::from_nanos(time - now))
+    let (then, std) = *MOMENT;
+    if time >= then {
+        std.checked_add(Duration::from_nanos(time - then))
     } else {
-        std.checked_sub(Duration::from_nanos(now - time))
+        std.checked_sub(Duration::from_nanos(then - time))
     }
 }
+
+/// A moment as it is here, and as it is for std, which reads the same clock. One for all, so that two moments are as far apart there
+/// as they are here.
+static MOMENT: LazyLock<(Nanos, Instant)> = LazyLock::new(|| {
+    // Ours is read first: what passes between the two makes the other later. Where the thread has lost its CPU that was much.
+    let read = || {
+        let (here, std) = (now(), Instant::now());
+        (now() - here, (here, std))
+    };
+    let (_, moment) = (0..16).map(|_| read()).min_by_key(|(took, _)| *took).expect("there are some");
+    moment
+});
 
 /// The kernel's form of a time or a span.
 pub(crate) fn timespec(ns: Nanos) -> libc::timespec {
     libc::timespec { tv_sec: (ns / 1_000_000_000) as libc::time_t, tv_nsec: (ns % 1_000_000_000) as libc::c_long }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_as_far_apart_for_std() {
+        let (start, since) = (now(), Instant::now());
+        for ns in [0, 1, 1_000, 1_000_000_000] {
+            let [one, other] = [start, start + ns].map(|time| instant(time).unwrap());
+            assert_eq!(other - one, Duration::from_nanos(ns));
+        }
+        let after = now();
+        assert!(instant(after).unwrap() >= since);
+        assert_eq!(instant(NEVER), None);
+    }
 }
