@@ -7,7 +7,7 @@ mod harness;
 use common::{Hogs, PATIENCE, PROCS, builder, wait_until, watchdog};
 use gort::future::{Until, until};
 use gort::signal::{Signal, Signals, ctrl_c, notify};
-use gort::{go, select};
+use gort::{Runtime, go, select};
 use harness::{Check, Program, run, run_with};
 use std::io::{ErrorKind, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -44,6 +44,19 @@ fn everywhere(f: impl Fn() + Sync) {
 fn send(signal: Signal) {
     // SAFETY: no memory.
     assert_eq!(unsafe { libc::kill(libc::getpid(), signal.as_raw()) }, 0);
+}
+
+/// Three hogs, and whether each of them has got on. None where coroutines do not move: nobody could live with one.
+fn hogs(runtime: &Runtime) -> (Hogs, impl Fn() -> bool + Sync + use<>) {
+    let steps: Arc<[AtomicUsize]> =
+        (0..if runtime.coroutines_move() { 3 } else { 0 }).map(|_| AtomicUsize::new(0)).collect();
+    let hogs = Hogs::start(runtime, steps.len(), |me| {
+        let steps = steps.clone();
+        move |_| {
+            steps[me].fetch_add(1, SeqCst);
+        }
+    });
+    (hogs, move || steps.iter().all(|steps| steps.load(SeqCst) > 0))
 }
 
 /// What the kernel knows of a signal.
@@ -207,8 +220,7 @@ const PROGRAMS: &[Program] = &[
         let _dog = watchdog(PATIENCE, "preemption");
         let signals = notify(&[Signal::USR1]).unwrap();
         let runtime = builder(1).preemption_signal(libc::SIGUSR1).build().unwrap();
-        // Where coroutines do not move, nobody could live with a hog.
-        let hogs = Hogs::start(&runtime, if runtime.coroutines_move() { 3 } else { 0 }, |_| |_| ());
+        let (hogs, all_get_on) = hogs(&runtime);
         runtime.run(|| {
             for _ in 0..5 {
                 gort::time::sleep(Duration::from_millis(1));
@@ -217,14 +229,14 @@ const PROGRAMS: &[Program] = &[
                 assert_eq!(comes(&signals), Signal::USR1);
             }
         });
-        assert!(hogs.stop().iter().all(|&steps| steps > 0));
+        wait_until("all get on", all_get_on);
+        hogs.stop();
     }),
     ("storm", || {
         let _dog = watchdog(PATIENCE, "a storm");
         for procs in PROCS {
             let runtime = builder(procs).build().unwrap();
-            // As above.
-            let hogs = Hogs::start(&runtime, if runtime.coroutines_move() { 3 } else { 0 }, |_| |_| ());
+            let (hogs, all_get_on) = hogs(&runtime);
             let signals = notify(&[Signal::USR1, Signal::USR2]).unwrap();
             let stop = std::sync::atomic::AtomicBool::new(false);
             let (stop, signals) = (&stop, &signals);
@@ -245,7 +257,7 @@ const PROGRAMS: &[Program] = &[
                             assert_eq!(other.join().unwrap(), 500 * 499 / 2);
                         });
                         let mut got = 0;
-                        while got < 100 || !talk.is_finished() {
+                        while got < 100 || !talk.is_finished() || !all_get_on() {
                             assert_eq!(comes(signals), Signal::USR1);
                             got += 1;
                         }
@@ -255,7 +267,7 @@ const PROGRAMS: &[Program] = &[
                     })
                 })
             });
-            assert!(hogs.stop().iter().all(|&steps| steps > 0));
+            hogs.stop();
             eprintln!("procs = {procs}: {got} received");
         }
     }),
