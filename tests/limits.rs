@@ -323,7 +323,7 @@ const PROGRAMS: &[Program] = &[
     ("race_without_memory", || {
         // One wants a stack for which there is no memory. Whenever a coroutine ends it is tried again, in between spawns
         // succeed: now and then for the first runners of a race only.
-        let runtime = builder(2).build().unwrap();
+        let runtime = builder(2).stack_size(2 << 20).build().unwrap();
         start_both_threads(&runtime);
         let usual = change_limit(libc::RLIMIT_AS, (status_kib("VmSize") << 10) + (512 << 20));
         // Panics are meant here, by the dozen.
@@ -338,7 +338,12 @@ const PROGRAMS: &[Program] = &[
                     self.1.store(!here, SeqCst);
                 }
             }
-            let one = || gort::park();
+            // Large: so a spawn takes long enough for it to be tried meanwhile.
+            let ballast = [0_u8; 8 << 10];
+            let one = move || {
+                std::hint::black_box(&ballast);
+                gort::park();
+            };
             let start = Instant::now();
             loop {
                 let started = AtomicBool::new(false);
