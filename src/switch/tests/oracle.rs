@@ -68,3 +68,34 @@ fn random_order_is_that_of_corosensei() {
     let (count, steps) = ring_size();
     assert!(random_order(seed, count, steps) == oracle_order(seed, count, steps), "the traces differ");
 }
+
+#[test]
+#[ignore = "a figure, not a check: run it alone, in a release build"]
+fn a_switch_beside_half_a_round_of_corosensei() {
+    const ROUNDS: u32 = 10_000_000;
+    let ours = || {
+        let owner = Owner::new(|pair| (0..=ROUNDS).for_each(|_| hop(pair)));
+        owner.resume();
+        let start = std::time::Instant::now();
+        (0..ROUNDS).for_each(|_| owner.resume());
+        let ns = start.elapsed().as_nanos() as f64 / f64::from(ROUNDS * 2);
+        owner.resume();
+        assert!(owner.ended());
+        ns
+    };
+    let theirs = || {
+        let mut flow = Coroutine::<(), (), (), Owned>::with_stack(Owned(TestStack::new()), |yielder, ()| {
+            (0..=ROUNDS).for_each(|_| yielder.suspend(()));
+        });
+        flow.resume(());
+        let start = std::time::Instant::now();
+        (0..ROUNDS).for_each(|_| drop(flow.resume(())));
+        let ns = start.elapsed().as_nanos() as f64 / f64::from(ROUNDS * 2);
+        assert!(flow.resume(()).as_return().is_some());
+        ns
+    };
+    let mut rounds: Vec<_> = (0..9).map(|_| (ours(), theirs())).collect();
+    rounds.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+    let (ours, theirs) = rounds[rounds.len() / 2];
+    println!("{ours:.2} ns for a switch, {theirs:.2} ns for half a round of corosensei: {:.2}", ours / theirs);
+}
