@@ -383,6 +383,36 @@ fn a_lock_may_be_held_across_a_yield() {
     assert_eq!(*mutex.lock().unwrap(), 200);
 }
 
+#[test]
+fn a_thousand_may_hold_one_lock_across_a_yield() {
+    // Goal: as above, with more than the usual number of homes, and nobody has asked for one of its own: who begins while
+    // others are blocked does not begin in the home of the one that they wait for.
+    if cannot_hold("a thread is blocked whose coroutine holds the lock") {
+        return;
+    }
+    const NUMBER: usize = 1_000;
+    let all_end = |name: &str, f: &(dyn Fn() + Sync)| {
+        let _watchdog = watchdog(common::PATIENCE, name);
+        runtime(2).run(|| {
+            gort::scope(|scope| (0..NUMBER).for_each(|_| drop(scope.go(f))));
+        });
+    };
+    let mutex = Mutex::new(0);
+    all_end("a thousand with one mutex", &|| {
+        let mut value = mutex.lock().unwrap();
+        gort::yield_now();
+        *value += 1;
+    });
+    assert_eq!(mutex.into_inner().unwrap(), NUMBER);
+    let ended = AtomicUsize::new(0);
+    all_end("a thousand with standard output", &|| {
+        let _locked = std::io::stdout().lock();
+        gort::yield_now();
+        ended.fetch_add(1, Relaxed);
+    });
+    assert_eq!(ended.into_inner(), NUMBER);
+}
+
 /// Ways to block a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {

@@ -7,7 +7,7 @@
 //! ```
 //! Prints `workload[.metric]<TAB>value<TAB>unit` lines, or `workload<TAB>FAIL<TAB>reason` and exits
 //! with 1. `PROCS` is the number of Ps (default 2), `TASKS` the number of coroutines in `sleep_mem`
-//! and `timers` (default 1,000,000). ../README.md defines the workloads.
+//! and `timers` (default 1,000,000); `PREEMPTION=0` does without preemption. ../README.md defines the workloads.
 //!
 //! Everything that is timed runs inside coroutines, and is timed inside them.
 
@@ -32,7 +32,10 @@ fn main() {
         "switch_home" => builder.procs(1).homes(1),
         _ => builder.procs(from_environment("PROCS", 2)),
     };
-    let rt = builder.build().unwrap_or_else(|error| fail(workload, &error.to_string()));
+    let rt = builder
+        .preemption(from_environment("PREEMPTION", 1) != 0)
+        .build()
+        .unwrap_or_else(|error| fail(workload, &error.to_string()));
     if workload == "preempt" {
         return waits::preempt(&rt);
     }

@@ -20,8 +20,10 @@ use std::time::Duration;
 const HOMES: usize = 256;
 /// As many threads as Linux can number (`PID_MAX_LIMIT`, pid_max in proc_sys_kernel(5)).
 const MOST_THREADS: usize = 1 << 22;
-/// Threads that a runtime makes at most to run coroutines.
-const THREADS: usize = 512;
+/// Threads that a runtime makes at most to run coroutines: as many as Go does (`sched.maxmcount` in `runtime/proc.go`).
+const THREADS: usize = 10_000;
+/// Threads that a runtime makes at most for what is given to `blocking`.
+const BLOCKING_THREADS: usize = 512;
 
 /// Settings of a [`Runtime`].
 ///
@@ -58,7 +60,7 @@ impl RuntimeBuilder {
             stack_size: Class::DEFAULT.bytes(),
             time_slice: Duration::from_millis(10),
             threads: THREADS,
-            blocking_threads: THREADS,
+            blocking_threads: BLOCKING_THREADS,
             keep_alive: Duration::from_secs(10),
             preemption: true,
             signal: None,
@@ -115,7 +117,7 @@ impl RuntimeBuilder {
     ///
     /// Those of one home take turns, so one that computes for long or blocks its thread delays
     /// the others of its home. (One that has not begun is not made to wait: homes that are held by somebody who is suspended
-    /// or blocked, or who keeps his thread by [`lock_os_thread`](crate::lock_os_thread), do not count if there is no other, so there
+    /// or blocked, or who keeps his thread by [`lock_os_thread`](crate::lock_os_thread), do not count, so there
     /// may be more.) While one of them unwinds the others wait, so with few homes a
     /// destructor that waits for another coroutine (see [`JoinHandle::join`](crate::JoinHandle::join)) may wait for its own
     /// home, which lasts for ever. A home is a sleeping thread; where coroutines do not
@@ -167,7 +169,10 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How many threads may be started to run coroutines; default 512.
+    /// How many threads may be started to run coroutines; default 10,000.
+    ///
+    /// There are about as many as [`procs`](Self::procs), and one for each coroutine that is suspended or blocked in the kernel. When no
+    /// more may be started, those that compute are not suspended any more, and those that block keep others from running.
     ///
     /// If that is less than [`procs`](Self::procs), only so many coroutines run at a time. The sleeping threads
     /// behind [`homes`](Self::homes) do not count, nor do threads that [`lock_os_thread`](crate::lock_os_thread) keeps.

@@ -74,6 +74,10 @@
 //! newcomer. Neither do those that are bound to a thread, where nobody comes to share (`os_thread.rs`). So the limit is exceeded
 //! at most by the number of threads.
 //!
+//! Nor does a newcomer share as long as there may be another home. A thousand that each hold one `std::sync::Mutex` across a
+//! parking call, for which the others block, all have homes of their own that way: were one to begin in the home of the holder, the only
+//! one that is not worn, and block there, none would ever go on.
+//!
 //! # Fixed homes
 //!
 //! Where the thread pointer cannot be written (no FSGSBASE, under valgrind, other systems, or
@@ -473,12 +477,8 @@ impl Homes {
             let may = made < most && !self.exhausted.load(Ordering::Relaxed);
             if may { self.make(own, most, |homes| live().saturating_sub(homes)) } else { None }
         };
-        let limit = if own { usize::MAX } else { self.limit(0) };
-        make(limit).or_else(|| self.share(current, settling, || live() / made.max(1), random)).or_else(|| {
-            // Relaxed: sysmon's count.
-            let held = self.held.load(Ordering::Relaxed);
-            if claim == HomeClaim::Homeless { make(self.limit(held)) } else { None }
-        })
+        make(if own { usize::MAX } else { self.limit() })
+            .or_else(|| self.share(current, settling, || live() / made.max(1), random))
     }
 
     /// A home to share: the one that is being filled, until twice the average live there; then
@@ -560,10 +560,11 @@ impl Homes {
         })
     }
 
-    /// How many homes there may be if `held` are held by somebody who does not come back.
-    fn limit(&self, held: usize) -> usize {
-        // Relaxed: a hint.
-        (self.limit + self.bound.load(Ordering::Relaxed) + held).min(self.all.len())
+    /// How many homes there may be at present.
+    fn limit(&self) -> usize {
+        // Relaxed, both: hints.
+        let more = self.bound.load(Ordering::Relaxed) + self.held.load(Ordering::Relaxed);
+        (self.limit + more).min(self.all.len())
     }
 
     /// One more home is bound to a thread, or one less.
@@ -590,10 +591,17 @@ impl Homes {
         self.homeless_count.load(Ordering::Relaxed) != 0
     }
 
-    /// For sysmon: those who wait are to try again, and `held` homes are held by somebody who does not come back.
-    pub(crate) fn call_homeless(&self, held: usize) {
-        // Relaxed: hints.
-        self.held.store(held, Ordering::Relaxed);
+    /// For sysmon: `held` homes are held by somebody who does not come back.
+    pub(crate) fn note_held(&self, held: usize) {
+        // Relaxed, both: a hint. Only when it changes, since others read what lies beside it.
+        if self.held.load(Ordering::Relaxed) != held {
+            self.held.store(held, Ordering::Relaxed);
+        }
+    }
+
+    /// For sysmon: those who wait are to try again.
+    pub(crate) fn call_homeless(&self) {
+        // Relaxed: a hint.
         self.retry.store(true, Ordering::Relaxed);
     }
 

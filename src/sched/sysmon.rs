@@ -457,10 +457,11 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         seen.had_next = next;
         hogged &= now - seen.since >= WAKE_NS;
     }
+    rt.homes.note_held(away);
     let homeless = rt.homes.has_homeless();
     if homeless {
         if now - memory.called >= CALL_NS {
-            rt.homes.call_homeless(away);
+            rt.homes.call_homeless();
             memory.called = now;
         }
         if idle > 0 && rt.homes.calls_homeless() {
