@@ -299,6 +299,31 @@ fn hogs_share() {
 }
 
 #[test]
+fn the_suspended_without_number_have_a_number_of_threads() {
+    // Goal: who is suspended holds a thread and a home, so at some point no more are made for that. Method: chaos, which
+    // suspends whoever runs; else it would take minutes until there are so many.
+    const MOST: usize = 512;
+    let number = if common::CHAOS { 50_000 } else { 1_000 };
+    let _watchdog = watchdog(common::PATIENCE, "the suspended without number");
+    let runtime = runtime(2);
+    let mutex = Arc::new(gort::sync::Mutex::new(()));
+    let guard = mutex.lock();
+    let waiting: Vec<_> = (0..number)
+        .map(|_| {
+            let mutex = mutex.clone();
+            runtime.spawn(move || drop(mutex.lock()))
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(1));
+    drop(guard);
+    waiting.into_iter().for_each(|one| one.join().unwrap());
+    let threads = common::threads_named("test-m");
+    eprintln!("{threads} threads");
+    // Those that run, and some that were idle.
+    assert!(threads < MOST + 100, "{threads} threads");
+}
+
+#[test]
 fn a_lock_that_a_suspended_coroutine_holds_comes_free() {
     // Goal: hogs that hold a std mutex which others want block nobody for good.
     let _watchdog = soon("a lock of a suspended coroutine");

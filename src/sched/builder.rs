@@ -172,7 +172,8 @@ impl RuntimeBuilder {
     /// How many threads may be started to run coroutines; default 10,000.
     ///
     /// There are about as many as [`procs`](Self::procs), and one for each coroutine that is suspended or blocked in the kernel. When no
-    /// more may be started, those that compute are not suspended any more, and those that block keep others from running.
+    /// more may be started, those that block keep others from running. Of those that compute without end at most 512 are suspended at a
+    /// time; with more of them only those that have begun take turns.
     ///
     /// If that is less than [`procs`](Self::procs), only so many coroutines run at a time. The sleeping threads
     /// behind [`homes`](Self::homes) do not count, nor do threads that [`lock_os_thread`](crate::lock_os_thread) keeps.

@@ -610,8 +610,8 @@ fn called(m: &'static M) -> bool {
     let Some(p) = p else { return false };
     m.hold(p);
     if m.is_sent_by_sysmon.take() && !m.rt.has_idle_m() {
-        // Sysmon may need one again. Not from here: somebody may be suspended inside `malloc`, and we hold a P.
-        m.rt.starter.want_m();
+        // Sysmon may need one again.
+        m.rt.want_spare();
     }
     true
 }

@@ -87,6 +87,9 @@ pub(crate) const STATE: u32 = 7;
 pub(crate) const LIBC_MOST: u32 = 8;
 /// The CPU time that a coroutine has had between two times that it is asked, if it computes.
 const COMPUTES_NS: Nanos = 25_000;
+/// How many are suspended at a time, before threads are not started any more for them to be suspended: those who have begun take turns then.
+/// Each holds a thread and a home, and does no more the more there are.
+const SUSPENDED_MOST: usize = 512;
 /// After so long it is asked whether a coroutine is blocked, however long time slices are.
 pub(crate) const PROBE_NS: Nanos = 10_000_000;
 
@@ -158,6 +161,12 @@ impl Queue {
     pub(crate) fn len(&self) -> usize {
         // Relaxed: a hint; the idle protocol orders it by its fences.
         self.length.load(Ordering::Relaxed)
+    }
+
+    /// How many wait that were suspended.
+    fn suspended(&self) -> usize {
+        // Relaxed: a hint.
+        self.len().saturating_sub(self.back.load(Ordering::Relaxed))
     }
 
     /// Whether one waits that is back from where it blocked.
@@ -506,6 +515,13 @@ impl Shared {
         self.slice_ns.min(PROBE_NS)
     }
 
+    /// There is no idle M, and somebody is to be suspended. One is started, but not from here: somebody may be suspended inside `malloc`.
+    pub(crate) fn want_spare(&self) {
+        if self.waiting.suspended() < SUSPENDED_MOST {
+            self.starter.want_m();
+        }
+    }
+
     /// Finds an M for a P that its holder has lost: one to run what is queued; or the one that waits longest. One that is
     /// to retire is given up.
     fn dispatch(&self, p: HeldP, now: Nanos) {
@@ -617,8 +633,7 @@ pub(crate) fn preempt(rt: &Shared, p: &P, tick: u32, why: Why) {
     // One that waits goes on with what it was at: that helps neither a P that is to retire nor what is ready to run.
     let takes_turns = !rt.waiting.is_empty() && !rt.is_retiring(p);
     if (why == Why::Ready || !takes_turns) && !rt.has_idle_m() {
-        // Not from here: somebody may be suspended inside `malloc`.
-        rt.starter.want_m();
+        rt.want_spare();
         if !takes_turns {
             return;
         }
