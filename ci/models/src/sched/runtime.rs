@@ -120,8 +120,10 @@ pub(crate) struct Starter;
 
 impl Starter {
     pub(crate) fn has_m(&self) {}
+}
 
-    pub(crate) fn want_m(&self) {}
+impl Shared {
+    pub(crate) fn want_spare(&self) {}
 }
 
 /// Homes have models of their own.
