@@ -435,7 +435,10 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
     #[cfg(gort_chaos)]
     {
         soon.once = !rt.is_idle();
-        rt.ps.iter().for_each(|p| super::chaos::preempt(rt, p));
+        if soon.once {
+            // Who has been asked and is asleep would keep sysmon busy, and deadlocks from being seen.
+            rt.ps.iter().for_each(|p| super::chaos::preempt(rt, p));
+        }
     }
     let idle = rt.idle.idle_ps();
     let mut hogged = idle == 0;
