@@ -305,7 +305,7 @@ fn the_suspended_without_number_have_a_number_of_threads() {
     const MOST: usize = 512;
     let number = if common::CHAOS { 50_000 } else { 1_000 };
     let _watchdog = watchdog(common::PATIENCE, "the suspended without number");
-    let runtime = runtime(2);
+    let runtime = builder(2).name("many").build().unwrap();
     let mutex = Arc::new(gort::sync::Mutex::new(()));
     let guard = mutex.lock();
     let waiting: Vec<_> = (0..number)
@@ -317,8 +317,7 @@ fn the_suspended_without_number_have_a_number_of_threads() {
     std::thread::sleep(Duration::from_secs(1));
     drop(guard);
     waiting.into_iter().for_each(|one| one.join().unwrap());
-    let threads = common::threads_named("test-m");
-    eprintln!("{threads} threads");
+    let threads = common::threads_named("many-m");
     // Those that run, and some that were idle.
     assert!(threads < MOST + 100, "{threads} threads");
 }

@@ -564,7 +564,7 @@ impl Shared {
     /// who run on without a P to stop.
     pub(crate) fn attend(&self, now: Nanos) -> Attended {
         let (mut away, mut lent) = (0, false);
-        self.for_each_m(|m| {
+        let looked = self.for_each_m(|m| {
             // Acquire: pairs with the Release of the handler and of `blocking`.
             let run = m.run.load(Ordering::Acquire);
             away += usize::from(run != RUNNING);
@@ -611,14 +611,14 @@ impl Shared {
             m.patience.set(self.probe_ns());
             m.resume(None);
         }
-        Attended { away, lent }
+        Attended { away: looked.then_some(away), lent }
     }
 }
 
 /// What sysmon has found among the Ms of a runtime.
 pub(crate) struct Attended {
-    /// How many do not run, or not with a P.
-    pub(crate) away: usize,
+    /// How many do not run, or not with a P; None if they could not be counted.
+    pub(crate) away: Option<usize>,
     /// Whether the P of one is there to be taken when there is work for it.
     pub(crate) lent: bool,
 }

@@ -373,15 +373,16 @@ impl Shared {
         self.ms_changed.notify_all();
     }
 
-    /// For sysmon: each M, which stays during the call; none if the list is in use. It must not wait for whoever
+    /// For sysmon: each M, which stays during the call; none, and false, if the list is in use. It must not wait for whoever
     /// uses it, nor allocate.
-    pub(crate) fn for_each_m(&self, each: impl FnMut(&'static M)) {
+    pub(crate) fn for_each_m(&self, each: impl FnMut(&'static M)) -> bool {
         let roll = match self.roll.try_lock() {
             Ok(roll) => roll,
             Err(TryLockError::Poisoned(roll)) => roll.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::WouldBlock) => return false,
         };
         std::iter::successors(*roll, |m| m.next_in_roll.get()).for_each(each);
+        true
     }
 
     /// Whether all Ms are in the list of idle ones: none is on its way to or from a coroutine.

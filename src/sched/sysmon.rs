@@ -460,7 +460,9 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         seen.had_next = next;
         hogged &= now - seen.since >= WAKE_NS;
     }
-    rt.homes.note_held(away);
+    if let Some(away) = away {
+        rt.homes.note_held(away);
+    }
     let homeless = rt.homes.has_homeless();
     if homeless {
         if now - memory.called >= CALL_NS {
