@@ -13,7 +13,7 @@
 //! - `share`: eight hogs compute for ten seconds (`SHARE_SECONDS`). The least and the most of the CPU time that one has had, where 1
 //!   is the mean.
 //! - `blocked`: two coroutines block their threads, each way, announced by [`gort::blocking`] and not. The median and the most of
-//!   twenty rounds (`ROUNDS`): the time from when both have begun to when a new coroutine runs. `getaddrinfo` resolves `HOST`, again and
+//!   twenty rounds (`ROUNDS`): the time from when both have begun to when a new coroutine runs. `Resolve` resolves `HOST` by `getaddrinfo`, again and
 //!   again (`localhost`: that reads files, and computes more than it waits).
 
 use gort::Runtime;
@@ -31,7 +31,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const PROCS: usize = 2;
 
 /// What hogs do over and over.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Hog {
     Computes,
     Allocates,
@@ -42,14 +42,7 @@ enum Hog {
 }
 
 impl Hog {
-    const ALL: [(&str, Hog); 6] = [
-        ("computes", Hog::Computes),
-        ("allocates", Hog::Allocates),
-        ("formats", Hog::Formats),
-        ("hashes", Hog::Hashes),
-        ("prints", Hog::Prints),
-        ("locks", Hog::Locks),
-    ];
+    const ALL: [Hog; 6] = [Hog::Computes, Hog::Allocates, Hog::Formats, Hog::Hashes, Hog::Prints, Hog::Locks];
 
     fn step(self, i: u64, lock: &Mutex<u64>) {
         match self {
@@ -82,7 +75,7 @@ fn hogs(rt: &Runtime, kind: Hog, number: usize, stop: &Arc<AtomicBool>) -> Vec<g
     (0..number).map(|_| hog()).collect()
 }
 
-fn late(name: &str, kind: Hog, number: usize, time: Duration) -> Outcome<()> {
+fn late(kind: Hog, number: usize, time: Duration) -> Outcome<()> {
     const TICK: Duration = Duration::from_millis(1);
     let rt = Runtime::builder().procs(PROCS).build()?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -106,7 +99,7 @@ fn late(name: &str, kind: Hog, number: usize, time: Duration) -> Outcome<()> {
     late.sort();
     for (what, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
         let it = late[(late.len() - 1) * percent / 100];
-        eprintln!("fair.late\t{name} {number} {what}\t{:.0}\tus", it.as_secs_f64() * 1e6);
+        eprintln!("fair.late\t{kind:?} {number} {what}\t{:.0}\tus", it.as_secs_f64() * 1e6);
     }
     Ok(())
 }
@@ -146,7 +139,7 @@ fn share(number: usize, time: Duration) -> Outcome<()> {
 }
 
 /// Ways to block a thread.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Call {
     Sleep,
     Usleep,
@@ -156,13 +149,7 @@ enum Call {
 }
 
 impl Call {
-    const ALL: [(&str, Call); 5] = [
-        ("sleep", Call::Sleep),
-        ("usleep", Call::Usleep),
-        ("read", Call::Read),
-        ("lock", Call::Lock),
-        ("getaddrinfo", Call::Resolve),
-    ];
+    const ALL: [Call; 5] = [Call::Sleep, Call::Usleep, Call::Read, Call::Lock, Call::Resolve];
 }
 
 /// What they are blocked by.
@@ -249,18 +236,18 @@ fn setting(key: &str, default: u64) -> u64 {
 
 fn main() -> Outcome<()> {
     let time = Duration::from_secs(setting("SECONDS", 3));
-    for (name, kind) in Hog::ALL {
+    for kind in Hog::ALL {
         for number in [2, 8] {
-            late(name, kind, number, time)?;
+            late(kind, number, time)?;
         }
     }
     share(8, Duration::from_secs(setting("SHARE_SECONDS", 10)))?;
-    for (name, call) in Call::ALL {
+    for call in Call::ALL {
         for announced in [false, true] {
             let mut times =
                 (0..setting("ROUNDS", 20)).map(|_| blocked(call, announced)).collect::<Outcome<Vec<_>>>()?;
             times.sort();
-            let name = if announced { format!("{name} announced") } else { name.to_owned() };
+            let name = format!("{call:?}{}", if announced { " announced" } else { "" });
             for (what, percent) in [("p50", 50), ("max", 100)] {
                 let it = times[(times.len() - 1) * percent / 100];
                 eprintln!("fair.blocked\t{name} {what}\t{:.0}\tus", it.as_secs_f64() * 1e6);
