@@ -118,7 +118,7 @@ impl RuntimeBuilder {
     /// Those of one home take turns, so one that computes for long or blocks its thread delays
     /// the others of its home. (One that has not begun is not made to wait: homes that are held by somebody who is suspended
     /// or blocked, or who keeps his thread by [`lock_os_thread`](crate::lock_os_thread), do not count, so there
-    /// may be more.) While one of them unwinds the others wait, so with few homes a
+    /// may be up to 4,096 more.) While one of them unwinds the others wait, so with few homes a
     /// destructor that waits for another coroutine (see [`JoinHandle::join`](crate::JoinHandle::join)) may wait for its own
     /// home, which lasts for ever. A home is a sleeping thread; where coroutines do not
     /// [move](Runtime::coroutines_move) there are none.
