@@ -522,3 +522,24 @@ fn halves_read_and_write_at_once_and_come_together() {
     assert_eq!(a.reunite(b).unwrap().as_raw_fd(), number);
     assert_eq!(c.reunite(d).unwrap().as_raw_fd(), other);
 }
+
+/// The standard streams, and what reads a directory, have the traits that std's have.
+#[test]
+fn traits_of_std() {
+    use gort::fs::ReadDir;
+    use gort::io::{Stderr, StderrLock, Stdin, StdinLock, Stdout, StdoutLock, stderr, stdin, stdout};
+    use std::panic::{RefUnwindSafe, UnwindSafe};
+    fn unwinds<T: UnwindSafe + RefUnwindSafe>() {}
+    unwinds::<ReadDir>();
+    unwinds::<Stdin>();
+    unwinds::<StdinLock<'_>>();
+    unwinds::<Stdout>();
+    unwinds::<StdoutLock<'_>>();
+    unwinds::<Stderr>();
+    unwinds::<StderrLock<'_>>();
+    let numbers = |one: &dyn AsFd, lock: &dyn AsFd| (one.as_fd().as_raw_fd(), lock.as_fd().as_raw_fd());
+    assert_eq!(numbers(&stdin(), &stdin().lock()), (0, 0));
+    assert_eq!(numbers(&stdout(), &stdout().lock()), (1, 1));
+    assert_eq!(numbers(&stderr(), &stderr().lock()), (2, 2));
+    assert_eq!((stdin().lock().as_raw_fd(), stdout().lock().as_raw_fd(), stderr().lock().as_raw_fd()), (0, 1, 2));
+}

@@ -198,7 +198,7 @@ fn limits_hold_for_two_pipes_read_at_once() {
 }
 
 #[test]
-fn dropped_pairare_reaped() {
+fn dropped_children_are_reaped() {
     everywhere(|| {
         // One that has ended, one that will, one that never would.
         let mut ended = sh("true").stdout(Stdio::piped()).spawn().unwrap();
@@ -392,6 +392,19 @@ fn pipes_of_ours_are_given_to_children() {
         assert_eq!(text, "there and back");
         assert!(child.wait().unwrap().success());
     });
+}
+
+#[test]
+fn the_streams_of_this_process_are_given_to_children() {
+    let ours = |n: u32| std::fs::read_link(format!("/proc/self/fd/{n}")).unwrap();
+    everywhere(|| {
+        let mut command =
+            sh(r#"test "$(readlink /proc/$$/fd/1)" = "$ERRORS" && test "$(readlink /proc/$$/fd/2)" = "$OUTPUT""#);
+        command.env("OUTPUT", ours(1)).env("ERRORS", ours(2));
+        command.stdout(gort::io::stderr()).stderr(gort::io::stdout());
+        assert!(command.status().unwrap().success());
+    });
+    assert_ne!(gort::process::parent_id(), gort::process::id());
 }
 
 /// Goal: what `output` chose for itself is not there when the command is used again. Method: a process of its own, whose end is that of

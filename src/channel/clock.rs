@@ -76,9 +76,11 @@ impl Timer {
             if now < time {
                 return None;
             }
-            // Messages that nobody took in time are left out, as nobody asked for their sake.
+            // A message that is taken before the next is due does not put that off, so that ticks do not drift. Those that nobody
+            // took in time are left out, as nobody asked for their sake.
             let late = u64::try_from((now - time).as_nanos()).unwrap_or(u64::MAX);
-            let following = next.saturating_add(late).saturating_add(self.period);
+            let from = if late < self.period { next } else { next.saturating_add(late) };
+            let following = from.saturating_add(self.period);
             // Relaxed: see `load`.
             match self.next.compare_exchange(next, following, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Some(time),
@@ -97,5 +99,36 @@ impl Timer {
         // SAFETY: the caller's promise.
         unsafe { out.cast::<Instant>().write(time) };
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes second, by the first one's time, if the first is taken `late`.
+    fn second(late: Duration, period: Duration) -> Duration {
+        let first = Instant::now() - late;
+        let ticks = Timer { first: Some(first), ..Timer::every(period) };
+        assert_eq!(ticks.take(), Some(first));
+        ticks.next_at().expect("it goes on") - first
+    }
+
+    #[test]
+    fn ticks_do_not_drift_and_those_missed_are_left_out() {
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+        assert_eq!(second(minute, hour), hour);
+        assert_eq!(second(hour - minute, hour), hour);
+        assert!((2 * hour..2 * hour + minute).contains(&second(hour, hour)));
+        assert!((3 * hour..3 * hour + minute).contains(&second(2 * hour, hour)));
+        // Always due.
+        assert!(second(hour, Duration::ZERO) >= hour);
+    }
+
+    #[test]
+    fn one_message_is_followed_by_none() {
+        let once = Timer::once(Some(Instant::now()));
+        assert!(once.is_due() && once.take().is_some());
+        assert!(!once.is_due() && once.take().is_none() && once.next_at().is_none());
     }
 }

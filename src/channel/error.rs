@@ -1,7 +1,7 @@
 //! What a channel operation reports when it cannot do what was asked.
 //!
-//! The names, shapes and texts are those of the crossbeam-channel crate, so that code which
-//! matches on them moves over by changing the import. The errors of a send carry the message
+//! The names, shapes and texts of `Display` are those of the crossbeam-channel crate, so that code
+//! which matches on them moves over by changing the import. The errors of a send carry the message
 //! back: whoever failed to send it still owns it. The word *disconnected* covers three ends of
 //! a channel that callers need not tell apart: all handles of the other side were dropped, all
 //! handles of one's own side were (seen through a message in flight), or somebody called `close`.

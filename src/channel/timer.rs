@@ -61,8 +61,9 @@ pub fn at(when: Instant) -> Receiver<Instant> {
 
 /// Makes a channel that brings a message, the time, once in each `duration`.
 ///
-/// It holds one message: those that nobody received in time are left out, and the next one comes
-/// `duration` after the late one was received. It is never disconnected.
+/// It holds one message. One that is received before the next is due does not put that off; those that
+/// nobody received in time are left out, and the next one comes `duration` after the late one was
+/// received. It is never disconnected.
 ///
 /// # Examples
 ///

@@ -5,12 +5,14 @@
 //! | the `crossbeam-channel` crate | [`crossbeam`] |
 //! | [`std::sync`], with its `mpsc` channels | [`std_sync`] |
 //! | Go's `context`, `time` and `sync`, and `errgroup`, `semaphore` and `singleflight` of `x/sync` | [`go`] |
-//! | [`std::net`], [`std::os::unix::net`], helpers of [`std::io`] | [`std_net`] |
+//! | [`std::net`], [`std::os::unix::net`] | [`std_net`] |
+//! | [`std::io`]: streams, pipes, copying | [`std_io`] |
 //! | [`std::process`] | [`std_process`] |
 //! | [`std::fs`] | [`std_fs`] |
 //!
-//! The pages list every public item of theirs, with its methods and what it implements. Ours are links, which the build
-//! of this documentation checks. Where there is nothing of ours the table says why.
+//! The pages list every public item of theirs, with its methods and what it implements: of std, what is stable, and of
+//! [`std::io`] what waits. What is unstable is named where there is something to say of it. Ours are links, which the
+//! build of this documentation checks. Where there is nothing of ours the table says why.
 //!
 //! There is no code in these modules.
 //!
@@ -48,6 +50,10 @@ pub mod go {
 
 pub mod std_net {
     #![doc = include_str!("std_net.md")]
+}
+
+pub mod std_io {
+    #![doc = include_str!("std_io.md")]
 }
 
 pub mod std_process {

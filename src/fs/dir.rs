@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::{FileType, Metadata};
 use std::io;
 use std::os::unix::fs::DirEntryExt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 
 /// How many entries are read at once. The kernel hands out 32 KiB of them, some hundreds, in a call.
@@ -28,6 +29,10 @@ pub struct ReadDir {
     batch: VecDeque<io::Result<DirEntry>>,
     ended: bool,
 }
+
+// As std's. The errors in the batch, for which this has to be said, are the system's: a number that no panic breaks.
+impl UnwindSafe for ReadDir {}
+impl RefUnwindSafe for ReadDir {}
 
 /// What is in a directory: [`std::fs::read_dir`]. Entries are read 128 at a time, so that each is not a trip to another
 /// thread.

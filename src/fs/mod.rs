@@ -1,7 +1,7 @@
 //! Files and directories, shaped like [`std::fs`], for coroutines.
 //!
-//! Names, arguments, results and errors are those of std, and so are the types that are only data ([the table](#beside-std)
-//! is at the end). A program moves over by changing the import.
+//! Names, arguments, results and errors are those of std, and so are the types that are only data. A program moves over by
+//! changing the import ([`coming_from::std_fs`](crate::coming_from::std_fs) has them one by one).
 //!
 //! # Scheduling
 //!
@@ -13,8 +13,9 @@
 //! - *In place, announced.* A call that may block, and most often does not, is made in place if nobody waits for the
 //!   caller's P and nobody else lives in its home: opening, looking, writing to the page cache, what `RWF_NOWAIT` has
 //!   refused. Others who come to want the P have it, as in [`blocking`](crate::blocking). That takes 0.1 µs, too.
-//! - *On a spare thread.* The same calls if somebody does wait, and always those that take long: [`File::sync_all`],
-//!   [`File::lock`], [`copy`], [`remove_dir_all`]. The coroutine is parked meanwhile.
+//! - *On a spare thread.* The same calls if somebody does wait, and in any case those that take long: [`File::sync_all`],
+//!   [`File::lock`], [`copy`], [`remove_dir_all`]. The coroutine is parked meanwhile. If no spare thread is to be had, or
+//!   the coroutine keeps its thread ([`lock_os_thread`](crate::lock_os_thread)), they are made in place after all.
 //!
 //! | | |
 //! |---|---|
@@ -64,27 +65,6 @@
 //! })?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
-//!
-//! # Beside std
-//!
-//! Every stable public item, as of Rust 1.95. *Same* is one of the same name and signature.
-//!
-//! | std | here |
-//! |---|---|
-//! | `File`: `open`, `create`, `create_new`, `options`, `sync_all`, `sync_data`, `lock`, `lock_shared`, `try_lock`, `try_lock_shared`, `unlock`, `set_len`, `metadata`, `try_clone`, `set_permissions`, `set_times`, `set_modified` | same; and [`File::into_std`] |
-//! | `Read`, `Write`, `Seek` for `File` and `&File`, with their vectored calls; `std::os::unix::fs::FileExt`; conversions from and to `OwnedFd` and raw descriptors, `AsFd`, into `Stdio` | same; and from and to std's `File` |
-//! | `Read`, `Write`, `Seek` for `Arc<File>` | only std can write these; `&*arc` does the same |
-//! | `File`: `open_buffered`, `create_buffered`; `FileExt`: `read_vectored_at`, `write_vectored_at`, `read_buf_at` (all unstable) | not there: to follow when they are stable |
-//! | `OpenOptions`: `new`, `read`, `write`, `append`, `truncate`, `create`, `create_new`, `open`; `OpenOptionsExt` | same; and from std's |
-//! | `DirBuilder`: `new`, `recursive`, `create`; `DirBuilderExt` | same |
-//! | `ReadDir`; `DirEntry`: `path`, `metadata`, `file_type`, `file_name`; `DirEntryExt::ino` | same, read [by the batch](read_dir) |
-//! | `canonicalize`, `copy`, `create_dir`, `create_dir_all`, `exists`, `hard_link`, `metadata`, `read`, `read_dir`, `read_link`, `read_to_string`, `remove_dir`, `remove_dir_all`, `remove_file`, `rename`, `set_permissions`, `symlink_metadata`, `write` | same |
-//! | `soft_link` (deprecated) | [`unix::symlink`] |
-//! | `set_times`, `set_times_nofollow`, `set_permissions_nofollow`, `Dir` (unstable) | not there: to follow when they are stable |
-//! | `FileTimes`, `FileType`, `Metadata`, `Permissions`, `TryLockError`; with `FileTypeExt`, `MetadataExt`, `PermissionsExt` | the very same types |
-//! | `std::os::unix::fs`: `symlink`, `chown`, `fchown`, `lchown`, `chroot` | same, in [`unix`] |
-//! | `std::os::unix::fs::mkfifo` (unstable) | not there: to follow when it is stable |
-//! | `std::path::Path`: `metadata`, `exists`, `is_file`, `read_dir` and the like | methods of std's type, which block the thread; use the functions here |
 
 mod dir;
 mod file;

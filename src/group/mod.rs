@@ -6,7 +6,8 @@
 //!
 //! | Go's `errgroup` | here |
 //! |---|---|
-//! | `WithContext(ctx)` | [`Group::with_context`]; without a context, [`Group::new`] |
+//! | `WithContext(ctx)` | [`Group::with_context`] |
+//! | `Group{}` | [`Group::new`]: the first failure ends the others all the same. If none is to be: [`scope`](crate::scope()) |
 //! | `g.Go(f)`, `g.TryGo(f)` | [`Group::go`], [`Group::try_go`] |
 //! | | [`Group::go_as`]: with a name, another stack, a home of its own |
 //! | `g.SetLimit(n)` | [`Group::limit`] |

@@ -12,16 +12,7 @@
 //!   timeouts and deadlines; [`splice`] does that with any descriptors.
 //! - [`split()`] takes a stream apart into a half that reads and one that writes.
 //!
-//! # Beside std
-//!
-//! | std | here |
-//! |---|---|
-//! | `pipe`, `PipeReader`, `PipeWriter` | same; and timeouts, deadlines |
-//! | `copy` | same |
-//! | `stdin`, `Stdin`: `lock`, `read_line`, `lines`; `Read`, also for `&Stdin`; `StdinLock`: `BufRead` | same |
-//! | `stdout`, `stderr`, `Stdout`, `Stderr`: `lock`; `Write`, also for `&Stdout` and `&Stderr`; `StdoutLock`, `StderrLock` | same |
-//! | `read_to_string`; `IsTerminal` for the streams | `std::io::read_to_string(gort::io::stdin())`; `std::io::stdin().is_terminal()` |
-//! | traits, errors, `BufReader`, `BufWriter` and the like | std's, on top of the types here |
+//! [`coming_from::std_io`](crate::coming_from::std_io) says one by one what is std's own and what that of std is called here.
 //!
 //! # Examples
 //!

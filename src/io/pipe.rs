@@ -103,14 +103,14 @@ face::debug!(PipeWriter,);
 face::pipe_read!(PipeReader);
 face::pipe_write!(PipeWriter);
 
-/// As the conversion to std's type does it.
+/// As the conversion to std's type does it: a child gets it in non-blocking mode if clones of it are still here.
 impl From<PipeReader> for Stdio {
     fn from(pipe: PipeReader) -> Stdio {
         OwnedFd::from(pipe).into()
     }
 }
 
-/// As the conversion to std's type does it.
+/// As the conversion to std's type does it: a child gets it in non-blocking mode if clones of it are still here.
 impl From<PipeWriter> for Stdio {
     fn from(pipe: PipeWriter) -> Stdio {
         OwnedFd::from(pipe).into()

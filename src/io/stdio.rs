@@ -15,6 +15,8 @@ use crate::sync::{Mutex, MutexGuard, ReentrantMutex, ReentrantMutexGuard};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, IoSliceMut, Lines, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::process::Stdio;
 use std::sync::{LazyLock, OnceLock};
 
 /// What a pipe takes at once if it takes anything (`PIPE_BUF`).
@@ -307,6 +309,23 @@ impl Output {
     }
 }
 
+macro_rules! descriptor {
+    ($std:path: $($of:ty),*) => {$(
+        impl AsFd for $of {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                // SAFETY: it is open as long as the process lives, as far as std is concerned as well.
+                unsafe { BorrowedFd::borrow_raw($std().as_raw_fd()) }
+            }
+        }
+
+        impl AsRawFd for $of {
+            fn as_raw_fd(&self) -> RawFd {
+                $std().as_raw_fd()
+            }
+        }
+    )*};
+}
+
 macro_rules! output {
     ($make:ident, $name:ident, $lock:ident, $place:ident, $std:path, $what:literal, $line:literal, $($about:literal)*) => {
         static $place: Output = Output::new();
@@ -390,18 +409,18 @@ macro_rules! output {
 
         output!(@ $name, &$name);
 
-        impl AsFd for $name {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                // SAFETY: it is open as long as the process lives, as far as std is concerned as well.
-                unsafe { BorrowedFd::borrow_raw($std().as_raw_fd()) }
+        descriptor!($std: $name, $lock<'_>);
+
+        /// As that of std's.
+        impl From<$name> for Stdio {
+            fn from(_: $name) -> Stdio {
+                $std().into()
             }
         }
 
-        impl AsRawFd for $name {
-            fn as_raw_fd(&self) -> RawFd {
-                $std().as_raw_fd()
-            }
-        }
+        // As std's. The lock guards nothing of ours, and the buffer is std's, which says the same of it.
+        impl UnwindSafe for $lock<'_> {}
+        impl RefUnwindSafe for $lock<'_> {}
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -452,18 +471,11 @@ output!(
     "It has no buffer, as with std."
 );
 
-impl AsFd for Stdin {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: it is open as long as the process lives, as far as std is concerned as well.
-        unsafe { BorrowedFd::borrow_raw(io::stdin().as_raw_fd()) }
-    }
-}
+descriptor!(io::stdin: Stdin, StdinLock<'_>);
 
-impl AsRawFd for Stdin {
-    fn as_raw_fd(&self) -> RawFd {
-        io::stdin().as_raw_fd()
-    }
-}
+// As std's. What unwinds, as any wait may that is cancelled, leaves the buffers whole: see `Buffered::up_to`.
+impl UnwindSafe for StdinLock<'_> {}
+impl RefUnwindSafe for StdinLock<'_> {}
 
 impl fmt::Debug for Stdin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

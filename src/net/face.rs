@@ -29,8 +29,8 @@ macro_rules! handle {
             }
 
             /// Makes operations that would wait return [`WouldBlock`](std::io::ErrorKind::WouldBlock), or wait
-            /// again. Holds for operations that begin from now on, in all clones. The descriptor itself is always
-            /// in non-blocking mode.
+            /// again. Holds for operations that begin from now on, in all clones. It is not the mode of the
+            /// [descriptor](crate::coming_from::std_net#descriptors).
             ///
             /// # Examples
             ///

@@ -1,13 +1,14 @@
 //! TCP, UDP and Unix sockets, shaped like [`std::net`] and [`std::os::unix::net`], waiting like a coroutine.
 //!
 //! The types here have the names, methods and behaviour of their namesakes in std, so that a program moves over by
-//! changing the import ([the table](#beside-std) is at the end). What differs:
+//! changing the import ([`coming_from::std_net`](crate::coming_from::std_net) has them one by one). What differs:
 //!
 //! - An operation that would block parks the calling coroutine; the thread goes on with others.
 //!   Called from a plain thread, outside any runtime, it blocks that thread. One socket may be
 //!   used from both, and from coroutines of several runtimes.
-//! - Sockets are always in non-blocking mode underneath. [`TcpStream::set_nonblocking`] is a
-//!   property of ours, kept beside the descriptor: operations return
+//! - Sockets are in non-blocking mode underneath, which matters if one is made of a
+//!   [descriptor](crate::coming_from::std_net#descriptors) or made one. [`TcpStream::set_nonblocking`]
+//!   is a property of ours, kept beside the descriptor: operations return
 //!   [`WouldBlock`](std::io::ErrorKind::WouldBlock) instead of waiting.
 //! - A timeout that passes gives [`TimedOut`](std::io::ErrorKind::TimedOut), where std on Unix
 //!   gives `WouldBlock`. Timeouts are exact to the timer, not rounded to the kernel's ticks.
@@ -16,6 +17,8 @@
 //! - [`TcpStream::try_clone`] shares the descriptor instead of duplicating it, so it cannot
 //!   fail for want of descriptors, and clones share all settings.
 //! - Any number of coroutines may use one socket at once, each way.
+//! - What a signal interrupts goes on: no operation fails with [`Interrupted`](std::io::ErrorKind::Interrupted).
+//! - To read from a stream into an empty buffer returns 0 at once, where std waits until there is something.
 //!
 //! # Names
 //!
@@ -54,26 +57,6 @@
 //! it). They are points where a coroutine that has used up its time slice lets others run, and where
 //! a cancelled one may unwind. All other methods return at once, but for the look-up of a host
 //! name, and for a close after [`TcpStream::set_linger`] with a time.
-//!
-//! # Beside std
-//!
-//! Every stable method, as of Rust 1.95. *Same* is a method of the same name and signature.
-//!
-//! | std | here |
-//! |---|---|
-//! | `TcpStream`: `connect`, `connect_timeout`, `peer_addr`, `local_addr`, `shutdown`, `try_clone`, `peek`, `nodelay`, `set_nodelay`, `ttl`, `set_ttl`, `take_error`, `set_nonblocking`, `read_timeout`, `set_read_timeout`, `write_timeout`, `set_write_timeout`; `Read` and `Write`, vectored too, also for `&TcpStream`; conversions | same; and [`TcpStream::connect_deadline`], [`TcpStream::send_file`], `set_read_deadline`, `set_write_deadline`, `into_std` |
-//! | `TcpStream`: `linger`, `set_linger` (unstable); `quickack`, `set_quickack` (in `std::os::linux::net::TcpStreamExt`) | same |
-//! | `TcpListener`: `bind`, `local_addr`, `try_clone`, `accept`, `incoming`, `ttl`, `set_ttl`, `take_error`, `set_nonblocking`; conversions | same; and [`TcpListener::builder`], `set_deadline`, `into_std` |
-//! | `TcpListener`: `into_incoming` (unstable) | same |
-//! | `TcpListener`: `only_v6`, `set_only_v6` (deprecated: too late once it is bound) | [`TcpListenerBuilder::only_v6`] |
-//! | `UdpSocket`: `bind`, `connect`, `send_to`, `recv_from`, `peek_from`, `send`, `recv`, `peek`, `local_addr`, `peer_addr`, `try_clone`, `take_error`, `set_nonblocking`, `ttl`, `set_ttl`, `broadcast`, `set_broadcast`, `multicast_loop_v4`, `multicast_ttl_v4`, `multicast_loop_v6` and their setters, `join_multicast_v4`, `join_multicast_v6`, `leave_multicast_v4`, `leave_multicast_v6`, timeouts; conversions | same; and deadlines, `into_std` |
-//! | `UnixStream`: `connect`, `connect_addr`, `pair`, `local_addr`, `peer_addr`, `shutdown`, `try_clone`, `take_error`, `set_nonblocking`, timeouts; `Read` and `Write`; conversions | same; and deadlines, [`UnixStream::send_file`], `into_std` |
-//! | `UnixListener`: `bind`, `bind_addr`, `accept`, `incoming`, `&UnixListener` as an iterator, `local_addr`, `try_clone`, `take_error`, `set_nonblocking`; conversions | same; and `into_incoming`, `set_deadline`, `into_std` |
-//! | `UnixDatagram`: `bind`, `bind_addr`, `unbound`, `pair`, `connect`, `connect_addr`, `send`, `send_to`, `send_to_addr`, `recv`, `recv_from`, `shutdown`, `local_addr`, `peer_addr`, `try_clone`, `take_error`, `set_nonblocking`, timeouts; conversions | same; and deadlines, `into_std` |
-//! | `UnixStream`, `UnixDatagram`: `peer_cred`, `peek`, `peek_from`, `passcred`, `set_mark`, ancillary data (all unstable) | not there: to follow when they are stable; until then through the descriptor |
-//! | `ToSocketAddrs` | a trait of the same name and method for the same types, because std's blocks the thread; a type of yours that implements std's needs an implementation of this one too |
-//! | `Shutdown`, `IpAddr`, `SocketAddr` and the other addresses, `AddrParseError`; `std::os::unix::net::SocketAddr` with its extension for abstract names | the very same types |
-//! | `Incoming`, `IntoIncoming`; `std::os::unix::net::Incoming` | same; [`unix::Incoming`], [`unix::IntoIncoming`] |
 
 mod addr;
 #[cfg(feature = "futures-io")]

@@ -1,6 +1,7 @@
 //! Child processes, shaped like [`std::process`], for coroutines.
 //!
-//! Names, arguments, results and errors are those of std ([the table](#beside-std) is at the end). What differs:
+//! Names, arguments, results and errors are those of std ([`coming_from::std_process`](crate::coming_from::std_process)
+//! has them one by one). What differs:
 //!
 //! - Waiting for a child, and for its pipes, parks the coroutine; [`Child::wait_timeout`] and
 //!   [`Child::wait_deadline`] give up, and the pipes have timeouts and deadlines like sockets.
@@ -34,24 +35,6 @@
 //! })?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
-//!
-//! # Beside std
-//!
-//! Every stable public item, as of Rust 1.95. *Same* is one of the same name and signature.
-//!
-//! | std | here |
-//! |---|---|
-//! | `Command`: `new`, `arg`, `args`, `env`, `envs`, `env_remove`, `env_clear`, `current_dir`, `stdin`, `stdout`, `stderr`, `spawn`, `output`, `status`, `get_program`, `get_args`, `get_envs`, `get_current_dir` | same; and [`Command::kill_on_drop`], from std's |
-//! | `Command`: `get_resolved_envs`, `get_env_clear` (unstable) | not there: to follow when they are stable |
-//! | `std::os::unix::process::CommandExt`: `uid`, `gid`, `pre_exec`, `exec`, `arg0`, `process_group` | same, as methods: only std can implement the trait |
-//! | `CommandExt`: `before_exec` (deprecated) | `pre_exec` |
-//! | `CommandExt`: `groups`, `chroot`, `setsid`; `std::os::linux::process`: pidfds (all unstable) | not there: to follow when they are stable |
-//! | `Child`: `stdin`, `stdout`, `stderr`, `kill`, `id`, `wait`, `try_wait`, `wait_with_output` | same; and [`Child::wait_timeout`], [`Child::wait_deadline`] |
-//! | `std::os::unix::process::ChildExt` (unstable) | not there: to follow when it is stable |
-//! | from `std::process::Child` | not there: its pipes and its zombie may be somebody else's by then |
-//! | `ChildStdin`, `ChildStdout`, `ChildStderr`: `Read`, `Write`; conversions from and to descriptors, into `Stdio` | same, from and to std's; and `&ChildStdout` reads too, clones, timeouts, deadlines |
-//! | `CommandArgs`, `CommandEnvs`, `ExitCode`, `ExitStatus`, `Output`, `Stdio`, `Termination`; `ExitStatusExt` | the very same types and traits |
-//! | `abort`, `exit`, `id` | the very same functions |
 
 mod child;
 mod command;
@@ -61,4 +44,5 @@ mod pipes;
 pub use child::Child;
 pub use command::Command;
 pub use pipes::{ChildStderr, ChildStdin, ChildStdout};
+pub use std::os::unix::process::parent_id;
 pub use std::process::{CommandArgs, CommandEnvs, ExitCode, ExitStatus, Output, Stdio, Termination, abort, exit, id};

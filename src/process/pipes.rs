@@ -63,7 +63,7 @@ macro_rules! reader {
         face::debug!($name,);
         face::pipe_read!($name);
 
-        /// As the conversion to std's type does it.
+        /// As the conversion to std's type does it: a child gets it in non-blocking mode if clones of it are still here.
         impl From<$name> for Stdio {
             fn from(pipe: $name) -> Stdio {
                 OwnedFd::from(pipe).into()
@@ -92,7 +92,7 @@ face::debug!(ChildStdin,);
 
 face::pipe_write!(ChildStdin);
 
-/// As the conversion to std's type does it.
+/// As the conversion to std's type does it: a child gets it in non-blocking mode if clones of it are still here.
 impl From<ChildStdin> for Stdio {
     fn from(pipe: ChildStdin) -> Stdio {
         OwnedFd::from(pipe).into()

@@ -2,7 +2,7 @@
 //!
 //! Promise: whoever has a guard has the lock.
 //!
-//! The functions of `lock_api` that give a guard's lock up for a moment lock again by [`lock_api::RawMutex::lock`], and count
+//! The functions of `lock_api` that give a guard's lock up for a moment lock again by `lock_api::RawMutex::lock`, and count
 //! on having the lock after it, however it ends: the guard is still there. So that one does not unwind: nobody ends its
 //! wait. What waits on behalf of a caller who has no guard yet may unwind; that is in types of our own, around theirs.
 //! `rwlock.rs` and `reentrant_mutex.rs` do likewise.
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Gives one task at a time access to a value.
 ///
-/// Inside is a [`lock_api::Mutex`] with a raw lock of this crate, whose other methods can be called as well, and whose
+/// Inside is a `lock_api::Mutex` with a raw lock of this crate, whose other methods can be called as well, and whose
 /// guards these are. It takes 16 bytes beside the value.
 ///
 /// There is no poisoning: if a holder panics, or is cancelled, its guard is dropped by the unwinding and the next one
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 /// # Fairness
 /// A free mutex goes to whoever asks first, also past those who wait: that is fast. Who waits is woken in the
 /// order of coming, and if it finds the mutex taken for half a millisecond after that, it is handed it.
-/// [`MutexGuard::unlock_fair`] hands it over in any case.
+/// `MutexGuard::unlock_fair` hands it over in any case.
 ///
 /// # Examples
 /// ```
@@ -75,7 +75,7 @@ use std::time::{Duration, Instant};
 /// thread. So do the attempts with a time. Locking a free mutex is one compare-and-swap, and so is unlocking one for
 /// which nobody waits.
 ///
-/// The functions of the guard that give the mutex up for a moment, as [`MutexGuard::unlocked`], have it again when they
+/// The functions of the guard that give the mutex up for a moment, as `MutexGuard::unlocked`, have it again when they
 /// return or unwind: their own wait for it is not ended, as in a [`shield`](crate::shield()). So it is with code that is
 /// written for any lock of `lock_api`.
 #[derive(Default)]
@@ -215,7 +215,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 /// The right to the value of a [`Mutex`]; unlocks it when dropped.
 ///
 /// As with std's guard, `Sync` if the value is and never `Send`: it is released where it was taken. See
-/// [`lock_api::MutexGuard`] for its functions.
+/// `lock_api::MutexGuard` for its functions.
 ///
 /// # Examples
 /// ```
@@ -227,7 +227,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 /// ```
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 
-/// The right to a part of the value of a [`Mutex`], made by [`MutexGuard::map`].
+/// The right to a part of the value of a [`Mutex`], made by `MutexGuard::map`.
 ///
 /// # Examples
 /// ```

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 ///
 /// It belongs to the *coroutine*, not to the thread or the home that runs it; outside of coroutines to the thread. Since
 /// there may be several guards at once they give shared access: put a [`Cell`](std::cell::Cell) or
-/// [`RefCell`](std::cell::RefCell) inside. Inside is a [`lock_api::ReentrantMutex`], whose other methods can be called as
+/// [`RefCell`](std::cell::RefCell) inside. Inside is a `lock_api::ReentrantMutex`, whose other methods can be called as
 /// well, and whose guards these are; fairness and panics as with [`Mutex`](super::Mutex).
 ///
 /// # Examples
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 /// # Scheduling
 /// `lock` parks the coroutine while another task holds it, and may then be cancelled; it blocks a plain thread. So do the
 /// attempts with a time. The functions of the guard that give the mutex up for a moment, as
-/// [`ReentrantMutexGuard::unlocked`], have it again when they return or unwind; see [`Mutex`](super::Mutex).
+/// `ReentrantMutexGuard::unlocked`, have it again when they return or unwind; see [`Mutex`](super::Mutex).
 #[derive(Default)]
 #[repr(transparent)]
 pub struct ReentrantMutex<T: ?Sized>(lock_api::ReentrantMutex<RawTaskMutex, TaskId, T>);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Gives many readers or one writer access to a value.
 ///
-/// Inside is a [`lock_api::RwLock`] with a raw lock of this crate, whose other methods can be called as well, and whose
+/// Inside is a `lock_api::RwLock` with a raw lock of this crate, whose other methods can be called as well, and whose
 /// guards these are. It takes 16 bytes beside the value. It does not poison; see [`Mutex`](super::Mutex).
 ///
 /// A reader does not overtake a writer that waits. So a task that has read access must not ask for more with
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 ///
 /// There is no guard for reading that can be made one for writing (`upgradable_read`): it would exclude its like, as a
 /// writer does, and is seldom worth the fourth kind of access. Write guards can be
-/// [downgraded](lock_api::RwLockWriteGuard::downgrade).
+/// downgraded, by `RwLockWriteGuard::downgrade`.
 ///
 /// # Fairness
 /// Writers that come while others wait may overtake waiting writers, for half a millisecond, as with the
@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 /// `read` and `write` park the coroutine until they have the lock, and may then be cancelled; they block a plain
 /// thread. So do the attempts with a time. Without contention each is one compare-and-swap, and so is giving up.
 ///
-/// The functions of the guards that give the lock up for a moment, as [`RwLockReadGuard::unlocked`], have it again when they
+/// The functions of the guards that give the lock up for a moment, as `RwLockReadGuard::unlocked`, have it again when they
 /// return or unwind: their own wait for it is not ended, as in a [`shield`](crate::shield()). So it is with code that is
 /// written for any lock of `lock_api`.
 #[derive(Default)]
