@@ -2,8 +2,8 @@
 //!
 //! A wait goes like this, for a send; a receive is its mirror image:
 //!
-//! 1. the step is blocked. Arm the wait word: a coroutine does so without leaving the lock; a thread's
-//!    word may need an allocation and a deadline needs the clock, so then the lock is left and the step
+//! 1. the step is blocked. Arm the wait word, without leaving the lock; but a thread's first
+//!    word needs an allocation and a deadline needs the clock, so then the lock is left and the step
 //!    tried again once it is armed;
 //! 2. under the same hold of the lock join the queue; unlock;
 //! 3. park. A peer may claim the task at any time after the unlocking, and passes the message
@@ -408,11 +408,11 @@ impl Armed {
         }
     }
 
-    /// Arms under the lock if that is cheap: a coroutine that waits without a deadline. Saves the
-    /// commonest case of all a second taking of the lock and a second step.
+    /// Arms under the lock if that is cheap: without a deadline, and but for a thread's first wait. Saves
+    /// the commonest case of all a second taking of the lock and a second step.
     #[inline(always)]
     fn arm_locked(&mut self) -> Option<Wait> {
-        if matches!(self.until, Until::Done) { wait::begin_in_coroutine() } else { None }
+        if matches!(self.until, Until::Done) { wait::begin_locked() } else { None }
     }
 
     /// The operation was done after all. Whoever ended the wait meanwhile, which only `cancel` can have

@@ -191,6 +191,9 @@ impl<T> Chan<T> {
         if self.looks_full() {
             return None;
         }
+        if self.is_plainly_open() {
+            return Some(Chosen::Room);
+        }
         let mut state = self.lock();
         loop {
             return match self.reserve(&mut state) {

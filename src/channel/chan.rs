@@ -298,6 +298,13 @@ impl<T, W: Task> Chan<T, W> {
         self.len.load(Ordering::Acquire) == self.cap && self.flags() & (RECV_WAITING | CLOSED) == 0
     }
 
+    /// True if a select's send would have reserved [`Reserve::Room`] at some moment of this call and changed nothing by it, as it is
+    /// of an unbounded channel that is not closed and has no receiver that waits or watches.
+    #[inline(always)]
+    pub(super) fn is_plainly_open(&self) -> bool {
+        self.cap == UNBOUNDED && self.flags() & (CLOSED | RECV_WATCHED | RECV_WAITING) == 0
+    }
+
     /// Sends if there is room and nothing special about it; false has changed nothing.
     ///
     /// # Safety

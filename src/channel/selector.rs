@@ -1,7 +1,7 @@
 //! `Select`: a set of cases that is known only when the program runs.
 
 use super::blocking::Until;
-use super::case::{Case, Chosen, Kind};
+use super::case::{Case, Chosen, Kind, Ops};
 use super::error::{ReadyTimeoutError, RecvError, SelectTimeoutError, SendError, TryReadyError, TrySelectError};
 use super::receiver::Receiver;
 use super::select::{self, Order};
@@ -57,7 +57,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone)]
 pub struct Select<'a> {
     cases: List<'a>,
-    /// What the largest message needs.
+    /// What the largest message needs, or more.
     message: Layout,
     next: usize,
     order: Order,
@@ -89,20 +89,30 @@ impl<'a> List<'a> {
         if self.many.is_empty() { &self.numbers[..self.count] } else { &self.many_numbers }
     }
 
+    #[inline]
     fn push(&mut self, case: Case<'a>, number: usize) {
         if self.count < FEW && self.many.is_empty() {
             self.few[self.count].write(case);
             self.numbers[self.count] = number;
         } else {
-            if self.many.is_empty() {
-                let (few, numbers) = (self.cases().to_vec(), self.numbers);
-                self.many = few;
-                self.many_numbers = numbers.to_vec();
-            }
-            self.many.push(case);
-            self.many_numbers.push(number);
+            self.push_to_many(case.what, case.slot, case.ops, number);
         }
         self.count += 1;
+    }
+
+    /// Gets the case in parts: for a whole one it would be put together in memory before the choice between the two lists, and the CPU
+    /// waits when it then reads at once what was written by halves.
+    #[cold]
+    fn push_to_many(&mut self, what: *const (), slot: *mut (), ops: &'static Ops, number: usize) {
+        // SAFETY: the caller's case had these.
+        let case = unsafe { Case::new(what, ops) }.with_slot(slot);
+        if self.many.is_empty() {
+            let (few, numbers) = (self.cases().to_vec(), self.numbers);
+            self.many = few;
+            self.many_numbers = numbers.to_vec();
+        }
+        self.many.push(case);
+        self.many_numbers.push(number);
     }
 
     fn remove(&mut self, at: usize) {
@@ -128,6 +138,7 @@ impl<'a> Select<'a> {
     /// let mut select = gort::channel::Select::new();
     /// assert_eq!(select.recv(&receiver), 0);
     /// ```
+    #[inline]
     pub fn new() -> Select<'a> {
         Select {
             cases: List {
@@ -137,7 +148,7 @@ impl<'a> Select<'a> {
                 many: Vec::new(),
                 many_numbers: Vec::new(),
             },
-            message: Layout::new::<()>(),
+            message: Layout::new::<Small>(),
             next: 0,
             order: Order::Fair,
         }
@@ -165,15 +176,23 @@ impl<'a> Select<'a> {
         Select { order: Order::Biased, ..Select::new() }
     }
 
+    #[inline]
     fn add(&mut self, case: Case<'a>) -> usize {
         let number = self.next;
         self.next += 1;
         let message = case.ops.message;
+        if message.size() > self.message.size() || message.align() > self.message.align() {
+            self.make_room(message);
+        }
+        self.cases.push(case, number);
+        number
+    }
+
+    #[cold]
+    fn make_room(&mut self, message: Layout) {
         self.message =
             Layout::from_size_align(self.message.size().max(message.size()), self.message.align().max(message.align()))
                 .expect("of two layouts that are possible");
-        self.cases.push(case, number);
-        number
     }
 
     /// Adds a send and returns its number. The message is given when it has been chosen.
@@ -303,6 +322,7 @@ impl<'a> Select<'a> {
     ///
     /// Parks the coroutine, or blocks the thread, until an operation is possible. A coroutine that is cancelled
     /// has chosen none.
+    #[inline]
     pub fn select(&mut self) -> SelectedOperation<'a> {
         assert!(self.cases.count > 0, "no operations have been added to `Select`");
         self.choose(Until::Done).expect("without a deadline it ends with an operation")
@@ -475,6 +495,7 @@ impl<'a> Select<'a> {
         select::ready(self.cases.cases(), until, order).map(|at| self.cases.numbers()[at])
     }
 
+    #[inline]
     fn choose(&mut self, until: Until) -> Option<SelectedOperation<'a>> {
         let order = self.order;
         let mut slot = Slot::of(self.message);
@@ -515,10 +536,16 @@ enum Slot {
 struct Small(#[expect(dead_code, reason = "it is room")] [u8; 64]);
 
 impl Slot {
+    #[inline]
     fn of(message: Layout) -> Slot {
         if message.size() <= size_of::<Small>() && message.align() <= align_of::<Small>() {
             return Slot::Small(MaybeUninit::uninit());
         }
+        Slot::large(message)
+    }
+
+    #[cold]
+    fn large(message: Layout) -> Slot {
         // SAFETY: a message of size zero is large only by its alignment, and then gets a byte.
         let message = Layout::from_size_align(message.size().max(1), message.align()).expect("as it was");
         // SAFETY: the size is not zero.
@@ -586,6 +613,7 @@ impl SelectedOperation<'_> {
     /// assert_eq!(operation.index(), recv);
     /// operation.recv(&receiver).unwrap();
     /// ```
+    #[inline]
     pub fn index(&self) -> usize {
         self.index
     }
@@ -652,6 +680,7 @@ impl SelectedOperation<'_> {
     }
 
     /// Takes what was chosen out; then there is nothing left to undo.
+    #[inline]
     fn complete(&mut self) -> Chosen {
         let done = ManuallyDrop::new(Chosen::Ready);
         ManuallyDrop::into_inner(std::mem::replace(&mut self.chosen, done))

@@ -11,7 +11,8 @@ use crate::shim::atomic::{AtomicBool, Ordering};
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 
-/// A spin lock around a `T`; see the module.
+/// A spin lock around a `T`; see the module. The word comes first: what is used most of the value may share its cache line.
+#[repr(C)]
 pub(crate) struct Spin<T> {
     locked: AtomicBool,
     value: UnsafeCell<T>,
@@ -54,7 +55,8 @@ impl<T> Spin<T> {
     fn lock_slow(&self) {
         let mut round = 0u32;
         loop {
-            for _ in 0..(1u32 << round.min(8)) {
+            // Eight at first, longer than most hold it: who looks sooner takes the cache line away from the holder in its midst.
+            for _ in 0..(1u32 << (round + 3).min(8)) {
                 crate::shim::spin_loop();
             }
             // Relaxed: only tells whether an attempt is worth the cache line.

@@ -323,17 +323,24 @@ pub(crate) struct Wait {
 /// Begins a wait of the calling coroutine, or of the calling thread outside the runtime.
 #[inline(always)]
 pub(crate) fn begin() -> Wait {
-    begin_in_coroutine().unwrap_or_else(|| {
-        let task = ThreadTask::take();
-        let waiter = Waiter { task: TaskRef::thread(task), ticket: task.word.arm() };
-        Wait { waiter, not_send: PhantomData }
-    })
+    begin_in_coroutine().unwrap_or_else(|| begin_in_thread(ThreadTask::take()))
 }
 
-/// [`begin`] for a coroutine: a few stores, so that it can be done under a lock. None on a
-/// plain thread.
+/// [`begin`] where that is a few stores, so that it can be done under a lock: not for a thread that waits for the first time.
 #[inline(always)]
-pub(crate) fn begin_in_coroutine() -> Option<Wait> {
+pub(crate) fn begin_locked() -> Option<Wait> {
+    begin_in_coroutine().or_else(|| ThreadTask::take_kept().map(begin_in_thread))
+}
+
+#[inline(always)]
+fn begin_in_thread(task: &'static ThreadTask) -> Wait {
+    let waiter = Waiter { task: TaskRef::thread(task), ticket: task.word.arm() };
+    Wait { waiter, not_send: PhantomData }
+}
+
+/// [`begin`] for a coroutine. None on a plain thread.
+#[inline(always)]
+fn begin_in_coroutine() -> Option<Wait> {
     let g = M::current_coroutine()?;
     // Relaxed: published by `arm`.
     g.panicking.store(std::thread::panicking(), Ordering::Relaxed);

@@ -155,6 +155,12 @@ mutations! {
             thread_ready_without_wake, wait::thread_without_end: "futex::wake(&self.go, 1);" => "",
                 "it sleeps on";
         }
+        "pub(crate) fn block(" {
+            thread_sleeps_unseen, wait::thread_without_end:
+                "self.go.compare_exchange(LOOKS, SLEEPS, Ordering::Relaxed, Ordering::Acquire)"
+                    => "Ok::<u32, u32>(LOOKS)",
+                "who lets it go takes it for one who looks";
+        }
     }
 
     "sched/park.rs" {

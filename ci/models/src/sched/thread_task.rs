@@ -7,6 +7,13 @@ use crate::shim::atomic::{AtomicU32, Ordering};
 use std::cell::Cell;
 use std::ptr;
 
+const LOOKS: u32 = 0;
+const GOES: u32 = 1;
+const SLEEPS: u32 = 2;
+// Their futex looks as well.
+const PAUSES: u32 = 0;
+const YIELDS: u32 = 0;
+
 #[repr(C, align(16))]
 #[derive(Debug)]
 pub(crate) struct ThreadTask {
@@ -20,7 +27,7 @@ loom::thread_local! {
 
 impl ThreadTask {
     pub(crate) fn new() -> ThreadTask {
-        ThreadTask { word: WaitWord::new(), go: AtomicU32::new(0) }
+        ThreadTask { word: WaitWord::new(), go: AtomicU32::new(LOOKS) }
     }
 
     /// The calling thread's, from now on.
@@ -28,13 +35,17 @@ impl ThreadTask {
         MINE.with(|mine| mine.set(self));
     }
 
-    pub(crate) fn take() -> &'static ThreadTask {
+    pub(crate) fn take_kept() -> Option<&'static ThreadTask> {
         // SAFETY: a model keeps it to its end.
-        MINE.with(|mine| unsafe { mine.get().as_ref() }).expect("the model gave one")
+        MINE.with(|mine| unsafe { mine.get().as_ref() })
+    }
+
+    pub(crate) fn take() -> &'static ThreadTask {
+        Self::take_kept().expect("the model gave one")
     }
 
     pub(crate) fn put(&'static self) {
-        self.go.store(0, Ordering::Relaxed);
+        self.go.store(LOOKS, Ordering::Relaxed);
     }
 }
 
