@@ -64,7 +64,11 @@ mix() {
 }
 
 traffic() {
-    long traffic faults traffic::long_traffic
+    # Else glibc's caches, one for each thread, fill for an hour with what is in use by nobody.
+    (
+        export GLIBC_TUNABLES=glibc.malloc.tcache_count=0
+        long traffic faults traffic::long_traffic
+    )
 }
 
 descriptors() {
