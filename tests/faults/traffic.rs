@@ -6,6 +6,7 @@
 //! not much more.
 
 use super::{LONG, counter, descriptors, is_end, is_gone, listener, pattern, reset};
+use crate::common::tcp::accept;
 use crate::common::{self, Random, builder, seed, status_kib, threads, variable, wait_until};
 use gort::context::Context;
 use gort::net::{Shutdown, TcpStream, UdpSocket, UnixStream};
@@ -258,13 +259,7 @@ fn tcp(random: &mut Random) {
         }
         _ => {
             let client = go!(move || TcpStream::connect(address).unwrap()).join().unwrap();
-            let server = loop {
-                let (server, peer) = listener.accept().unwrap();
-                // Not a stray.
-                if peer == client.local_addr().unwrap() {
-                    break server;
-                }
-            };
+            let server = accept(&listener, &client);
             exchange([client, server], random);
         }
     }
