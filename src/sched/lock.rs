@@ -18,6 +18,9 @@ pub(crate) struct Spin<T> {
     value: UnsafeCell<T>,
 }
 
+// What counts on it, as a channel's first line does, cannot look at the fields.
+const _: () = assert!(std::mem::offset_of!(Spin<u64>, locked) == 0 && std::mem::offset_of!(Spin<u64>, value) == 8);
+
 // SAFETY: the lock hands the value to one thread at a time.
 unsafe impl<T: Send> Send for Spin<T> {}
 // SAFETY: as above.

@@ -114,3 +114,33 @@ impl ThreadTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::ptr;
+
+    #[test]
+    fn a_thread_keeps_one_record_and_leaves_it_when_it_ends() {
+        const THREADS: usize = 100;
+        let used: HashSet<usize> = (0..THREADS)
+            .map(|_| {
+                let thread = std::thread::spawn(|| {
+                    let first = ThreadTask::take();
+                    let within = ThreadTask::take();
+                    assert!(!ptr::eq(first, within), "two waits have one record");
+                    within.put();
+                    first.put();
+                    let kept = ThreadTask::take();
+                    assert!(ptr::eq(kept, first), "the last one is kept");
+                    kept.put();
+                    ptr::from_ref(kept).addr()
+                });
+                thread.join().unwrap()
+            })
+            .collect();
+        // Other tests may take what these have left, but leave it, too.
+        assert!(used.len() < THREADS, "each thread made its own");
+    }
+}
