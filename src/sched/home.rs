@@ -65,7 +65,7 @@
 //!
 //! Up to [`Homes::limit`] homes are made, as coroutines come to live; a program of ten
 //! coroutines makes at most ten. Beyond that coroutines share, no home by more than about twice
-//! the average, and those that began one after the other live together (`Homes::share`). Sharers
+//! the average, and a few that began one after the other live together (`Homes::share`). Sharers
 //! never run in parallel, and one that computes or blocks delays the others of its home.
 //!
 //! One that is about to begin does not share with who computes or blocks just now: that one's home is worn. If all are,
@@ -110,6 +110,8 @@ use std::thread::JoinHandle;
 const BEYOND_LIMIT: usize = 4096;
 /// Threads that are started ahead of the demand at most, for each one that is demanded.
 const AHEAD_MOST: usize = 3;
+/// So many who begin one after the other come to share a home.
+const TOGETHER: u32 = 8;
 /// For how long a thread that is coming is waited for without sleeping: about 200 us.
 const SLEEPER_YIELDS: u32 = 400;
 
@@ -259,6 +261,14 @@ impl Home {
             index: usize::MAX,
         }
     }
+}
+
+/// The home where those who have to share come to live at present.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    home: &'static Home,
+    /// For how many more.
+    room: u32,
 }
 
 /// The homes of a runtime.
@@ -461,7 +471,7 @@ impl Homes {
         &self,
         current: Option<&'static Home>,
         claim: HomeClaim,
-        settling: &mut Option<&'static Home>,
+        settling: &mut Option<Settling>,
         live: impl Fn() -> usize,
         random: &mut u64,
     ) -> Option<&'static Home> {
@@ -481,23 +491,28 @@ impl Homes {
             .or_else(|| self.share(current, settling, || live() / made.max(1), random))
     }
 
-    /// A home to share: the one that is being filled, until twice the average live there; then
+    /// A home to share: the one that is being filled, by [`TOGETHER`] and until twice the average live there; then
     /// the emptiest of a few tried at random (two would already do much better than one), so
     /// that it costs the same however many there are.
     ///
-    /// Coroutines that begin one after the other thus live together. They are the ones that will
-    /// talk to one another most, and a switch within a home is half a switch between two.
+    /// A few that begin one after the other thus live together. They are the ones that will
+    /// talk to one another most, and a switch within a home is half a switch between two. Not more than a few: they are also the ones
+    /// that will be active at the same time, as the latest connections of a server are, and in one home they keep one another waiting.
     fn share(
         &self,
         current: Option<&'static Home>,
-        settling: &mut Option<&'static Home>,
+        settling: &mut Option<Settling>,
         average: impl FnOnce() -> usize,
         random: &mut u64,
     ) -> Option<&'static Home> {
-        if let Some(home) = *settling {
+        if let Some(Settling { home, room }) = settling
+            && *room > 0
+        {
+            let home = *home;
             let worn_by_us = current.is_some_and(|current| ptr::eq(current, home));
             if home.live() as usize <= 2 * average() && (worn_by_us || ask(home)) {
                 if !home.is_closed() {
+                    *room -= 1;
                     return Some(home);
                 }
                 if !worn_by_us {
@@ -506,7 +521,7 @@ impl Homes {
             }
         }
         let chosen = self.emptiest(current, random);
-        *settling = chosen;
+        *settling = chosen.map(|home| Settling { home, room: TOGETHER - 1 });
         chosen
     }
 

@@ -14,13 +14,11 @@
 //! Beside it is a list of Gs that wait for the home, linked through `next`.
 //!
 //! Wear: W1 compare-and-swap `FREE` to `WORN`. If it is not free, after a short spin (the wearer
-//! may be just leaving): L1 push the G on the list; L2 heavy fence; L3 if the home is free now, take
+//! may be just leaving): L1 push the G on the list; L2 fence; L3 if the home is free now, take
 //! the list. Whoever takes a G out of the list owns it: if ours is in there, begin anew.
-//! Take off: T1 store `FREE`; T2 light fence; T3 if the list is not empty, take and requeue it.
-//! L2 and T2 order like SeqCst fences: L3 sees T1, or T3 sees L1. So a listed G is found by the
-//! wearer's take-off at the latest, and the take-off, which happens at every switch between two
-//! homes, needs no read-modify-write (a `membarrier` on the other side is rare: the home must be
-//! worn by somebody who stays). The Acquire in W1 pairs with the Release in T1: the new wearer
+//! Take off: T1 swap for `FREE`; T2 fence; T3 if the list is not empty, take and requeue it.
+//! L1, L3, T1 and T3 are SeqCst, which makes fences of L2 and T2: L3 sees T1, or T3 sees L1. So a listed G is found by the
+//! wearer's take-off at the latest. The Acquire in W1 pairs with the Release in T1: the new wearer
 //! sees everything that was done under the home, the saved context of its coroutines above all.
 //!
 //! # One coroutine
@@ -30,7 +28,8 @@
 //! wearer is off:
 //!
 //! Wear: if `SOLE` and not `busy`: B1 `busy`; B2 light fence; B3 still `SOLE`: worn. Else not `busy`, and as above.
-//! Take off: T1 is not `busy`.
+//! Take off: T1 is not `busy`, a store, and T2 a light fence. So L2 is a heavy one (a `membarrier`) where the word is `SOLE` or `ASKED`. If it
+//! is anything else it will not be `SOLE` again as long as the listed G lives here, and T1 is the swap.
 //! Another M that wants to bring a second coroutine in: A1 compare-and-swap `SOLE` to `ASKED`; A2
 //! heavy fence; A3 if not `busy`: `WORN`, and it wears the home. Else back to `SOLE` and, as for any take-off, T2, T3.
 //! B2 and A2 order like SeqCst fences: B3 sees A1, or A3 sees B1. The wearer itself (`open`)
@@ -40,12 +39,12 @@
 //! Modelled in `ci/models`, `home_word::*`: without L2 or T2 a G is lost; with a Relaxed T1 the next wearer sees an
 //! old stack; without A2 or B2 two wear the home.
 //!
-//! Rejected: one word with the list's head in it. Its take-off is a swap, 3 ns more for each
-//! switch.
+//! Rejected: a take-off by a store and a `membarrier` for each that is listed, where homes are shared too. It saves 3 ns a
+//! switch. But with thousands of connections one in some hundred switches finds its home worn, one in ten if those that are active
+//! live together, and a `membarrier` is 5 to 20 us where an interrupt leaves a virtual machine.
 
-use crate::shim::asymmetric;
 use crate::shim::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
-use crate::shim::spin_loop;
+use crate::shim::{asymmetric, between_seqcst, spin_loop};
 use std::ptr;
 
 const FREE: u8 = 0;
@@ -167,13 +166,18 @@ impl<T: Linked> HomeWord<T> {
             loop {
                 // SAFETY: `g` is the caller's until it is linked.
                 unsafe { (*g).set_next(head) };
-                // Release: publishes the link.
-                match self.list.compare_exchange_weak(head, g, Ordering::Release, Ordering::Relaxed) {
+                // SeqCst: see the essay. It publishes the link, too.
+                match self.list.compare_exchange_weak(head, g, Ordering::SeqCst, Ordering::Relaxed) {
                     Ok(_) => break,
                     Err(now) => head = now,
                 }
             }
-            asymmetric::heavy(); // L2, pairs with T2
+            // L2. Relaxed: `SOLE` for the last time, or later, since `g` has come to live here before.
+            if matches!(self.word.load(Ordering::Relaxed), SOLE | ASKED) {
+                asymmetric::heavy();
+            } else {
+                between_seqcst();
+            }
             if !self.is_free(owner) {
                 return Wear::Listed;
             }
@@ -198,9 +202,10 @@ impl<T: Linked> HomeWord<T> {
 
     /// Whether nobody wears the home; if it is shut, for its `owner`.
     pub(crate) fn is_free(&self, owner: bool) -> bool {
-        // Relaxed: only tells whether an attempt is worth it; L3 is ordered by its fence.
-        match self.word.load(Ordering::Relaxed) {
+        // SeqCst: L3, see the essay. Else it only tells whether an attempt is worth it.
+        match self.word.load(Ordering::SeqCst) {
             FREE => true,
+            // Relaxed: as the word, but ordered by the heavy fence.
             SOLE => !self.busy.load(Ordering::Relaxed),
             SHUT => owner,
             _ => false,
@@ -269,7 +274,7 @@ impl<T: Linked> HomeWord<T> {
     /// Whether somebody waits in the list.
     #[inline(always)]
     pub(crate) fn has_list(&self) -> bool {
-        // Relaxed: a hint, or T3, ordered by the fence.
+        // Relaxed: a hint, or T3 behind a light fence.
         !self.list.load(Ordering::Relaxed).is_null()
     }
 
@@ -277,16 +282,28 @@ impl<T: Linked> HomeWord<T> {
     /// wearer calls it, and only when it has left the stacks of the home.
     #[inline(always)]
     pub(crate) fn take_off(&self, requeue: impl FnMut(*mut T)) {
-        // T1. Release: pairs with the Acquire of the next wearer. Relaxed: the wearer's own, but for askers.
+        // Relaxed: the wearer's own, but for askers.
         if self.word.load(Ordering::Relaxed) == WORN {
-            self.word.store(FREE, Ordering::Release);
-        } else {
-            debug_assert!(self.busy.load(Ordering::Relaxed), "only a worn home is taken off");
-            self.busy.store(false, Ordering::Release);
+            return self.leave_as(FREE, requeue);
         }
-        asymmetric::light(); // T2, pairs with L2
+        debug_assert!(self.busy.load(Ordering::Relaxed), "only a worn home is taken off");
+        // T1. Release: pairs with the Acquire of the next wearer.
+        self.busy.store(false, Ordering::Release);
+        asymmetric::light(); // T2, pairs with the heavy L2
         if self.has_list() {
             self.drain(requeue); // T3
+        }
+    }
+
+    /// T1 to T3 where the word is `WORN`.
+    #[inline(always)]
+    fn leave_as(&self, state: u8, requeue: impl FnMut(*mut T)) {
+        // T1. SeqCst: see the essay. As a Release it pairs with the Acquire of the next wearer.
+        self.word.swap(state, Ordering::SeqCst);
+        between_seqcst(); // T2, pairs with L2
+        // T3. SeqCst: as above.
+        if !self.list.load(Ordering::SeqCst).is_null() {
+            self.drain(requeue);
         }
     }
 
@@ -323,11 +340,6 @@ impl<T: Linked> HomeWord<T> {
     #[cold]
     pub(crate) fn shut(&self, requeue: impl FnMut(*mut T)) {
         self.open();
-        // As `take_off`, T1 to T3.
-        self.word.store(SHUT, Ordering::Release);
-        asymmetric::light();
-        if self.has_list() {
-            self.drain(requeue);
-        }
+        self.leave_as(SHUT, requeue);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::g::GRef;
 use super::gpool::GCache;
-use super::home::Home;
+use super::home::{Home, Settling};
 use super::m::M;
 use super::preempt;
 use super::ps::{Ps, Service};
@@ -70,7 +70,7 @@ pub(crate) struct Local {
     /// Empty homes, worn, for the next fresh coroutines that need one.
     pub(crate) spares: Vec<&'static Home>,
     /// Where coroutines that have to share a home come to live at present.
-    pub(crate) settling: Option<&'static Home>,
+    pub(crate) settling: Option<Settling>,
     pub(crate) random: u64,
     /// Scratch space for `steal`.
     loot: Vec<GRef>,

@@ -80,6 +80,14 @@ pub(crate) mod asymmetric {
     }
 }
 
+/// Between a SeqCst write and a SeqCst read of another place, whose one order does what a fence would do. Loom takes such
+/// accesses for AcqRel ones, and needs the fence.
+#[inline(always)]
+pub(crate) fn between_seqcst() {
+    #[cfg(loom)]
+    loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
+}
+
 /// A hint to the CPU, or to the model, that this thread waits for another.
 #[inline(always)]
 pub(crate) fn spin_loop() {

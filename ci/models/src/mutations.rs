@@ -299,9 +299,9 @@ mutations! {
                 "asked for ever in vain";
         }
         "unsafe fn wear_or_list_slow(" {
-            list_relaxed, home_word::one_home: "Ordering::Release" => "Ordering::Relaxed",
+            list_relaxed, home_word::one_home: "Ordering::SeqCst" => "Ordering::Relaxed",
                 "whoever drains does not see the link";
-            list_fence, home_word::one_home: "asymmetric::heavy();" => "", "L2: the G is lost";
+            list_fence, home_word::one_home: "between_seqcst();" => "", "L2: the G is lost";
             list_fence_sole, home_word::sole, home_word::two_soles: "asymmetric::heavy();" => "", "L2: the G is lost";
             list_without_look, home_word::one_home: "if ⟦!self.is_free(owner)⟧ {" => "true", "L3: the G is lost";
             list_runs_requeued, home_word::one_home: "if ⟦!found⟧ {" => "false",
@@ -334,15 +334,18 @@ mutations! {
                 "who waits to get in takes the home for one that is free";
         }
         "pub(crate) fn take_off(" {
-            take_off_relaxed, home_word::one_home, home_word::two_homes:
-                "self.word.store(FREE, Ordering::Release)" => "self.word.store(FREE, Ordering::Relaxed)",
-                "T1: the next wearer sees an old stack";
             take_off_relaxed_sole, home_word::asked:
                 "self.busy.store(false, Ordering::Release)" => "self.busy.store(false, Ordering::Relaxed)",
                 "T1: the next wearer sees an old stack";
-            take_off_fence, home_word::one_home: "asymmetric::light();" => "", "T2: the G is lost";
             take_off_fence_sole, home_word::sole, home_word::two_soles: "asymmetric::light();" => "", "T2: the G is lost";
-            take_off_without_look, home_word::one_home: "self.has_list()" => "false", "T3: the G is lost";
+            take_off_without_look, home_word::sole: "self.has_list()" => "false", "T3: the G is lost";
+        }
+        "fn leave_as(" {
+            leave_relaxed, home_word::one_home, home_word::two_homes:
+                "self.word.swap(state, Ordering::SeqCst)" => "self.word.swap(state, Ordering::Relaxed)",
+                "T1: the next wearer sees an old stack";
+            leave_fence, home_word::one_home: "between_seqcst();" => "", "T2: the G is lost";
+            leave_without_look, home_word::one_home: "!self.list.load(Ordering::SeqCst).is_null()" => "false", "T3: the G is lost";
         }
         "pub(crate) fn drain(" {
             drain_relaxed, home_word::one_home: "Ordering::Acquire" => "Ordering::Relaxed", "the links are not seen";
@@ -353,10 +356,7 @@ mutations! {
         }
         "pub(crate) fn shut(" {
             shut_free, home_word::shut: "SHUT" => "FREE", "somebody runs in a home that is shut";
-            shut_relaxed, home_word::shut: "Ordering::Release" => "Ordering::Relaxed",
-                "the owner sees an old stack";
-            shut_fence, home_word::shut: "asymmetric::light();" => "", "the owner is lost in the list";
-            shut_without_look, home_word::shut: "self.has_list()" => "false", "the owner is lost in the list";
+            shut_unopened, home_word::asked_while_shut: "self.open();" => "", "the asker makes it SOLE again";
         }
     }
 

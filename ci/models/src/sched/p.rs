@@ -37,7 +37,7 @@ pub(crate) struct Local {
 
 /// Shorter than in earnest.
 const WORTH_STEALING: usize = 2;
-const STANDSTILL_SPINS: u32 = 0;
+const STANDSTILL_PAUSES: u32 = 0;
 
 unsafe impl Send for P {}
 unsafe impl Sync for P {}
