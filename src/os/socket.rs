@@ -10,6 +10,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::{ManuallyDrop, MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 
 /// The kernel transfers at most so many bytes in a call, whatever was asked for.
 pub(crate) const TRANSFER_LIMIT: usize = 0x7fff_f000;
@@ -23,10 +24,15 @@ pub(super) fn size(result: isize) -> io::Result<usize> {
 }
 
 /// `recv(2)`; never blocks.
+///
+/// Neither this nor [`send`] is the C library's function of that name. Those are cancellation points: two locked operations each, on a
+/// line of the thread's, which here is one of the home's.
 #[inline(always)]
 pub(crate) fn recv(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the kernel writes at most `len` bytes to the buffer, which is ours.
-    size(unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) })
+    let (fd, bytes, length) = (fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len());
+    let (flags, nobody) = (libc::MSG_DONTWAIT, ptr::null_mut::<u8>());
+    // SAFETY: the kernel writes at most `length` bytes to the buffer, which is ours, and no address.
+    size(unsafe { libc::syscall(libc::SYS_recvfrom, fd, bytes, length, flags, nobody, nobody) } as isize)
 }
 
 /// `recv(2)` that leaves the bytes where they are; never blocks.
@@ -39,9 +45,9 @@ pub(crate) fn peek(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 /// `send(2)`; never blocks, and a closed connection is an error, not a signal.
 #[inline(always)]
 pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the kernel reads `len` initialised bytes.
-    size(unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
+    let (fd, length, flags) = (fd.as_raw_fd(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    // SAFETY: the kernel reads `length` initialised bytes, and no address.
+    size(unsafe { libc::syscall(libc::SYS_sendto, fd, bytes.as_ptr(), length, flags, ptr::null::<u8>(), 0) } as isize)
 }
 
 /// `recvfrom(2)`, which with `peek` leaves the datagram where it is; never blocks.
