@@ -166,7 +166,7 @@ impl<T: AsFd> Fd<T> {
         self.check_deadline(direction)?;
         let may_wait_first = direction == Direction::Read && self.kind == Kind::Stream;
         let mut operation = Operation { direction, give_up: None, limit };
-        let mut record = sched::current_poller().and_then(|poller| self.registrations.find(poller));
+        let mut record = sched::current_poller().and_then(|poller| self.registrations.find(poller, direction));
         loop {
             let mut seen = None;
             if let Some(record) = record {
@@ -348,7 +348,7 @@ impl<T: AsFd> Fd<T> {
     ) -> std::task::Poll<io::Result<R>> {
         use std::task::Poll;
         let poller = super::wakers::poller(context.waker())?;
-        let mut record = self.registrations.find(poller);
+        let mut record = self.registrations.find(poller, direction);
         loop {
             let seen = record.map(|record| (record, record.side(direction).observe()));
             // After the side was observed: see `set_deadline`.

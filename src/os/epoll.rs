@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an edge-triggered registration asks for. `EPOLLPRI` is there because urgent data makes
 /// a short read mean something else (see `poll/mod.rs`).
-const EDGES: u32 = (libc::EPOLLET | libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
+const READS: u32 = (libc::EPOLLET | libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
+/// The same for writes as well.
+const BOTH: u32 = READS | libc::EPOLLOUT as u32;
 
 /// Set when `epoll_pwait2(2)` is missing (before Linux 5.11), refused by a filter, or not
 /// wanted; from then on timeouts are rounded up to milliseconds.
@@ -106,10 +108,15 @@ impl Epoll {
         Ok(Epoll(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Adds `fd`, edge-triggered, both directions in one registration. If it is ready now, that
+    /// Adds `fd`, edge-triggered, for reads or for both directions in one registration. If it is ready now, that
     /// is the first edge.
-    pub(crate) fn add(&self, fd: RawFd, tag: u64) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd, EDGES, tag)
+    pub(crate) fn add(&self, fd: RawFd, tag: u64, writes: bool) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, if writes { BOTH } else { READS }, tag)
+    }
+
+    /// Has `fd`, added for reads, report writes as well. If it is ready now, that is an edge.
+    pub(crate) fn add_writes(&self, fd: RawFd, tag: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, BOTH, tag)
     }
 
     /// Adds a descriptor that is reported by every wait for as long as it is readable.

@@ -33,7 +33,7 @@ use super::word::{Seen, Side};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 // Not from `shim`: a static table of real memory is no part of the models.
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// Which way the bytes go.
@@ -54,6 +54,8 @@ pub(crate) struct Record {
     poller: AtomicPtr<Poller>,
     generation: AtomicU32,
     index: u32,
+    /// There are edges for writes.
+    writes: AtomicBool,
 }
 
 impl Record {
@@ -72,6 +74,13 @@ impl Record {
         std::ptr::eq(self.poller.load(Ordering::Acquire), poller)
     }
 
+    /// Whether `direction` has edges.
+    #[inline(always)]
+    fn has(&self, direction: Direction) -> bool {
+        // Acquire: pairs with the Release in `add_writes`. Whoever sees it finds the kernel to report writes.
+        direction == Direction::Read || self.writes.load(Ordering::Acquire)
+    }
+
     /// How many wait on it.
     pub(super) fn waiting(&self) -> usize {
         self.read.waiting() + self.write.waiting()
@@ -86,9 +95,14 @@ impl Record {
     }
 
     /// Has `fd` added to `poller` for it; with that comes what the sides were before, and a duplicate that was added instead.
-    fn enter(&self, poller: &Arc<Poller>, fd: BorrowedFd<'_>) -> io::Result<([Seen; 2], Option<OwnedFd>)> {
+    fn enter(
+        &self,
+        poller: &Arc<Poller>,
+        fd: BorrowedFd<'_>,
+        writes: bool,
+    ) -> io::Result<([Seen; 2], Option<OwnedFd>)> {
         let first_seen = [self.read.observe(), self.write.observe()];
-        let add = |fd: BorrowedFd<'_>| poller.backend.add(fd.as_raw_fd(), self.tag());
+        let add = |fd: BorrowedFd<'_>| poller.backend.add(fd.as_raw_fd(), self.tag(), writes);
         let duplicate = match add(fd) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let duplicate = fd.try_clone_to_owned()?;
@@ -97,6 +111,8 @@ impl Record {
             }
             result => result.map(|()| None)?,
         };
+        // Relaxed: the next publishes it, for those who compare; others see that there are edges only later.
+        self.writes.store(writes, Ordering::Relaxed);
         // Release: pairs with the Acquire in `belongs_to`.
         self.poller.store(Arc::as_ptr(poller).cast_mut(), Ordering::Release);
         poller.count_registered(1);
@@ -124,9 +140,9 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(poller: &Arc<Poller>, fd: BorrowedFd<'_>) -> io::Result<Handle> {
+    pub(super) fn new(poller: &Arc<Poller>, fd: BorrowedFd<'_>, writes: bool) -> io::Result<Handle> {
         let record = POOL.take();
-        match record.enter(poller, fd) {
+        match record.enter(poller, fd, writes) {
             Ok((first_seen, duplicate)) => {
                 let fd = duplicate.as_ref().map_or(fd, AsFd::as_fd).as_raw_fd();
                 Ok(Handle { record, first_seen, poller: poller.clone(), fd, _duplicate: duplicate })
@@ -138,15 +154,24 @@ impl Handle {
         }
     }
 
+    /// Has edges for writes as well from now on; with that comes what the side was before.
+    fn add_writes(&self) -> io::Result<Seen> {
+        let before = self.record.write.observe();
+        self.poller.backend.add_writes(self.fd, self.record.tag())?;
+        // Release: pairs with the Acquire in `has`.
+        self.record.writes.store(true, Ordering::Release);
+        Ok(before)
+    }
+
     /// Goes to `poller`, record and all, from one that has ended. After an error it is where it was.
-    fn move_to(&mut self, poller: &Arc<Poller>, fd: BorrowedFd<'_>) -> io::Result<()> {
+    fn move_to(&mut self, poller: &Arc<Poller>, fd: BorrowedFd<'_>, writes: bool) -> io::Result<()> {
         debug_assert!(self.poller.has_ended());
         // Coroutines of that runtime have ended, but what futures have left may be there (`net/wakers.rs`). The edge takes it out,
         // so that whoever would take it back later finds that it has gone.
         super::nudge(&self.record.read);
         super::nudge(&self.record.write);
         self.record.renew();
-        let (first_seen, duplicate) = self.record.enter(poller, fd)?;
+        let (first_seen, duplicate) = self.record.enter(poller, fd, writes)?;
         self.leave();
         self.first_seen = first_seen;
         // Not before the record names another: no new poller may have its address meanwhile.
@@ -191,18 +216,24 @@ impl Drop for Handle {
 #[derive(Debug, Default)]
 pub(crate) struct Registrations {
     first: OnceLock<&'static Record>,
+    /// A write has had to wait.
+    writes: AtomicBool,
     handles: Mutex<Vec<Handle>>,
 }
 
 impl Registrations {
-    /// The record in `poller`, if there is one.
+    /// The record in `poller`, if there is one that has edges for `direction`.
     #[inline(always)]
-    pub(crate) fn find(&self, poller: &Arc<Poller>) -> Option<&'static Record> {
-        match self.first.get() {
-            Some(record) if record.belongs_to(poller) => Some(record),
-            Some(_) => self.find_further(poller),
-            None => None,
+    pub(crate) fn find(&self, poller: &Arc<Poller>, direction: Direction) -> Option<&'static Record> {
+        // Relaxed: a hint. Who misses it has to make an attempt more.
+        if direction == Direction::Write && !self.writes.load(Ordering::Relaxed) {
+            return None;
         }
+        let record = match self.first.get()? {
+            record if record.belongs_to(poller) => record,
+            _ => self.find_further(poller)?,
+        };
+        record.has(direction).then_some(record)
     }
 
     #[cold]
@@ -210,7 +241,7 @@ impl Registrations {
         self.lock().iter().map(Handle::record).find(|record| record.belongs_to(poller))
     }
 
-    /// The record in `poller`, which is made if there is none. If this call made it, what to
+    /// The record in `poller` with edges for `direction`, which is made if there is none, or asks for these edges. If this call did so, what to
     /// wait with: every edge since the registration differs from it, and the registration itself
     /// makes one if the descriptor is ready. If not, the caller has not observed the record
     /// before its attempt and has to try again.
@@ -222,14 +253,20 @@ impl Registrations {
         direction: Direction,
     ) -> io::Result<(&'static Record, Option<Seen>)> {
         let mut handles = self.lock();
+        let writes = direction == Direction::Write;
+        if writes {
+            // Relaxed: as in `find`.
+            self.writes.store(true, Ordering::Relaxed);
+        }
         if let Some(handle) = handles.iter().find(|handle| handle.record.belongs_to(poller)) {
-            return Ok((handle.record, None));
+            let seen = if handle.record.has(direction) { None } else { Some(handle.add_writes()?) };
+            return Ok((handle.record, seen));
         }
         if let Some(handle) = handles.iter_mut().find(|handle| handle.poller.has_ended()) {
-            handle.move_to(poller, fd)?;
+            handle.move_to(poller, fd, writes)?;
             return Ok((handle.record, Some(handle.first_seen(direction))));
         }
-        let handle = poller.register(fd)?;
+        let handle = poller.register(fd, writes)?;
         let (record, seen) = (handle.record, handle.first_seen(direction));
         // There is seldom a second one, and there may be very many descriptors.
         handles.reserve_exact(1);
@@ -304,6 +341,7 @@ impl Pool {
                 poller: AtomicPtr::new(std::ptr::null_mut()),
                 generation: AtomicU32::new(0),
                 index,
+                writes: AtomicBool::new(false),
             })
             .collect();
         let records: &'static [Record] = records.leak();

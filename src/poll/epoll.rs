@@ -1,6 +1,6 @@
 //! The back end on Linux; see "What a back end supplies" in the parent module.
 //!
-//! One edge-triggered registration for each descriptor covers both directions. The eventfd that
+//! One edge-triggered registration for each descriptor covers reads, and writes when one has had to wait. The eventfd that
 //! breaks a wait is level-triggered: with an edge, a peek that happens to fetch it would leave
 //! the sleeper asleep; as it is, it is reported to everybody until the sleeper clears it.
 
@@ -30,8 +30,12 @@ impl Backend {
         Ok(Backend { epoll, waker })
     }
 
-    pub(super) fn add(&self, fd: RawFd, tag: u64) -> io::Result<()> {
-        self.epoll.add(fd, tag)
+    pub(super) fn add(&self, fd: RawFd, tag: u64, writes: bool) -> io::Result<()> {
+        self.epoll.add(fd, tag, writes)
+    }
+
+    pub(super) fn add_writes(&self, fd: RawFd, tag: u64) -> io::Result<()> {
+        self.epoll.add_writes(fd, tag)
     }
 
     pub(super) fn delete(&self, fd: RawFd) -> io::Result<()> {

@@ -42,10 +42,17 @@
 //!
 //! A peek leaves the bytes there and notes nothing.
 //!
+//! # Writes that never wait
+//!
+//! Most sockets are written to without ever being full. But where edges for writes are asked for, the kernel mentions with each that there
+//! is something to read that there is room to write as well, and counting that is a write to one more cache line for each request. So
+//! a descriptor is registered for reads alone until a write has to wait; then it asks for both, which makes an edge if there is room by now.
+//!
 //! # What a back end supplies
 //!
-//! `Slot`, room for one event, and `Backend` with: `new`; `add(fd, tag)`, which must report the
-//! present state as a first edge, and fails with `AlreadyExists` if `fd` is in it; `delete(fd)`; `wait(slots, timeout_ns, each)`, which calls
+//! `Slot`, room for one event, and `Backend` with: `new`; `add(fd, tag, writes)`, which must report the
+//! present state as a first edge, and fails with `AlreadyExists` if `fd` is in it; `add_writes(fd, tag)`, for one that was added without, which
+//! must report the present state, too; `delete(fd)`; `wait(slots, timeout_ns, each)`, which calls
 //! `each` with a [`Report`] per event and may return early; `wake`, which makes a wait report
 //! [`Report::Woken`], this one or the next, to every caller until `clear_wake`. All take `&self`
 //! from any number of threads.
@@ -128,9 +135,9 @@ impl Poller {
         })
     }
 
-    /// Adds a descriptor, which may be in other pollers, and in this one.
-    pub(crate) fn register(self: &Arc<Poller>, fd: BorrowedFd<'_>) -> io::Result<Handle> {
-        Handle::new(self, fd)
+    /// Adds a descriptor, which may be in other pollers, and in this one; for reads, or with `writes` for both.
+    pub(crate) fn register(self: &Arc<Poller>, fd: BorrowedFd<'_>, writes: bool) -> io::Result<Handle> {
+        Handle::new(self, fd, writes)
     }
 
     /// Waits for events until the time `until` (0: only looks;

@@ -54,7 +54,7 @@ fn while_polled<T>(poller: &Arc<Poller>, f: impl FnOnce() -> T) -> T {
 fn an_edge_wakes_the_waiter() {
     let poller = poller();
     let (one, mut other) = pair();
-    let handle = poller.register(one.as_fd()).expect("register");
+    let handle = poller.register(one.as_fd(), true).expect("register");
     let side = handle.record().side(Direction::Read);
     assert_eq!(poller.registered(), 1);
     while_polled(&poller, || {
@@ -84,7 +84,7 @@ fn registering_what_is_ready_is_an_edge() {
     let poller = poller();
     let (one, mut other) = pair();
     other.write_all(b"early").expect("write");
-    let handle = poller.register(one.as_fd()).expect("register");
+    let handle = poller.register(one.as_fd(), true).expect("register");
     let side = handle.record().side(Direction::Read);
     let seen = side.observe();
     poller.poll(NEVER, &mut ready);
@@ -95,11 +95,36 @@ fn registering_what_is_ready_is_an_edge() {
 }
 
 #[test]
+fn writes_have_edges_when_one_has_had_to_wait() {
+    let poller = poller();
+    let (one, mut other) = pair();
+    let registrations = Registrations::default();
+    let (record, _) = registrations.ensure(&poller, one.as_fd(), Direction::Read).expect("register");
+    let side = record.side(Direction::Write);
+    let before = side.observe();
+    for byte in 0..10 {
+        other.write_all(&[byte]).expect("write");
+        poller.poll(NEVER, &mut ready);
+    }
+    assert!(side.is_current(before), "an edge that nobody has asked for");
+    assert!(registrations.find(&poller, Direction::Read).is_some());
+    assert!(registrations.find(&poller, Direction::Write).is_none());
+
+    let (same, seen) = registrations.ensure(&poller, one.as_fd(), Direction::Write).expect("register for writes");
+    assert!(std::ptr::eq(same, record));
+    let seen = seen.expect("to wait with");
+    poller.poll(NEVER, &mut ready);
+    assert!(!side.is_current(seen), "there was room, of which nobody was told");
+    assert!(registrations.find(&poller, Direction::Write).is_some());
+    assert_eq!(registrations.ensure(&poller, one.as_fd(), Direction::Write).expect("there").1, None);
+}
+
+#[test]
 fn both_directions_wait_at_once() {
     let poller = poller();
     let (one, mut other) = pair();
     while (&one).write(&[0; 4096]).is_ok() {}
-    let handle = poller.register(one.as_fd()).expect("register");
+    let handle = poller.register(one.as_fd(), true).expect("register");
     settle(&poller);
     std::thread::scope(|scope| {
         for direction in [Direction::Read, Direction::Write] {
@@ -130,7 +155,7 @@ fn everybody_on_a_side_is_woken() {
     const WAITERS: usize = 8;
     let poller = poller();
     let (one, mut other) = pair();
-    let handle = poller.register(one.as_fd()).expect("register");
+    let handle = poller.register(one.as_fd(), true).expect("register");
     settle(&poller);
     let side = handle.record().side(Direction::Read);
     std::thread::scope(|scope| {
@@ -152,7 +177,7 @@ fn everybody_on_a_side_is_woken() {
 fn a_timeout_takes_the_waiter_out() {
     let poller = poller();
     let (one, _other) = pair();
-    let handle = poller.register(one.as_fd()).expect("register");
+    let handle = poller.register(one.as_fd(), true).expect("register");
     settle(&poller);
     let side = handle.record().side(Direction::Read);
     for _ in 0..3 {
@@ -178,7 +203,7 @@ fn a_timeout_takes_the_waiter_out() {
 fn a_nudge_wakes_without_an_event() {
     let poller = poller();
     let (one, _other) = pair();
-    let handle = poller.register(one.as_fd()).expect("register");
+    let handle = poller.register(one.as_fd(), true).expect("register");
     settle(&poller);
     let side = handle.record().side(Direction::Read);
     std::thread::scope(|scope| {
@@ -198,16 +223,16 @@ fn a_stale_event_is_dropped() {
     // Has the record serve another descriptor. Others use the pool as well, so it may take a few times to get that very record.
     let (tag, handle) = (0..1_000_000)
         .find_map(|_| {
-            let old = poller.register(one.as_fd()).expect("register");
+            let old = poller.register(one.as_fd(), true).expect("register");
             let (tag, record) = (old.tag(), old.record());
             drop(old);
-            let handle = poller.register(new.as_fd()).expect("register");
+            let handle = poller.register(new.as_fd(), true).expect("register");
             std::ptr::eq(handle.record(), record).then_some((tag, handle))
         })
         .expect("the same record");
     // What an event looks like that was fetched before the record was given back.
     let (late, mut sender) = pair();
-    poller.backend.add(late.as_raw_fd(), tag).expect("add");
+    poller.backend.add(late.as_raw_fd(), tag, true).expect("add");
     settle(&poller);
     let side = handle.record().side(Direction::Read);
     let seen = side.observe();
@@ -224,7 +249,7 @@ fn a_closed_descriptor_gives_no_events_although_a_duplicate_lives() {
     let poller = poller();
     let (one, mut other) = pair();
     let duplicate = one.try_clone().expect("dup");
-    let handle = poller.register(one.as_fd()).expect("register");
+    let handle = poller.register(one.as_fd(), true).expect("register");
     settle(&poller);
     drop(handle);
     drop(one);
@@ -237,7 +262,7 @@ fn a_closed_descriptor_gives_no_events_although_a_duplicate_lives() {
 fn drained_until_an_edge_and_never_after_the_end() {
     let poller = poller();
     let (one, mut other) = pair();
-    let handle = poller.register(one.as_fd()).expect("register");
+    let handle = poller.register(one.as_fd(), true).expect("register");
     settle(&poller);
     let side: &Side = handle.record().side(Direction::Read);
     assert!(!side.is_drained(side.observe()), "not before a short read");
@@ -318,7 +343,7 @@ fn more_events_than_a_batch_and_two_pollers_at_once() {
     const MANY: usize = BATCH + SMALL_BATCH + 3;
     let poller = poller();
     let pairs: Vec<_> = (0..MANY).map(|_| pair()).collect();
-    let handles: Vec<_> = pairs.iter().map(|(one, _)| poller.register(one.as_fd()).expect("register")).collect();
+    let handles: Vec<_> = pairs.iter().map(|(one, _)| poller.register(one.as_fd(), true).expect("register")).collect();
     settle(&poller);
     settle(&poller);
     let waits: Vec<_> = handles
@@ -355,7 +380,8 @@ fn more_events_than_a_batch_and_two_pollers_at_once() {
 fn one_descriptor_in_two_pollers() {
     let (first, second) = (poller(), poller());
     let (one, mut other) = pair();
-    let handles = [first.register(one.as_fd()).expect("register"), second.register(one.as_fd()).expect("register")];
+    let handles =
+        [first.register(one.as_fd(), true).expect("register"), second.register(one.as_fd(), true).expect("register")];
     settle(&first);
     settle(&second);
     let sides = handles.each_ref().map(|handle| handle.record().side(Direction::Read));
@@ -386,9 +412,9 @@ fn a_record_moves_from_a_poller_that_has_ended() {
     let (seen, waiter) = (side.observe(), left.waiter());
     let place = side.publish(seen, waiter).expect("nothing has happened since");
     first.end();
-    assert!(std::ptr::eq(registrations.find(&first).expect("still there"), record));
+    assert!(std::ptr::eq(registrations.find(&first, Direction::Read).expect("still there"), record));
     let (moved, before) = registrations.ensure(&second, one.as_fd(), Direction::Write).expect("register");
-    assert!(std::ptr::eq(moved, record) && registrations.find(&first).is_none());
+    assert!(std::ptr::eq(moved, record) && registrations.find(&first, Direction::Read).is_none());
     assert_eq!((first.registered(), second.registered()), (0, 1));
     assert_eq!(Arc::strong_count(&first), 1);
     assert_eq!(left.park(WaitReason::Read, NEVER), Wake::Ready, "who was left there is woken");
