@@ -64,7 +64,7 @@ pub(crate) const INHERITS: u8 = 16;
 pub(crate) const BEGUN: u8 = 32;
 
 /// Words of closure or result that fit in the record.
-const PAYLOAD_WORDS: usize = 8;
+const PAYLOAD_WORDS: usize = 6;
 
 /// What the erased type is asked to do.
 #[derive(Clone, Copy)]
@@ -91,9 +91,9 @@ pub(crate) enum HomeClaim {
 
 /// A coroutine. Touched by whoever owns it according to the table above, but for the atomics.
 ///
-/// What a park and a ready touch comes first, and is on one cache line: with thousands of coroutines each line
+/// What a park and a ready touch comes first, in 64 bytes: with thousands of coroutines each cache line
 /// is a miss, and one that two coroutines share goes from CPU to CPU with either.
-#[repr(C, align(64))]
+#[repr(C, align(16))]
 pub(crate) struct G {
     /// Must be first: a [`Waiter`] points to it.
     pub(crate) word: WaitWord,
@@ -183,8 +183,8 @@ struct Payload([MaybeUninit<u64>; PAYLOAD_WORDS]);
 
 #[cfg(all(gort_context = "asm", target_arch = "x86_64"))]
 const _: () = {
-    assert!(size_of::<G>() <= 192, "three cache lines, and no more for each of a million fresh coroutines");
-    assert!(std::mem::offset_of!(G, joiner) == 64, "what a park and a ready touch is on one line");
+    assert!(size_of::<G>() <= 176, "a million fresh coroutines must stay under 200 bytes each");
+    assert!(std::mem::offset_of!(G, joiner) == 64, "what a park and a ready touch is together");
 };
 
 // SAFETY: a G is moved between threads by handing over its ownership as the module says; the
@@ -344,7 +344,9 @@ impl G {
     /// Brings what is looked at of a parked coroutine into the cache.
     #[inline(always)]
     pub(crate) fn prefetch_record(&self) {
-        crate::shim::prefetch(ptr::from_ref(self).cast());
+        let record = ptr::from_ref(self).cast::<u8>();
+        crate::shim::prefetch(record);
+        crate::shim::prefetch(record.wrapping_add(63));
     }
 
     /// Brings what the switch to a parked coroutine touches first into the cache: it will run

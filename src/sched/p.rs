@@ -26,7 +26,8 @@ const GLOBAL_EVERY: u32 = 61;
 pub(crate) const SPARES_MOST: usize = 16;
 /// A queue of this length is worth a thief's trouble, however fast it moves.
 const WORTH_STEALING: usize = 8;
-/// Pauses between two looks at the tick of a P whose queue is shorter: about five microseconds, less than a theft costs both.
+/// Pauses between two looks at the tick of a P whose queue is shorter: seven microseconds on the x86 of today, less than a theft
+/// costs both.
 const STANDSTILL_PAUSES: u32 = 200;
 /// `next` in a row between looks at the clock.
 const CHAIN: u32 = 64;
