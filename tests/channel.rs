@@ -994,6 +994,45 @@ fn a_capacity_beyond_memory_panics() {
     let _ = bounded::<u64>(usize::MAX / 4);
 }
 
+/// A hundred thousand coroutines wait for one channel: they are served in the order in which they came, each at the same cost.
+#[test]
+#[cfg_attr(gort_chaos, ignore = "whoever comes is made to wait before it comes")]
+fn a_hundred_thousand_are_served_in_order() {
+    // Unoptimised, with the checks that the recycling of stacks makes then, so many take minutes.
+    let most = common::many_stacks().min(if cfg!(debug_assertions) { 20_000 } else { usize::MAX });
+    let each = |count: usize| {
+        let elapsed = serve_many(count);
+        eprintln!("{elapsed:?} to serve {count}");
+        elapsed.as_secs_f64() / count as f64
+    };
+    // Quadratic would be ten times; the rest is caches, and neighbours who are busy now and then.
+    let linear = (0..6).any(|_| {
+        let (few, many) = (each(most / 10), each(most));
+        many < few * 6.0 + 2e-6
+    });
+    assert!(linear, "more waiters cost more each");
+}
+
+fn serve_many(count: usize) -> Duration {
+    // One thread, which nobody takes the place of, so that they come one after the other.
+    builder(1).homes(1).preemption(false).build().unwrap().run(move || {
+        let (s, r) = bounded::<usize>(0);
+        let come = |r: Receiver<usize>| {
+            let task = gort::go!(move || r.recv().unwrap());
+            // It waits after the first, but if sysmon has asked it to make way before.
+            (0..3).for_each(|_| gort::yield_now());
+            task
+        };
+        let tasks: Vec<_> = (0..count).map(|_| come(r.clone())).collect();
+        let start = Instant::now();
+        (0..count).for_each(|message| s.send(message).unwrap());
+        let got: Vec<usize> = tasks.into_iter().map(|task| task.join().unwrap()).collect();
+        let elapsed = start.elapsed();
+        assert!(got.into_iter().eq(0..count), "those who came first are served first");
+        elapsed
+    })
+}
+
 #[test]
 fn a_hundred_thousand_can_wait() {
     let count = common::many_stacks();
