@@ -111,7 +111,7 @@ impl Record {
             }
             result => result.map(|()| None)?,
         };
-        // Relaxed: the next publishes it, for those who compare; others see that there are edges only later.
+        // Relaxed: the next store publishes it; nobody asks before having found the record in this poller.
         self.writes.store(writes, Ordering::Relaxed);
         // Release: pairs with the Acquire in `belongs_to`.
         self.poller.store(Arc::as_ptr(poller).cast_mut(), Ordering::Release);
