@@ -34,6 +34,7 @@ const WHOLE: &[&str] = &[
     "sched/lock.rs",
     "sched/ps.rs",
     "sched/runq.rs",
+    "sched/steal.rs",
     "sched/timers.rs",
     "sched/wait.rs",
     "sched/wait_word.rs",
@@ -109,17 +110,7 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
     ),
     ("feed", "sched/runtime.rs", &["pub(crate) fn feed_starving("], Some("Shared")),
     ("find", "sched/find.rs", &["fn find_more(", "pub(crate) fn glance(", "pub(crate) fn find_or_sleep("], None),
-    (
-        "p_take",
-        "sched/p.rs",
-        &[
-            "pub(crate) unsafe fn take_injected(",
-            "pub(crate) unsafe fn steal(",
-            "pub(crate) fn is_worth_stealing_from(",
-            "pub(crate) unsafe fn empty(",
-        ],
-        Some("P"),
-    ),
+    ("p_take", "sched/p.rs", &["pub(crate) unsafe fn take_injected(", "pub(crate) unsafe fn empty("], Some("P")),
     (
         "preempt_states",
         "sched/preempt.rs",
@@ -227,7 +218,10 @@ fn main() {
 const SUBSTITUTIONS: &[(&str, &str, &str)] = &[
     ("sched/biased.rs", "self.thief.store(false, Ordering::Release);", "self.thief.swap(false, Ordering::Release);"),
     // A thief that is kept out comes back from `idle::sleep` anyway: one way round is enough.
-    ("sched/p.rs", "for _ in 0..4 {", "for _ in 0..1 {"),
+    ("sched/steal.rs", "for _ in 0..4 {", "for _ in 0..1 {"),
+    // Shorter than in earnest.
+    ("sched/steal.rs", "const WORTH_STEALING: usize = 8;", "const WORTH_STEALING: usize = 2;"),
+    ("sched/steal.rs", "const STANDSTILL_PAUSES: u32 = 200;", "const STANDSTILL_PAUSES: u32 = 0;"),
     // To spin is to try again, which the checker does with its preemptions.
     ("sync/raw_mutex.rs", "const SPINS: u32 = 20;", "const SPINS: u32 = 0;"),
     // Loom backs off by itself.

@@ -4,14 +4,24 @@
 //! of one's own; timers that are due; a batch of the global queue; the netpoller, without
 //! waiting. When all of that is empty the M goes to g0, since the search may take long from here
 //! on and whoever parked could not go on while we are on its stack: half of another P's queue;
-//! the netpoller once more, after the CPU was offered to others; and else to sleep (`idle.rs`).
+//! the netpoller once more, after others have had the CPU; and else to sleep (`idle.rs`).
+//!
+//! Where the netpoller has much to say, others have the CPU before it is asked again: those who keep us busy add to what it
+//! says. A batch of `echo` with 512 connections is twice as long for it, and a request costs 8.0 us of CPU, not 8.4.
 
 use super::g::GRef;
 use super::m::M;
-use super::p::P;
+use super::p::{Local, P};
 use super::runtime::Shared;
 use super::{idle, os_thread, park, preempt};
-use crate::os::clock;
+use crate::os::clock::{self, Nanos};
+
+/// Where one look at the netpoller finds so many, there is much to do.
+const LARGE_BATCH: usize = 8;
+/// Who keeps the CPU for so long, when it is left to others, computes.
+const LONG_TURN_NS: Nanos = 1_000_000;
+/// Then it is not left to them again for so many times as long.
+const OWN_TURNS: Nanos = 32;
 
 /// The next coroutine, without waiting. The M holds a P.
 #[inline(always)]
@@ -53,7 +63,17 @@ fn find_more(m: &'static M) -> Option<GRef> {
     if m.hand_over.get().is_some() {
         return None;
     }
+    let mut yielded = false;
     if !m.looked.take() {
+        // SAFETY: this M holds the P.
+        if unsafe { p.local() }.batch >= LARGE_BATCH {
+            if !m.is_on_g0() {
+                // As below.
+                return None;
+            }
+            // SAFETY: as above.
+            yielded = yield_cpu(unsafe { p.local() });
+        }
         glance(rt, p, true);
     }
     if rt.homes.calls_homeless() {
@@ -82,11 +102,11 @@ fn find_more(m: &'static M) -> Option<GRef> {
         // SAFETY: as above.
         found = if idle::start_searching(m) { unsafe { p.steal(&rt.ps) } } else { None };
     }
-    if found.is_none() && rt.poller.registered() > 0 {
+    // SAFETY: as above.
+    if found.is_none() && rt.poller.registered() > 0 && !yielded && yield_cpu(unsafe { p.local() }) {
         // Before this thread goes to sleep, for the price of a heavy fence and two context
         // switches, whoever else wants this CPU has a turn: that may be our peer, about to send
         // what we would sleep for. `echo` with 64 connections: 12.5 -> 10.9 us of CPU a request.
-        std::thread::yield_now();
         glance(rt, p, true);
         // SAFETY: as above.
         found = unsafe { p.pick(rt) };
@@ -97,6 +117,22 @@ fn find_more(m: &'static M) -> Option<GRef> {
     found
 }
 
+/// Whoever else wants this CPU has a turn, unless such a turn was long the last time: a server beside processes that compute
+/// would have little of the CPU (two of them: 64 connections of `echo` made 77,000 requests a second, and make 85,000).
+fn yield_cpu(local: &mut Local) -> bool {
+    let before = clock::now();
+    if before < local.keeps_cpu_until {
+        return false;
+    }
+    std::thread::yield_now();
+    let after = clock::now();
+    let turn = after - before;
+    if turn > LONG_TURN_NS {
+        local.keeps_cpu_until = after + OWN_TURNS * turn;
+    }
+    true
+}
+
 /// Queues what timers and, if `polls`, descriptors have made ready, without waiting. The calling M holds `p`.
 pub(crate) fn glance(rt: &Shared, p: &P, polls: bool) {
     let mut any = p.timers.run_due(clock::now, |waiter| {
@@ -105,10 +141,13 @@ pub(crate) fn glance(rt: &Shared, p: &P, polls: bool) {
     });
     if polls && rt.poller.registered() > 0 {
         rt.note_poll();
-        any |= rt.poller.poll(0, &mut |waiter| {
+        let batch = rt.poller.poll(0, &mut |waiter| {
             // SAFETY: as above.
             unsafe { park::ready_claimed(rt, p, waiter) }
-        }) > 1;
+        });
+        // SAFETY: this M holds the P.
+        unsafe { p.local() }.batch = batch;
+        any |= batch > 1;
     }
     if any {
         rt.notify();

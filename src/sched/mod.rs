@@ -35,6 +35,7 @@ mod runtime;
 mod scope;
 mod spawn;
 mod starter;
+mod steal;
 mod sysmon;
 mod thread_task;
 mod timers;

@@ -8,8 +8,8 @@ use super::gpool::GCache;
 use super::home::{Home, Settling};
 use super::m::M;
 use super::preempt;
-use super::ps::{Ps, Service};
-use super::runq::{self, RunQueue, Steal};
+use super::ps::Service;
+use super::runq::{self, RunQueue};
 use super::runtime::Shared;
 use super::timers::Timers;
 use crate::os::clock::{self, Nanos};
@@ -24,11 +24,6 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 const GLOBAL_EVERY: u32 = 61;
 /// Empty homes that a P keeps for itself at most.
 pub(crate) const SPARES_MOST: usize = 16;
-/// A queue of this length is worth a thief's trouble, however fast it moves.
-const WORTH_STEALING: usize = 8;
-/// Pauses between two looks at the tick of a P whose queue is shorter: seven microseconds on the x86 of today, less than a theft
-/// costs both.
-const STANDSTILL_PAUSES: u32 = 200;
 /// `next` in a row between looks at the clock.
 const CHAIN: u32 = 64;
 
@@ -73,8 +68,12 @@ pub(crate) struct Local {
     /// Where coroutines that have to share a home come to live at present.
     pub(crate) settling: Option<Settling>,
     pub(crate) random: u64,
-    /// Scratch space for `steal`.
-    loot: Vec<GRef>,
+    /// Scratch space for `steal.rs`.
+    pub(super) loot: Vec<GRef>,
+    /// How many the last look at the netpoller has found.
+    pub(super) batch: usize,
+    /// Until then the CPU is not left to other threads for a turn.
+    pub(super) keeps_cpu_until: Nanos,
     /// Picks from `runnext` in a row, and when the clock was first read in this row.
     chain: u32,
     /// Chains that were ended.
@@ -108,6 +107,8 @@ impl P {
                 settling: None,
                 random: 0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95),
                 loot: Vec::new(),
+                batch: 0,
+                keeps_cpu_until: 0,
                 chain: 0,
                 slices: 0,
                 chain_since: 0,
@@ -247,56 +248,6 @@ impl P {
         local.oldest_since = now;
         // SAFETY: the caller's promise.
         unsafe { self.queue.pop_oldest() }
-    }
-
-    /// Takes work from the other Ps' queues: half of the first that has some.
-    ///
-    /// # Safety
-    /// The calling M holds this P.
-    pub(crate) unsafe fn steal(&self, ps: &Ps) -> Option<GRef> {
-        // SAFETY: the caller's promise.
-        let local = unsafe { self.local() };
-        let made = ps.len();
-        let start = super::random(&mut local.random) as usize % made;
-        for _ in 0..4 {
-            let mut again = false;
-            for offset in 0..made {
-                let victim = ps.get((start + offset) % made);
-                if ptr::eq(victim, self) || !victim.is_worth_stealing_from() {
-                    again |= victim.queue.has_queued();
-                    continue;
-                }
-                // SAFETY: the caller's promise.
-                match unsafe { victim.queue.steal_into(&self.queue, &mut local.loot) } {
-                    Steal::Success(g) => return Some(g),
-                    Steal::Retry => again = true,
-                    Steal::Empty => {}
-                }
-            }
-            if !again {
-                break;
-            }
-            std::hint::spin_loop();
-        }
-        None
-    }
-
-    /// Whether a thief should disturb this P: its queue is long, or the coroutine that it is on
-    /// has been on for some time. A short queue that moves is run sooner by its owner than by a
-    /// thief, who pays a `membarrier` and makes the owner wait.
-    pub(crate) fn is_worth_stealing_from(&self) -> bool {
-        match self.queue.len() {
-            0 => false,
-            WORTH_STEALING.. => true,
-            _ => {
-                // Relaxed: a sign of life.
-                let tick = self.tick.load(Ordering::Relaxed);
-                // Not one look more: each takes the line away from the owner, who writes to it at every pick.
-                (0..STANDSTILL_PAUSES).for_each(|_| std::hint::spin_loop());
-                // Relaxed: as above.
-                self.tick.load(Ordering::Relaxed) == tick
-            }
-        }
     }
 
     /// Takes a batch from the global queue.

@@ -483,11 +483,6 @@ impl Shared {
         self.is_ready_work(p, now) || !self.waiting.is_empty() || self.is_retiring(p)
     }
 
-    /// Whether a P has something queued that another had better take.
-    fn has_loot(&self) -> bool {
-        self.ps.iter().any(P::is_worth_stealing_from)
-    }
-
     /// Since when an M that waits for a P has waited too long. With N of them for P places the last one's turn comes after N / P
     /// slices: before that they have no right to go ahead of what is ready.
     pub(crate) fn overdue_since(&self, now: Nanos) -> Nanos {
@@ -538,7 +533,7 @@ impl Shared {
         if let Some(m) = self.waiting.pop_older(self.overdue_since(now)) {
             return m.resume(Some(p));
         }
-        if (self.is_ready_work(p, now) || self.has_loot()) && self.give_away(p) {
+        if (self.is_ready_work(p, now) || self.ps.has_loot()) && self.give_away(p) {
             return;
         }
         match self.waiting.pop() {
@@ -584,7 +579,7 @@ impl Shared {
                 }
                 LENT => {
                     // Also for what others could steal: it is as good as idle.
-                    let wanted = m.lent(run).is_some_and(|p| self.waits_for(p, now) || self.has_loot());
+                    let wanted = m.lent(run).is_some_and(|p| self.waits_for(p, now) || self.ps.has_loot());
                     lent |= !wanted;
                     if wanted && let Some(p) = m.retake(run) {
                         m.asked_at.set(now);

@@ -2,8 +2,8 @@
 
 use super::g::GRef;
 use super::home::Home;
-use super::ps::{Ps, Service};
-use super::runq::{self, RunQueue, Steal};
+use super::ps::Service;
+use super::runq::RunQueue;
 use super::runtime::{Shared, Stacks};
 use super::timers::Timers;
 use crate::os::clock::{self, Nanos};
@@ -30,14 +30,11 @@ pub(crate) struct P {
 
 pub(crate) struct Local {
     pub(crate) random: u64,
-    loot: Vec<GRef>,
+    pub(crate) loot: Vec<GRef>,
+    pub(crate) batch: usize,
     pub(crate) spares: Vec<&'static Home>,
     pub(crate) stacks: Stacks,
 }
-
-/// Shorter than in earnest.
-const WORTH_STEALING: usize = 2;
-const STANDSTILL_PAUSES: u32 = 0;
 
 unsafe impl Send for P {}
 unsafe impl Sync for P {}
@@ -58,6 +55,7 @@ impl P {
             local: std::cell::UnsafeCell::new(Local {
                 random: 0,
                 loot: Vec::new(),
+                batch: 0,
                 spares: Vec::new(),
                 stacks: Stacks,
             }),

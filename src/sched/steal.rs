@@ -1,0 +1,94 @@
+//! What an M that has nothing to run takes from other Ps.
+//!
+//! A theft costs the owner, too: whoever wants a queue that is not its own makes the owner wait, after a `membarrier`
+//! (`biased.rs`). So a P is worth stealing from if its queue is long, or if it stands still: it has been on one coroutine for
+//! some time. A short queue that moves is run sooner by its owner than by a thief.
+//!
+//! Whether a P stands still its tick tells, looked at twice. Not once more: each look takes the line away from the owner, who
+//! writes to it at every pick (a hundred looks doubled the time of a `select` between two Ps). And all Ps are looked at before the
+//! pause, and all after it, so that a search takes no longer where there are many of them.
+
+use super::g::GRef;
+use super::p::P;
+use super::ps::Ps;
+use super::runq::Steal;
+use std::ops::ControlFlow;
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+/// A queue of this length is worth a thief's trouble, however fast it moves.
+const WORTH_STEALING: usize = 8;
+/// Pauses between two looks at a tick: seven microseconds on the x86 of today, less than a theft costs both.
+const STANDSTILL_PAUSES: u32 = 200;
+/// So many Ps are looked at together.
+const TOGETHER: usize = 64;
+
+impl P {
+    /// Takes half of the queue of the first other P that is worth it.
+    ///
+    /// # Safety
+    /// The calling M holds this P.
+    pub(crate) unsafe fn steal(&self, ps: &Ps) -> Option<GRef> {
+        // SAFETY: the caller's promise.
+        let local = unsafe { self.local() };
+        let start = super::random(&mut local.random) as usize;
+        for _ in 0..4 {
+            let found = ps.find_loot(start, |victim| {
+                if ptr::eq(victim, self) {
+                    return ControlFlow::Continue(());
+                }
+                // SAFETY: the caller's promise.
+                match unsafe { victim.queue.steal_into(&self.queue, &mut local.loot) } {
+                    Steal::Success(g) => ControlFlow::Break(g),
+                    Steal::Empty | Steal::Retry => ControlFlow::Continue(()),
+                }
+            });
+            if let ControlFlow::Break(g) = found {
+                return Some(g);
+            }
+            if !ps.iter().any(|p| p.queue.has_queued()) {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+}
+
+impl Ps {
+    /// Whether a P has something queued that another had better take.
+    pub(crate) fn has_loot(&self) -> bool {
+        self.find_loot(0, |_| ControlFlow::Break(())).is_break()
+    }
+
+    /// Tries the Ps that are worth stealing from, from number `start` on.
+    fn find_loot<T>(&self, start: usize, mut attempt: impl FnMut(&P) -> ControlFlow<T>) -> ControlFlow<T> {
+        let made = self.len();
+        for first in (0..made).step_by(TOGETHER) {
+            let some = (first..made.min(first + TOGETHER)).map(|offset| self.get((start.wrapping_add(offset)) % made));
+            // The ticks of those with short queues.
+            let mut ticks = [None; TOGETHER];
+            for (p, noted) in some.clone().zip(&mut ticks) {
+                match p.queue.len() {
+                    0 => {}
+                    WORTH_STEALING.. => attempt(p)?,
+                    // Relaxed: a sign of life.
+                    _ => *noted = Some(p.tick.load(Ordering::Relaxed)),
+                }
+            }
+            if ticks.iter().all(Option::is_none) {
+                continue;
+            }
+            (0..STANDSTILL_PAUSES).for_each(|_| std::hint::spin_loop());
+            for (p, noted) in some.zip(ticks) {
+                // Relaxed: as above.
+                if let Some(tick) = noted
+                    && p.tick.load(Ordering::Relaxed) == tick
+                {
+                    attempt(p)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
