@@ -1,5 +1,5 @@
 #!/bin/sh
-# Formatting, clippy, shellcheck, and those rules of ARCHITECTURE.md that a search can check.
+# Formatting, clippy, shellcheck, the tables of src/coming_from, and those rules of ARCHITECTURE.md that a search can check.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -36,6 +36,11 @@ if command -v shellcheck >/dev/null; then
 else
     echo "lint.sh: SKIPPED: shellcheck is not installed, scripts are not checked"
     [ "${GORT_CI_STRICT:-0}" != 1 ] || status=1
+fi
+if command -v python3 >/dev/null; then
+    python3 ci/tables.py || wrong "src/coming_from has nothing to say of some items"
+else
+    echo "lint.sh: SKIPPED: python3 is not installed, the tables of src/coming_from are not checked"
 fi
 
 # Lines of code, without comments, that match $1 in the .rs files of the folders $3.., except in files that match $2.
