@@ -405,6 +405,14 @@ mutations! {
         }
     }
 
+    "sched/steal.rs" {
+        "fn find_loot<T>(" {
+            one_p_unsearched, idle::submit_and_give_up: "(0..made)" => "(1..made)", "what that one has is not found";
+            standing_unsearched, idle::submit_and_give_up: "p.tick.load(Ordering::Relaxed) == tick" => "tick > 1_000_000",
+                "what stands still is not found";
+        }
+    }
+
     "sched/lock.rs" {
         "fn acquire(" {
             lock_relaxed, lock::spin: "Ordering::Acquire" => "Ordering::Relaxed", "the last holder's work is not seen";
