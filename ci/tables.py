@@ -173,7 +173,7 @@ def main():
         for table, read in PARTS[part]:
             items = read()
             if items is None:
-                print(f"tables.py: SKIPPED: {part}: not, or not in the version of the tables, on this machine")
+                print(f"tables.py: {part} is not, or not in the version of the tables, on this machine")
                 status = max(status, 2 if sys.argv[1:] else 0)
                 break
             lost = missing(table, items)
