@@ -66,7 +66,7 @@ fn find_more(m: &'static M) -> Option<GRef> {
     let mut yielded = false;
     if !m.looked.take() {
         // SAFETY: this M holds the P.
-        if unsafe { p.local() }.batch >= LARGE_BATCH {
+        if unsafe { p.local() }.batch >= LARGE_BATCH && rt.poller.registered() > 0 {
             if !m.is_on_g0() {
                 // As below.
                 return None;
