@@ -68,7 +68,7 @@ fn find_more(m: &'static M) -> Option<GRef> {
         // SAFETY: this M holds the P.
         if unsafe { p.local() }.batch >= LARGE_BATCH && rt.poller.registered() > 0 {
             if !m.is_on_g0() {
-                // As below.
+                // As below: others may be long.
                 return None;
             }
             // SAFETY: as above.

@@ -65,7 +65,7 @@ impl Ps {
     fn find_loot<T>(&self, start: usize, mut attempt: impl FnMut(&P) -> ControlFlow<T>) -> ControlFlow<T> {
         let made = self.len();
         for first in (0..made).step_by(TOGETHER) {
-            let some = (first..made.min(first + TOGETHER)).map(|offset| self.get((start.wrapping_add(offset)) % made));
+            let some = (first..made.min(first + TOGETHER)).map(|offset| self.get((start % made + offset) % made));
             // The ticks of those with short queues.
             let mut ticks = [None; TOGETHER];
             for (p, noted) in some.clone().zip(&mut ticks) {
