@@ -559,6 +559,8 @@ impl Shared {
     /// who run on without a P to stop.
     pub(crate) fn attend(&self, now: Nanos) -> Attended {
         let (mut away, mut lent) = (0, false);
+        // Once for all who have lent a P, since it takes microseconds; until somebody has been sent for what there is.
+        let mut loot = None;
         let looked = self.for_each_m(|m| {
             // Acquire: pairs with the Release of the handler and of `blocking`.
             let run = m.run.load(Ordering::Acquire);
@@ -579,12 +581,14 @@ impl Shared {
                 }
                 LENT => {
                     // Also for what others could steal: it is as good as idle.
-                    let wanted = m.lent(run).is_some_and(|p| self.waits_for(p, now) || self.ps.has_loot());
+                    let mut has_loot = || *loot.get_or_insert_with(|| self.ps.has_loot());
+                    let wanted = m.lent(run).is_some_and(|p| self.waits_for(p, now) || has_loot());
                     lent |= !wanted;
                     if wanted && let Some(p) = m.retake(run) {
                         m.asked_at.set(now);
                         m.patience.set(self.probe_ns());
                         self.dispatch(p, now);
+                        loot = None;
                     }
                 }
                 // Relaxed: a hint.
