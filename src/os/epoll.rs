@@ -185,8 +185,20 @@ impl Epoll {
             NEVER => -1,
             ns => ns.div_ceil(1_000_000).min(libc::c_int::MAX as u64) as libc::c_int,
         };
+        // Not by way of libc, which makes a cancellation point of it: two atomic operations for each look.
         // SAFETY: as above.
-        let count = check(unsafe { libc::epoll_wait(set, buffer, capacity as libc::c_int, timeout_ms) })?;
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait,
+                set,
+                buffer,
+                capacity as libc::c_int,
+                timeout_ms,
+                std::ptr::null::<libc::sigset_t>(),
+                0usize,
+            )
+        };
+        let count = check(result as libc::c_int)?;
         Ok(count as usize)
     }
 }
