@@ -441,6 +441,41 @@ fn one_that_is_spawned_by_one_that_computes_on_runs_elsewhere() {
 }
 
 #[test]
+fn what_waits_behind_one_that_computes_is_fetched_by_those_who_go_on() {
+    // No P is ever idle, and nobody is suspended: who goes on has to come by.
+    let runtime = builder(2).preemption(false).build().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let yielders: Vec<_> = (0..8)
+        .map(|_| {
+            let stop = stop.clone();
+            runtime.spawn(move || {
+                while !stop.load(SeqCst) {
+                    yield_now();
+                }
+            })
+        })
+        .collect();
+    let hog = runtime.spawn(|| {
+        for _ in 0..10 {
+            let ran = Arc::new(AtomicUsize::new(0));
+            for _ in 0..10 {
+                let ran = ran.clone();
+                drop(go!(move || ran.fetch_add(1, SeqCst)));
+            }
+            let start = Instant::now();
+            while ran.load(SeqCst) < 10 {
+                assert!(start.elapsed() < Duration::from_secs(20), "{} of 10 ran", ran.load(SeqCst));
+                compute(Duration::from_micros(10));
+            }
+        }
+    });
+    let outcome = hog.join();
+    stop.store(true, SeqCst);
+    yielders.into_iter().for_each(|handle| handle.join().unwrap());
+    outcome.unwrap();
+}
+
+#[test]
 fn a_timer_fires_while_every_p_computes() {
     // Sysmon sees to it, and the one that computes looks in now and then.
     for procs in [1, 2] {

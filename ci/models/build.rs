@@ -110,6 +110,13 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
     ),
     ("feed", "sched/runtime.rs", &["pub(crate) fn feed_starving("], Some("Shared")),
     ("find", "sched/find.rs", &["fn find_more(", "pub(crate) fn glance(", "pub(crate) fn find_or_sleep("], None),
+    (
+        "p_quick",
+        "sched/p.rs",
+        &["pub(crate) const LARGE_BATCH:", "const QUICK_TURN_NS:", "pub(crate) fn are_quick("],
+        None,
+    ),
+    ("p_note_batch", "sched/p.rs", &["pub(crate) fn note_batch("], Some("Local")),
     ("p_take", "sched/p.rs", &["pub(crate) unsafe fn take_injected(", "pub(crate) unsafe fn empty("], Some("P")),
     (
         "preempt_states",

@@ -11,13 +11,12 @@
 
 use super::g::GRef;
 use super::m::M;
-use super::p::{Local, P};
+use super::p::{LARGE_BATCH, Local, P};
 use super::runtime::Shared;
 use super::{idle, os_thread, park, preempt};
 use crate::os::clock::{self, Nanos};
+use std::sync::atomic::Ordering;
 
-/// Where one look at the netpoller finds so many, there is much to do.
-const LARGE_BATCH: usize = 8;
 /// Who keeps the CPU for so long, when it is left to others, computes.
 const LONG_TURN_NS: Nanos = 1_000_000;
 /// Then it is not left to them again for so many times as long.
@@ -145,9 +144,8 @@ pub(crate) fn glance(rt: &Shared, p: &P, polls: bool) {
             // SAFETY: as above.
             unsafe { park::ready_claimed(rt, p, waiter) }
         });
-        // SAFETY: this M holds the P.
-        unsafe { p.local() }.batch = batch;
-        any |= batch > 1;
+        // SAFETY: this M holds the P. Relaxed: our own.
+        any |= unsafe { p.local() }.note_batch(batch, p.tick.load(Ordering::Relaxed), clock::now());
     }
     if any {
         rt.notify();

@@ -11,6 +11,7 @@ use super::preempt;
 use super::ps::Service;
 use super::runq::{self, RunQueue};
 use super::runtime::Shared;
+use super::steal::Visit;
 use super::timers::Timers;
 use crate::os::clock::{self, Nanos};
 use crate::shim::asymmetric;
@@ -24,8 +25,17 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 const GLOBAL_EVERY: u32 = 61;
 /// Empty homes that a P keeps for itself at most.
 pub(crate) const SPARES_MOST: usize = 16;
+/// Where one look at the netpoller finds so many, there is much to do.
+pub(crate) const LARGE_BATCH: usize = 8;
 /// `next` in a row between looks at the clock.
 const CHAIN: u32 = 64;
+/// Turns that last no longer, on average, are quick.
+const QUICK_TURN_NS: Nanos = 50_000;
+
+/// Whether so many turns, in so long, were quick.
+pub(crate) fn are_quick(turns: u32, length: Nanos) -> bool {
+    Nanos::from(turns) * QUICK_TURN_NS >= length
+}
 
 /// See the module.
 #[repr(align(128))]
@@ -68,10 +78,13 @@ pub(crate) struct Local {
     /// Where coroutines that have to share a home come to live at present.
     pub(crate) settling: Option<Settling>,
     pub(crate) random: u64,
-    /// Scratch space for `steal.rs`.
+    /// Of `steal.rs`: scratch space, and a memory.
     pub(super) loot: Vec<GRef>,
+    pub(super) visit: Visit,
     /// How many the last look at the netpoller has found.
     pub(super) batch: usize,
+    /// When that was, and the tick then.
+    looked: (Nanos, u32),
     /// Until then the CPU is not left to other threads for a turn.
     pub(super) keeps_cpu_until: Nanos,
     /// Picks from `runnext` in a row, and when the clock was first read in this row.
@@ -108,6 +121,8 @@ impl P {
                 random: 0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95),
                 loot: Vec::new(),
                 batch: 0,
+                looked: (0, 0),
+                visit: Visit::default(),
                 keeps_cpu_until: 0,
                 chain: 0,
                 slices: 0,
@@ -238,10 +253,14 @@ impl P {
         if self.queue.len() < 2 {
             return None;
         }
+        let now = clock::now();
+        // SAFETY: the caller's promise.
+        if let Some(g) = unsafe { self.visit_if_due(&rt.ps, now) } {
+            return Some(g);
+        }
         // Under young ones that beget younger ones the oldest would never run.
         // SAFETY: the caller's promise.
         let local = unsafe { self.local() };
-        let now = clock::now();
         if now - local.oldest_since < rt.slice_ns {
             return None;
         }
@@ -331,6 +350,14 @@ impl P {
 }
 
 impl Local {
+    /// A look at the netpoller, at `now` and this tick, has found so many. Whether others had better take some of them: many, or a few
+    /// that may have to wait, since turns are long of late. A thread that is woken for less costs more than they do.
+    pub(crate) fn note_batch(&mut self, batch: usize, tick: u32, now: Nanos) -> bool {
+        self.batch = batch;
+        let (then, their) = std::mem::replace(&mut self.looked, (now, tick));
+        batch >= LARGE_BATCH || (batch > 1 && !are_quick(tick.wrapping_sub(their), now - then))
+    }
+
     /// Whether a row of `runnext` picks has lasted longer than a time slice.
     #[cold]
     fn slice_is_over(&mut self, rt: &Shared) -> bool {
@@ -345,3 +372,28 @@ impl Local {
 
 /// A P that its M may use without further ado; see [`M::with_p`].
 pub(crate) type HeldP = &'static P;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_wanted_for_many_or_where_turns_are_long() {
+        let p = P::new(0, stack::Class::of(0).unwrap());
+        // SAFETY: nobody else has it.
+        let local = unsafe { p.local() };
+        // Each a batch, turns since the last and how long they took; the first look cannot tell.
+        let looks = [(2, 0, 1_000, true), (2, 4, 100_000, false), (7, 2, 100_000, false), (2, 2, 100_001, true)];
+        let (mut tick, mut now) = (0, 0);
+        for (batch, turns, length, wanted) in looks {
+            tick += turns;
+            now += length;
+            assert_eq!(local.note_batch(batch, tick, now), wanted, "{batch} after {turns} in {length}");
+        }
+        for (batch, wanted) in [(0, false), (1, false), (8, true), (128, true)] {
+            tick += 100;
+            assert_eq!(local.note_batch(batch, tick, now), wanted, "{batch}");
+            assert_eq!(local.batch, batch);
+        }
+    }
+}

@@ -2,14 +2,13 @@
 
 use super::g::GRef;
 use super::m::M;
-use super::p::{Local, P};
+use super::p::{LARGE_BATCH, Local, P};
 use super::runtime::Shared;
 use super::{idle, os_thread, park, preempt};
 use crate::os::clock;
+use crate::shim::atomic::Ordering;
 
 real!("find");
-
-const LARGE_BATCH: usize = 8;
 
 /// The checker lets others run whenever it likes.
 fn yield_cpu(_: &mut Local) -> bool {

@@ -5,6 +5,7 @@ use super::home::Home;
 use super::ps::Service;
 use super::runq::RunQueue;
 use super::runtime::{Shared, Stacks};
+use super::steal::Visit;
 use super::timers::Timers;
 use crate::os::clock::{self, Nanos};
 use crate::shim::asymmetric;
@@ -32,6 +33,8 @@ pub(crate) struct Local {
     pub(crate) random: u64,
     pub(crate) loot: Vec<GRef>,
     pub(crate) batch: usize,
+    looked: (Nanos, u32),
+    pub(super) visit: Visit,
     pub(crate) spares: Vec<&'static Home>,
     pub(crate) stacks: Stacks,
 }
@@ -56,6 +59,8 @@ impl P {
                 random: 0,
                 loot: Vec::new(),
                 batch: 0,
+                looked: (0, 0),
+                visit: Visit::default(),
                 spares: Vec::new(),
                 stacks: Stacks,
             }),
@@ -99,6 +104,8 @@ impl P {
     pub(crate) fn count_resumption(&self) {}
 }
 
+real!("p_quick");
+real!("p_note_batch");
 real!("p_take");
 
 pub(crate) type HeldP = &'static P;
