@@ -63,9 +63,11 @@ def missing(table, items):
     return [path for path in items if path[0] not in whole and not any(set(path) <= some for some in together)]
 
 
-def std_items(module):
-    """Types, functions and methods of a module of std; of the Rust that the tables are about."""
-    if VERSION not in (run("rustc", "--version") or ""):
+def std_items(table, module):
+    """Types, functions and methods of a module of std, of the Rust that the table is about."""
+    with open(f"{HERE}/src/coming_from/{table}.md", encoding="utf-8") as file:
+        about = re.search(r"as of Rust (\d+\.\d+)", file.read())[1]
+    if f"rustc {about}." not in (run("rustc", "--version") or ""):
         return None
     sysroot = run("rustc", "--print", "sysroot")
     folder = f"{(sysroot or '').strip()}/share/doc/rust/html/std/{module}"
@@ -94,7 +96,6 @@ def std_items(module):
     return items
 
 
-VERSION = "rustc 1.95."
 UNSETTLED = re.compile(r'class="stab (unstable|deprecated)"')
 ENDS = ["deref-methods", "trait-implementations", "synthetic-implementations", "blanket-implementations"]
 
@@ -155,12 +156,12 @@ def go_items(package):
 
 PARTS = {
     "std": [
-        ("std_sync", lambda: std_items("sync")),
-        ("std_sync", lambda: std_items("sync/mpsc")),
-        ("std_net", lambda: std_items("net")),
-        ("std_net", lambda: std_items("os/unix/net")),
-        ("std_process", lambda: std_items("process")),
-        ("std_fs", lambda: std_items("fs")),
+        ("std_sync", lambda: std_items("std_sync", "sync")),
+        ("std_sync", lambda: std_items("std_sync", "sync/mpsc")),
+        ("std_net", lambda: std_items("std_net", "net")),
+        ("std_net", lambda: std_items("std_net", "os/unix/net")),
+        ("std_process", lambda: std_items("std_process", "process")),
+        ("std_fs", lambda: std_items("std_fs", "fs")),
     ],
     "crossbeam": [("crossbeam", crossbeam_items)],
     "go": [("go", lambda package=package: go_items(package)) for package in ("context", "sync", "time")],

@@ -19,8 +19,8 @@
 //! # How often it looks
 //!
 //! - Without limit later when no P is busy.
-//! - Every millisecond while one is; every four while all go on quickly. (A look costs twelve microseconds and, where all CPUs
-//!   are busy, somebody's turn: one in forty of what a busy echo server takes.)
+//! - Every four milliseconds while one is, and every one while turns are long where others wait. (A look costs twelve microseconds
+//!   and, where all CPUs are busy, somebody's turn: at one a millisecond a fortieth of what a busy echo server takes.)
 //! - After 50 µs, 100 µs and so on, when it is asked to watch; and not again, if that is for slots that were not stuck, before
 //!   its ordinary time has come: who readies into the slot over and over is not watched all the time.
 //! - When something is queued globally while no P is idle, if it has seen one that is lent.
@@ -46,12 +46,12 @@ use std::sync::{Mutex, TryLockError};
 const WATCH_NS: Nanos = 50_000;
 /// A coroutine that has run for so long lets those run that become ready.
 const WAKE_NS: Nanos = 1_000_000;
-/// Between looks while some P is busy.
+/// Between looks while turns are long.
 const BUSY_NS: Nanos = 1_000_000;
-/// Between looks while all that are busy go on quickly.
+/// Between looks while all who are busy go on quickly.
 const QUICK_NS: Nanos = 4 * BUSY_NS;
 /// Looks at an idle process before the sleep without limit.
-const IDLE_LOOKS: u32 = 16;
+const IDLE_LOOKS: u32 = 4;
 /// After this long without a look at the netpoller sysmon looks itself.
 const POLL_NS: Nanos = 10_000_000;
 /// So often an M is asked in quick succession.
@@ -233,6 +233,8 @@ struct Seen {
     tick: u32,
     since: Nanos,
     had_next: bool,
+    /// Its turns before this one were quick: it may well be that its thread has lost the CPU.
+    was_quick: bool,
     /// Its coroutine has been asked to yield.
     flagged: bool,
     /// How often its M has been asked to suspend itself since.
@@ -362,7 +364,7 @@ fn main() {
             sleep(SHORT, clock::now() + watch);
         } else {
             let now = clock::now();
-            let rest = if busy && !soon.slow && preempt::is_calm() { QUICK_NS } else { BUSY_NS };
+            let rest = if !soon.slow && preempt::is_calm() { QUICK_NS } else { BUSY_NS };
             // Nobody else looks at the timers while all Ps are busy with one coroutine each.
             sleep(SHORT, (now + rest).min(next_timer.max(now + WATCH_NS)));
         }
@@ -467,10 +469,10 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         // Relaxed: a sign of life.
         let tick = p.tick.load(Ordering::Relaxed);
         let next = p.queue.has_next();
-        soon.slow |= (idle == 0 || p.queue.has_queued()) && !p::are_quick(tick.wrapping_sub(seen.tick), since_look);
+        let quick = p::are_quick(tick.wrapping_sub(seen.tick), since_look);
+        soon.slow |= !quick && (idle == 0 || p.queue.has_queued());
         if tick != seen.tick {
-            *seen =
-                Seen { tick, since: now, had_next: next, flagged: false, asks: 0, probed: 0, retiring: seen.retiring };
+            *seen = Seen { tick, since: now, was_quick: quick, retiring: seen.retiring, ..Seen::default() };
         } else if next && seen.had_next && idle > 0 {
             // It has been there since the last look, and the P has been on one coroutine.
             // Relaxed: a request.
@@ -523,7 +525,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
                 p.yield_soon.store(true, Ordering::Relaxed);
             }
             if first && !p.was_resumed_at(seen.tick) {
-                soon.once = true;
+                soon.once |= !seen.was_quick;
             } else if rt.preemptive {
                 preempt::preempt(rt, p, seen.tick, if ready { Why::Ready } else { Why::Turn });
                 // It may have been let go on for a moment.
