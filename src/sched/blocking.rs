@@ -42,8 +42,8 @@ use std::thread::{self, JoinHandle, ThreadId};
 
 /// Runs `f`, which may block the thread, and lets other coroutines run meanwhile.
 ///
-/// A call that blocks without this is noticed after a time slice (10 ms) at the latest, or after a millisecond if somebody
-/// has become ready, and coroutines that live in the caller's home wait for it. Announced like this it delays nobody.
+/// A call that blocks without this is noticed after a time slice (10 ms) or little more, or after one to five milliseconds if
+/// somebody has become ready, and coroutines that live in the caller's home wait for it. Announced like this it delays nobody.
 ///
 /// *Where `f` runs.* If nobody else lives in the caller's home, in place, as any other code of the caller. If somebody
 /// does (a [local](crate::go_local) coroutine; anybody, if more live than there are [homes](crate::RuntimeBuilder::homes), or if

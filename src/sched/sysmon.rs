@@ -19,7 +19,7 @@
 //! # How often it looks
 //!
 //! - Without limit later when no P is busy.
-//! - Every four milliseconds while one is, and every one while turns are long where others wait. (A look costs twelve microseconds
+//! - Every two milliseconds while one is, and every one while turns are long where others wait. (A look costs twelve microseconds
 //!   and, where all CPUs are busy, somebody's turn: at one a millisecond a fortieth of what a busy echo server takes.)
 //! - After 50 µs, 100 µs and so on, when it is asked to watch; and not again, if that is for slots that were not stuck, before
 //!   its ordinary time has come: who readies into the slot over and over is not watched all the time.
@@ -49,9 +49,9 @@ const WAKE_NS: Nanos = 1_000_000;
 /// Between looks while turns are long.
 const BUSY_NS: Nanos = 1_000_000;
 /// Between looks while all who are busy go on quickly.
-const QUICK_NS: Nanos = 4 * BUSY_NS;
+const QUICK_NS: Nanos = 2 * BUSY_NS;
 /// Looks at an idle process before the sleep without limit.
-const IDLE_LOOKS: u32 = 4;
+const IDLE_LOOKS: u32 = 8;
 /// After this long without a look at the netpoller sysmon looks itself.
 const POLL_NS: Nanos = 10_000_000;
 /// So often an M is asked in quick succession.
