@@ -5,11 +5,38 @@ mod common;
 use common::{Mailbox, builder, compute, wait_until, with_each_procs};
 use gort::context::Context;
 use gort::time::{sleep_until, timeout, timeout_at};
-use gort::{go, park, park_timeout, yield_now};
+use gort::{JoinHandle, Runtime, go, park, park_timeout, yield_now};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+/// Coroutines that do nothing but yield.
+struct Yielders {
+    stop: Arc<AtomicBool>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Yielders {
+    fn new(runtime: &Runtime, count: usize) -> Yielders {
+        let stop = Arc::new(AtomicBool::new(false));
+        let handles = (0..count).map(|_| {
+            let stop = stop.clone();
+            runtime.spawn(move || {
+                while !stop.load(SeqCst) {
+                    yield_now();
+                }
+            })
+        });
+        Yielders { handles: handles.collect(), stop }
+    }
+
+    /// Ends them.
+    fn join(self) {
+        self.stop.store(true, SeqCst);
+        self.handles.into_iter().for_each(|handle| handle.join().unwrap());
+    }
+}
 
 #[test]
 fn unpark_before_park_is_kept() {
@@ -334,17 +361,7 @@ fn a_pair_that_readies_each_other_does_not_starve_the_queue() {
 #[test]
 fn what_threads_spawn_is_not_starved_by_a_busy_queue() {
     let runtime = builder(1).build().unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let busy: Vec<_> = (0..4)
-        .map(|_| {
-            let stop = stop.clone();
-            runtime.spawn(move || {
-                while !stop.load(SeqCst) {
-                    yield_now();
-                }
-            })
-        })
-        .collect();
+    let busy = Yielders::new(&runtime, 4);
     for i in 0..50 {
         let handle = runtime.spawn(move || i);
         match handle.join_timeout(Duration::from_secs(20)) {
@@ -352,8 +369,7 @@ fn what_threads_spawn_is_not_starved_by_a_busy_queue() {
             Err(_) => panic!("starved"),
         }
     }
-    stop.store(true, SeqCst);
-    busy.into_iter().for_each(|handle| handle.join().unwrap());
+    busy.join();
 }
 
 #[test]
@@ -444,17 +460,7 @@ fn one_that_is_spawned_by_one_that_computes_on_runs_elsewhere() {
 fn what_waits_behind_one_that_computes_is_fetched_by_those_who_go_on() {
     // No P is ever idle, and nobody is suspended: who goes on has to come by.
     let runtime = builder(2).preemption(false).build().unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let yielders: Vec<_> = (0..8)
-        .map(|_| {
-            let stop = stop.clone();
-            runtime.spawn(move || {
-                while !stop.load(SeqCst) {
-                    yield_now();
-                }
-            })
-        })
-        .collect();
+    let yielders = Yielders::new(&runtime, 8);
     let hog = runtime.spawn(|| {
         for _ in 0..10 {
             let ran = Arc::new(AtomicUsize::new(0));
@@ -470,8 +476,7 @@ fn what_waits_behind_one_that_computes_is_fetched_by_those_who_go_on() {
         }
     });
     let outcome = hog.join();
-    stop.store(true, SeqCst);
-    yielders.into_iter().for_each(|handle| handle.join().unwrap());
+    yielders.join();
     outcome.unwrap();
 }
 

@@ -323,14 +323,18 @@ impl Shared {
         self.has_ready_work() || !self.waiting.is_empty()
     }
 
-    /// Whether something waits that is in the queue of no P, or an M waits for a P.
-    pub(crate) fn is_called(&self) -> bool {
-        !self.injector.is_empty() || self.homes.calls_homeless() || !self.waiting.is_empty()
-    }
-
     /// Whether a queue that others may take from holds something.
     pub(crate) fn has_ready_work(&self) -> bool {
-        !self.injector.is_empty() || self.homes.calls_homeless() || self.ps.iter().any(|p| p.queue.has_queued())
+        self.has_global_work() || self.ps.iter().any(|p| p.queue.has_queued())
+    }
+
+    /// Whether something waits that is in the queue of no P, or an M waits for a P.
+    pub(crate) fn is_called(&self) -> bool {
+        self.has_global_work() || !self.waiting.is_empty()
+    }
+
+    fn has_global_work(&self) -> bool {
+        !self.injector.is_empty() || self.homes.calls_homeless()
     }
 
     /// Whether an idle P must not be left alone: something is queued, or nobody waits in the netpoller for what is to come.
