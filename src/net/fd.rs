@@ -67,14 +67,17 @@ impl Limits {
 }
 
 /// See the module. `T` owns the descriptor, or borrows it.
+///
+/// In this order: what every read and write looks at comes last, together.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Fd<T: AsFd = OwnedFd> {
     // First: what futures have left is in the records of `registrations`.
     wakers: Wakers,
+    sleepers: Sleepers,
     // Before `fd`, because fields are dropped in order and a descriptor leaves its pollers
     // before it is closed.
     registrations: Registrations,
-    sleepers: Sleepers,
     read: Limits,
     write: Limits,
     /// Operations that would wait return `WouldBlock` instead.

@@ -45,18 +45,21 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// One descriptor in one poller; see the module.
+/// One descriptor in one poller; see the module. What a read and its event need is one cache line, where there are thousands one
+/// that has to be fetched from afar.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Record {
     read: Side,
-    write: Side,
     /// Whose it is now; null in the pool. Compared, never followed.
     poller: AtomicPtr<Poller>,
     generation: AtomicU32,
     index: u32,
+    write: Side,
     /// There are edges for writes.
     writes: AtomicBool,
 }
+const _: () = assert!(std::mem::offset_of!(Record, write) == 64);
 
 impl Record {
     #[inline(always)]
@@ -213,12 +216,15 @@ impl Drop for Handle {
 }
 
 /// Where one descriptor is registered: nowhere at first, usually in one poller, seldom in more.
+///
+/// In this order: see [`Fd`](crate::net::fd::Fd).
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Registrations {
-    first: OnceLock<&'static Record>,
+    handles: Mutex<Vec<Handle>>,
     /// A write has had to wait.
     writes: AtomicBool,
-    handles: Mutex<Vec<Handle>>,
+    first: OnceLock<&'static Record>,
 }
 
 impl Registrations {
@@ -376,6 +382,12 @@ pub(super) fn find(tag: u64) -> Option<&'static Record> {
     let record = POOL.at(tag as u32);
     // Relaxed: a stale event that passes is harmless (module essay).
     (record.generation.load(Ordering::Relaxed) == (tag >> 32) as u32).then_some(record)
+}
+
+/// Brings the record of an event into the cache.
+#[inline(always)]
+pub(super) fn prefetch(tag: u64) {
+    crate::shim::prefetch(std::ptr::from_ref(POOL.at(tag as u32)).cast());
 }
 
 /// Calls `each` with the records of `poller`.

@@ -4,7 +4,7 @@
 //! breaks a wait is level-triggered: with an edge, a peek that happens to fetch it would leave
 //! the sleeper asleep; as it is, it is reported to everybody until the sleeper clears it.
 
-use super::Report;
+use super::{Report, desc};
 use crate::os::clock::Nanos;
 use crate::os::epoll::{Epoll, Event, EventFd};
 use std::io;
@@ -44,7 +44,12 @@ impl Backend {
 
     #[inline]
     pub(super) fn wait(&self, slots: &mut [Slot], timeout_ns: Nanos, mut each: impl FnMut(Report)) -> io::Result<()> {
-        for event in self.epoll.wait(slots, timeout_ns)? {
+        let events = self.epoll.wait(slots, timeout_ns)?;
+        if events.len() > 1 {
+            // All at once: one after the other each would be waited for.
+            events.iter().filter(|event| event.tag() != WAKER).for_each(|event| desc::prefetch(event.tag()));
+        }
+        for event in events {
             each(if event.tag() == WAKER {
                 Report::Woken
             } else {

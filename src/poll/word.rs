@@ -125,17 +125,20 @@ pub(crate) struct Taken<W> {
     pub(crate) others: Vec<W>,
 }
 
-/// One direction of a descriptor; see the module. A cache line.
+/// One direction of a descriptor; see the module. Three quarters of a cache line: a record has the rest of it (`desc.rs`).
 #[derive(Debug)]
-#[repr(align(64))]
 pub(crate) struct Side<W = Waiter> {
     word: AtomicU64,
     /// The count that somebody had observed before it read short. Only compared with the word.
     drained_at: AtomicU64,
     slot: [AtomicPtr<()>; 2],
     /// Who holds its lock keeps its P: it may allocate, and the poller takes it.
-    overflow: Guarded<Vec<W>>,
+    overflow: Guarded<Option<Box<Overflow<W>>>>,
 }
+
+/// Further waiters than one: seldom any.
+#[derive(Debug)]
+struct Overflow<W>(Vec<W>);
 
 impl<W: TwoWords> Side<W> {
     pub(crate) fn new() -> Side<W> {
@@ -143,7 +146,7 @@ impl<W: TwoWords> Side<W> {
             word: AtomicU64::new(0),
             drained_at: AtomicU64::new(NEVER_DRAINED),
             slot: [AtomicPtr::new(std::ptr::null_mut()), AtomicPtr::new(std::ptr::null_mut())],
-            overflow: Guarded::new(Vec::new()),
+            overflow: Guarded::new(None),
         }
     }
 
@@ -222,7 +225,8 @@ impl<W: TwoWords> Side<W> {
 
     #[cold]
     fn publish_overflow(&self, seen: Seen, waiter: W) -> Option<Place> {
-        let mut overflow = self.overflow.lock();
+        let mut guard = self.overflow.lock();
+        let overflow = &mut guard.get_or_insert_with(|| Box::new(Overflow(Vec::new()))).0;
         overflow.push(waiter);
         // Relaxed: the CAS below decides.
         let mut word = self.word.load(Ordering::Relaxed);
@@ -260,7 +264,11 @@ impl<W: TwoWords> Side<W> {
                 }
             }
             // The bit may stay set over an empty list: the next edge finds nobody there.
-            Place::Overflow => self.overflow.lock().retain(|other| *other != waiter),
+            Place::Overflow => {
+                if let Some(overflow) = &mut *self.overflow.lock() {
+                    overflow.0.retain(|other| *other != waiter);
+                }
+            }
         }
     }
 
@@ -295,7 +303,8 @@ impl<W: TwoWords> Side<W> {
 
     #[cold]
     fn take_overflow(&self) -> Vec<W> {
-        std::mem::take(&mut *self.overflow.lock())
+        let taken = self.overflow.lock().take();
+        taken.map_or(Vec::new(), |overflow| overflow.0)
     }
 
     /// How many wait here, or are about to. Exact when nobody comes or goes.
@@ -303,8 +312,10 @@ impl<W: TwoWords> Side<W> {
         // Relaxed: for reports.
         let word = self.word.load(Ordering::Relaxed);
         let in_slot = usize::from(word & (WAITING | CLAIMED) != 0);
-        let beyond = if word & OVERFLOW != 0 { self.overflow.lock().len() } else { 0 };
-        in_slot + beyond
+        if word & OVERFLOW == 0 {
+            return in_slot;
+        }
+        in_slot + self.overflow.lock().as_ref().map_or(0, |overflow| overflow.0.len())
     }
 
     /// Makes it ready for another descriptor. Nobody waits here; edges that were meant for the

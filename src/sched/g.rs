@@ -35,6 +35,9 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+/// Of a stack, from where it was left: the frames of a wait for a descriptor.
+const WARM_BYTES: usize = 256;
+
 /// The coroutine has ended and its outcome is in `payload`.
 pub(crate) const COMPLETE: u64 = 1;
 /// A `JoinHandle` exists; it owns the result.
@@ -341,26 +344,32 @@ impl G {
         unsafe { (*self.stack.as_ptr()).is_none() }
     }
 
-    /// Brings what is looked at of a parked coroutine into the cache.
-    #[inline(always)]
-    pub(crate) fn prefetch_record(&self) {
-        let record = ptr::from_ref(self).cast::<u8>();
-        crate::shim::prefetch(record);
-        crate::shim::prefetch(record.wrapping_add(63));
-    }
-
     /// Brings what the switch to a parked coroutine touches first into the cache: it will run
     /// soon, and before that there is still enough to do for the loads to finish.
     #[inline(always)]
     pub(crate) fn prefetch(&self) {
+        self.prefetch_stack(64);
+        crate::shim::prefetch(self.home.get().cast());
+    }
+
+    /// [`Self::prefetch`], and what it comes to soon after.
+    #[inline(always)]
+    pub(crate) fn prefetch_all(&self) {
+        self.prefetch_stack(WARM_BYTES);
+        // SAFETY: null, or a home, which lives until no coroutine lives in it.
+        if let Some(home) = unsafe { self.home.get().as_ref() } {
+            home.prefetch();
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch_stack(&self, above: usize) {
         // SAFETY: read by the G's owner; a G that was claimed does not run before it is readied,
         // but it may still be leaving its stack: then the pointer is old, and the prefetch, which
         // cannot fault, is wasted.
         let stack = unsafe { (*self.context.get()).sp() };
         crate::shim::prefetch(stack.wrapping_sub(64));
-        crate::shim::prefetch(stack);
-        crate::shim::prefetch(stack.wrapping_add(64));
-        crate::shim::prefetch(self.home.get().cast());
+        (0..=above).step_by(64).for_each(|offset| crate::shim::prefetch(stack.wrapping_add(offset)));
     }
 
     /// Called by whoever spawns the coroutine.

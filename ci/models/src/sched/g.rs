@@ -196,7 +196,7 @@ impl GRef {
 
     pub(crate) fn prefetch(self) {}
 
-    pub(crate) fn prefetch_record(self) {}
+    pub(crate) fn prefetch_all(self) {}
 
     pub(crate) fn as_ptr(self) -> *mut G {
         self.0.as_ptr()
