@@ -4,8 +4,10 @@ mod common;
 
 use common::{Mailbox, builder, compute, wait_until, with_each_procs};
 use gort::context::Context;
+use gort::net::UnixStream;
 use gort::time::{sleep_until, timeout, timeout_at};
 use gort::{JoinHandle, Runtime, go, park, park_timeout, yield_now};
+use std::io::{Read, Write};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -478,6 +480,47 @@ fn what_waits_behind_one_that_computes_is_fetched_by_those_who_go_on() {
     let outcome = hog.join();
     yielders.join();
     outcome.unwrap();
+}
+
+#[test]
+fn help_comes_for_turns_that_turn_out_slow() {
+    // So many would be no reason to wake a thread if each were as quick as those before. Sysmon sees to it, in one of two ways.
+    const MANY: usize = 40;
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static TOGETHER: AtomicBool = AtomicBool::new(false);
+    let runtime = builder(2).preemption(false).build().unwrap();
+    if !runtime.coroutines_move() {
+        return;
+    }
+    let (mut senders, mut served) = (Vec::new(), Vec::new());
+    for _ in 0..MANY {
+        let (sender, mut receiver) = UnixStream::pair().unwrap();
+        senders.push(sender);
+        served.push(runtime.spawn(move || {
+            let mut byte = [0];
+            while receiver.read(&mut byte).unwrap() == 1 {
+                if byte[0] == 1 {
+                    let others = RUNNING.fetch_add(1, SeqCst);
+                    TOGETHER.fetch_or(others > 0, SeqCst);
+                    compute(Duration::from_micros(400));
+                    RUNNING.fetch_sub(1, SeqCst);
+                }
+                receiver.write_all(&byte).unwrap();
+            }
+        }));
+    }
+    let mut round = |slow: bool| {
+        senders.iter_mut().for_each(|sender| sender.write_all(&[slow.into()]).unwrap());
+        senders.iter_mut().for_each(|sender| sender.read_exact(&mut [0]).unwrap());
+    };
+    let helped = (0..20).any(|_| {
+        (0..50).for_each(|_| round(false));
+        round(true);
+        TOGETHER.load(SeqCst)
+    });
+    drop(senders);
+    served.into_iter().for_each(|handle| handle.join().unwrap());
+    assert!(helped, "one did it all");
 }
 
 #[test]

@@ -113,10 +113,16 @@ const PARTS: &[(&str, &str, &[&str], Option<&str>)] = &[
     (
         "p_quick",
         "sched/p.rs",
-        &["pub(crate) const LARGE_BATCH:", "const QUICK_TURN_NS:", "pub(crate) fn are_quick("],
+        &[
+            "pub(crate) const LARGE_BATCH:",
+            "const QUICK_TURN_NS:",
+            "const WORTH_HELP_NS:",
+            "const UNKNOWN_TURN_NS:",
+            "pub(crate) fn are_quick(",
+        ],
         None,
     ),
-    ("p_note_batch", "sched/p.rs", &["pub(crate) fn note_batch("], Some("Local")),
+    ("p_note_batch", "sched/p.rs", &["pub(crate) fn note_batch(", "pub(crate) fn wants_help("], Some("Local")),
     ("p_take", "sched/p.rs", &["pub(crate) unsafe fn take_injected(", "pub(crate) unsafe fn empty("], Some("P")),
     (
         "preempt_states",

@@ -144,8 +144,11 @@ pub(crate) fn glance(rt: &Shared, p: &P, polls: bool) {
             // SAFETY: as above.
             unsafe { park::ready_claimed(rt, p, waiter) }
         });
-        // SAFETY: this M holds the P. Relaxed: our own.
-        any |= unsafe { p.local() }.note_batch(batch, p.tick.load(Ordering::Relaxed), clock::now());
+        // SAFETY: this M holds the P.
+        let local = unsafe { p.local() };
+        // Relaxed: our own.
+        local.note_batch(batch, p.tick.load(Ordering::Relaxed), clock::now());
+        any |= batch > 0 && local.wants_help(p.queue.len());
     }
     if any {
         rt.notify();

@@ -8,7 +8,7 @@
 //! service, if there are to be fewer: `ps.rs`) and its M to the list of idle Ms. An M that looks into other Ps' queues counts as *searching*;
 //! at most half of the busy ones do at a time.
 //!
-//!   Submit:  S1 publish the G;         S2 light fence;  S3 if a P is idle and `searching` is 0, wake one M as a searcher.
+//!   Submit:  S1 publish the G;         S2 light fence (full, without a P);  S3 if a P is idle and `searching` is 0, wake one M as a searcher.
 //!   Give up: T1 P to the idle list, `searching` minus 1; T2 heavy fence;  T3 look at every queue; found something: take a P back, search.
 //!
 //! S2 and T2 order like SeqCst fences. If S2 comes first, T3 sees the G. If T2 does, S3 sees the
@@ -21,6 +21,12 @@
 //! before S2, then T2 comes before F2 too (else S3 would have seen F1), and F3 sees that P. If S2 came first,
 //! whoever gives the P up sees the G.
 //! Modelled in `ci/models`, `idle::*`; without any one of the fences a model loses a wake-up.
+//!
+//! A heavy fence interrupts every CPU that runs one of our threads, and a server that waits for its clients comes here at every other
+//! request. But whoever submits by a light fence holds a P, and there may be no other: if the lists' lock says that the P that is given up
+//! was the last that was held, all who held one before came by this lock, and so will all who take one from now on. What they have done
+//! is seen after the lock, what is done before the unlock they will see. Others, who hold none, pay a full fence for each G, and
+//! that is all that is left to pair with. So T1, and what else a submitter may rely on, is done under the lock then, and T2 is a full fence.
 //!
 //! One idle M at most is the *poller*: it waits in the netpoller until the earliest timer of all
 //! Ps. The others sleep on futexes. Whoever arms an earlier timer disturbs the poller
@@ -174,7 +180,7 @@ impl Idle {
         self.lists.lock().ms.len() + self.others_asleep.load(Ordering::Relaxed) == ms
     }
 
-    /// Makes the caller the poller, unless another M is. A heavy fence must follow.
+    /// Makes the caller the poller, unless another M is. A heavy fence must follow, or, under the lists' lock while no P is held, a full one.
     fn become_poller(&self, m: &M) -> bool {
         // Acquire: one poller at a time; the next one sees what the last one left. Release: pairs with `stop_polling`.
         let ours = !self.polling.swap(true, Ordering::AcqRel);
@@ -209,10 +215,23 @@ impl Idle {
 
 impl Shared {
     /// Work was queued where an idle P could take it: wake an M, unless one is searching.
+    ///
+    /// For those who hold a P; for all others there is [`Self::notify_without_p`].
     #[inline(always)]
     pub(crate) fn notify(&self) {
         asymmetric::light(); // S2
-        // Relaxed: S3, ordered by the fence.
+        self.wake_unless_searching(); // S3
+    }
+
+    /// [`Self::notify`] for those who hold no P, or may hold none.
+    pub(crate) fn notify_without_p(&self) {
+        asymmetric::full(); // S2
+        self.wake_unless_searching(); // S3
+    }
+
+    #[inline(always)]
+    fn wake_unless_searching(&self) {
+        // Relaxed: ordered by the caller's fence.
         if self.idle.idle_ps() != 0 && self.idle.searching.load(Ordering::Relaxed) == 0 {
             self.wake_one();
         }
@@ -301,7 +320,7 @@ impl Shared {
     /// A timer was armed for `when`: the poller must not sleep longer.
     #[inline(always)]
     pub(crate) fn disturb_poller(&self, when: u64) {
-        // Relaxed: ordered by the caller's light fence.
+        // Relaxed: ordered by the caller's fence: a light one if it holds a P, else a full one.
         if when < self.idle.poll_until.load(Ordering::Relaxed) {
             self.poller.wake();
         }
@@ -531,27 +550,41 @@ fn sleep_in_list(m: &'static M) -> bool {
             rt.homes.push_empty(home);
         }
     }
-    let left;
-    {
-        let mut lists = match m.p.take() {
-            Some(p) => rt.give_up_p(p),
-            None => idle.lists.lock(),
+    let mut polls = false;
+    let stop_searching = || {
+        if searched {
+            // T1. AcqRel: keeps the count exact with the other read-modify-writes.
+            idle.searching.fetch_sub(1, Ordering::AcqRel);
+        }
+    };
+    let (left, was_last) = {
+        let (mut lists, gives_up) = match m.p.take() {
+            Some(p) => (rt.give_up_p(p), true),
+            None => (idle.lists.lock(), false),
         };
-        left = m.fixed.map(give_up_home);
+        let left = m.fixed.map(give_up_home);
         lists.ms.push(MRef(m));
-    }
+        let was_last = gives_up && lists.held == 0;
+        if was_last {
+            stop_searching();
+            polls = idle.idle_ps() != 0 && idle.become_poller(m);
+        }
+        (left, was_last)
+    };
     rt.starter.has_m();
     if let Some(left) = left {
         left.queue(rt);
     }
-    if searched {
-        // T1. AcqRel: keeps the count exact with the other read-modify-writes.
-        idle.searching.fetch_sub(1, Ordering::AcqRel);
+    // T2, and that of `poll`.
+    if was_last {
+        asymmetric::full();
+    } else {
+        stop_searching();
+        polls = idle.idle_ps() != 0 && idle.become_poller(m);
+        // One for both: it interrupts every CPU that runs one of our threads, which costs 12 us and more where an interrupt
+        // leaves a virtual machine.
+        asymmetric::heavy();
     }
-    let mut polls = idle.idle_ps() != 0 && idle.become_poller(m);
-    // T2, and that of `poll`: a fence interrupts every CPU that runs one of our threads, which
-    // costs 12 us where an interrupt leaves a virtual machine, so one does for both.
-    asymmetric::heavy();
     let mut fenced = polls;
     if rt.is_stopping() || rt.has_work() {
         // T3. Found something, or the end: come back if we were not called meanwhile.
@@ -644,7 +677,7 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
     if m.fixed.is_some_and(|home| !home.word.try_wear()) {
         // Shut: only its own coroutine brings it back. If there is work another M must do it.
         drop(lists);
-        rt.notify();
+        rt.notify_without_p();
         return None;
     }
     match rt.pop_p(&mut lists) {
@@ -720,7 +753,8 @@ fn poll(m: &'static M, mut fenced: bool) -> Option<bool> {
         for p in rt.ps.iter() {
             p.timers.run_due(clock::now, &mut ready);
         }
-        if count > 1 {
+        // SAFETY: this M holds the P, if it has one.
+        if count > 1 && m.p.get().is_none_or(|p| unsafe { p.local() }.wants_help(p.queue.len())) {
             rt.notify();
         }
         // None: all Ps are busy, and have been given the work.

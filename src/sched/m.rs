@@ -203,6 +203,8 @@ impl M {
     /// Takes a P.
     pub(crate) fn hold(&self, p: HeldP) {
         p.set_holder(self);
+        // SAFETY: this M holds it from here on.
+        unsafe { p.local() }.forget_look();
         self.p.set(Some(p));
     }
 

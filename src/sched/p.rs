@@ -32,6 +32,12 @@ const CHAIN: u32 = 64;
 /// Turns that last no longer, on average, are quick.
 const QUICK_TURN_NS: Nanos = 50_000;
 
+/// What is queued is worth a second thread if it would take this one so long: four times the CPU time that it costs to wake one, let it
+/// search and steal, and go to sleep again, where interrupts leave a virtual machine.
+const WORTH_HELP_NS: Nanos = 500_000;
+/// A turn, as long as nothing is known of it: two are worth help.
+const UNKNOWN_TURN_NS: Nanos = WORTH_HELP_NS / 2;
+
 /// Whether so many turns, in so long, were quick.
 pub(crate) fn are_quick(turns: u32, length: Nanos) -> bool {
     Nanos::from(turns) * QUICK_TURN_NS >= length
@@ -83,8 +89,10 @@ pub(crate) struct Local {
     pub(super) visit: Visit,
     /// How many the last look at the netpoller has found.
     pub(super) batch: usize,
-    /// When that was, and the tick then.
+    /// When that was, and the tick then; 0 if another M, or a sleep, came between.
     looked: (Nanos, u32),
+    /// How long a turn takes of late, on average.
+    turn_ns: Nanos,
     /// Until then the CPU is not left to other threads for a turn.
     pub(super) keeps_cpu_until: Nanos,
     /// Picks from `runnext` in a row, and when the clock was first read in this row.
@@ -122,6 +130,7 @@ impl P {
                 loot: Vec::new(),
                 batch: 0,
                 looked: (0, 0),
+                turn_ns: UNKNOWN_TURN_NS,
                 visit: Visit::default(),
                 keeps_cpu_until: 0,
                 chain: 0,
@@ -350,12 +359,27 @@ impl P {
 }
 
 impl Local {
-    /// A look at the netpoller, at `now` and this tick, has found so many. Whether others had better take some of them: many, or a few
-    /// that may have to wait, since turns are long of late. A thread that is woken for less costs more than they do.
-    pub(crate) fn note_batch(&mut self, batch: usize, tick: u32, now: Nanos) -> bool {
+    /// A look at the netpoller, at `now` and this tick, has found so many.
+    pub(crate) fn note_batch(&mut self, batch: usize, tick: u32, now: Nanos) {
         self.batch = batch;
         let (then, their) = std::mem::replace(&mut self.looked, (now, tick));
-        batch >= LARGE_BATCH || (batch > 1 && !are_quick(tick.wrapping_sub(their), now - then))
+        let turns = Nanos::from(tick.wrapping_sub(their));
+        if then != 0 && turns != 0 {
+            // One that has lost the CPU for a moment has not become slow by that.
+            let mean = ((now - then) / turns).min(4 * self.turn_ns);
+            self.turn_ns = ((3 * self.turn_ns + mean) / 4).max(1_000);
+        }
+    }
+
+    /// Somebody takes the P: the time until now was no turn's.
+    pub(crate) fn forget_look(&mut self) {
+        self.looked.0 = 0;
+    }
+
+    /// Whether others had better take some of so many that are queued here. A second thread costs more than a few quick turns are worth.
+    /// (If they turn out to be slow sysmon sends somebody.)
+    pub(crate) fn wants_help(&self, queued: usize) -> bool {
+        queued > 1 && queued as Nanos * self.turn_ns >= WORTH_HELP_NS
     }
 
     /// Whether a row of `runnext` picks has lasted longer than a time slice.
@@ -378,22 +402,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_are_wanted_for_many_or_where_turns_are_long() {
+    fn others_are_wanted_for_what_would_take_long() {
         let p = P::new(0, stack::Class::of(0).unwrap());
         // SAFETY: nobody else has it.
         let local = unsafe { p.local() };
-        // Each a batch, turns since the last and how long they took; the first look cannot tell.
-        let looks = [(2, 0, 1_000, true), (2, 4, 100_000, false), (7, 2, 100_000, false), (2, 2, 100_001, true)];
-        let (mut tick, mut now) = (0, 0);
-        for (batch, turns, length, wanted) in looks {
+        let (mut tick, mut now) = (0, 1);
+        let mut look = |local: &mut Local, turns: u32, turn_ns: Nanos| {
             tick += turns;
-            now += length;
-            assert_eq!(local.note_batch(batch, tick, now), wanted, "{batch} after {turns} in {length}");
-        }
-        for (batch, wanted) in [(0, false), (1, false), (8, true), (128, true)] {
-            tick += 100;
-            assert_eq!(local.note_batch(batch, tick, now), wanted, "{batch}");
-            assert_eq!(local.batch, batch);
-        }
+            now += Nanos::from(turns) * turn_ns;
+            local.note_batch(3, tick, now);
+            assert_eq!(local.batch, 3);
+        };
+        let limits = |local: &Local| (0..1_000).find(|&queued| local.wants_help(queued)).unwrap();
+        // Nothing is known yet.
+        assert_eq!(limits(local), 2);
+        look(local, 0, 0);
+        assert_eq!(limits(local), 2);
+        // Quick turns.
+        (0..40).for_each(|_| look(local, 20, 10_000));
+        assert!((49..=51).contains(&limits(local)), "{}", limits(local));
+        // One that lost the CPU, ...
+        look(local, 1, 4_000_000);
+        assert!((28..=29).contains(&limits(local)), "{}", limits(local));
+        (0..40).for_each(|_| look(local, 20, 10_000));
+        // ... and a P that nobody held.
+        local.forget_look();
+        look(local, 1, 1_000_000_000);
+        assert!((49..=51).contains(&limits(local)), "{}", limits(local));
+        // They become slow.
+        (0..10).for_each(|_| look(local, 2, 400_000));
+        assert_eq!(limits(local), 2);
     }
 }

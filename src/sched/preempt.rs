@@ -321,7 +321,7 @@ impl M {
                     // Relaxed: the queue's lock publishes it.
                     self.run.store(WAITING, Ordering::Relaxed);
                     self.rt.waiting.push(self);
-                    self.rt.notify();
+                    self.rt.notify_without_p();
                     self.await_p(WAITING);
                 }
                 _ => {}

@@ -123,7 +123,7 @@ impl Shared {
     /// Queues `g` where any P will find it, and wakes one.
     pub(crate) fn inject(&self, g: GRef) {
         self.injector.push(g);
-        self.notify();
+        self.notify_without_p();
         if self.idle.idle_ps() == 0 {
             sysmon::has_injected();
         }

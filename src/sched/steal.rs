@@ -12,7 +12,7 @@
 //!
 //! Where all Ps are held nobody searches. But the kernel may have taken the CPU from an M, for three milliseconds and more, to give
 //! it to another of ours; or a coroutine computes. What is queued there waits for one thread, beside another that goes on. So who
-//! goes on quickly looks, every 200 µs, at one of the other Ps, and takes half of its queue if it has stood still since
+//! goes on quickly looks, every millisecond, at one of the other Ps, and takes half of its queue if it has stood still since
 //! the look before. (`echo` with 64 connections on two CPUs, one taken by those who ask: the 99th percentile of latency was 3.3 ms.)
 //! Who has long turns itself does not, or Ps that all compute would move their queues around without end.
 
@@ -32,7 +32,7 @@ const STANDSTILL_PAUSES: u32 = 200;
 /// So many Ps are looked at together.
 const TOGETHER: usize = 64;
 /// From visit to visit.
-const VISIT_NS: Nanos = 200_000;
+const VISIT_NS: Nanos = 1_000_000;
 
 /// What a P remembers of its last visit to another.
 #[derive(Debug, Default)]

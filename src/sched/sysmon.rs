@@ -235,6 +235,8 @@ struct Seen {
     had_next: bool,
     /// Its turns before this one were quick: it may well be that its thread has lost the CPU.
     was_quick: bool,
+    /// Its turns since the look before were not.
+    is_slow: bool,
     /// Its coroutine has been asked to yield.
     flagged: bool,
     /// How often its M has been asked to suspend itself since.
@@ -411,14 +413,18 @@ fn send_somebody(rt: &Shared) {
     }
 }
 
-/// Whether there is something to do for whoever takes an idle P, and those who run do not get to it: a P that goes on comes to its
-/// queue and its timers itself, and who holds one looks at the netpoller.
+/// Whether there is something to do for whoever takes an idle P, and those who run do not get to it: a P that goes on quickly comes to
+/// its queue and its timers itself, and who holds one looks at the netpoller.
 fn is_left_alone(rt: &Shared, memory: &Memory, nobody_polls: bool, now: Nanos) -> bool {
     let unattended = !rt.idle.has_poller();
     let waits = |p: &P| p.queue.has_queued() || (unattended && p.timers.next() <= now);
     rt.is_called()
         || (nobody_polls && unattended && rt.expects_something())
-        || rt.ps.iter().zip(&memory.ps).any(|(p, seen)| !seen.goes_on(now) && waits(p))
+        || rt
+            .ps
+            .iter()
+            .zip(&memory.ps)
+            .any(|(p, seen)| (!seen.goes_on(now) && waits(p)) || (seen.is_slow && p.queue.has_queued()))
 }
 
 /// Whether there is something in `rt` that sysmon has to come by for.
@@ -479,7 +485,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
             p.stuck.store(true, Ordering::Relaxed);
             soon.stuck = true;
         }
-        seen.had_next = next;
+        (seen.had_next, seen.is_slow) = (next, !quick);
         hogged &= now - seen.since >= WAKE_NS;
     }
     if let Some(away) = away {

@@ -182,7 +182,7 @@ pub(crate) fn arm(when: Nanos, waiter: Waiter) {
     let m = M::current().expect("coroutines run on Ms");
     let _pin = m.pinned();
     m.p().timers.push(when, waiter);
-    // Pairs with the heavy fence in `idle::poll`: the poller sees the new deadline, or we see
+    // Pairs with the heavy fence in `idle::poll`, or with the lock under which our P was taken: the poller sees the new deadline, or we see
     // for how long it means to sleep.
     asymmetric::light();
     m.rt.disturb_poller(when);
@@ -197,8 +197,8 @@ pub(crate) fn arm_other(rt: &Shared, when: Nanos, waiter: Waiter) {
     let here = M::current().filter(|m| ptr::eq(m.rt, rt)).and_then(|m| m.p.get());
     // P 0 never retires.
     here.unwrap_or_else(|| rt.ps.get(0)).timers.push(when, waiter);
-    // As in `arm`.
-    asymmetric::light();
+    // As in `arm`, but we may hold no P.
+    asymmetric::full();
     rt.disturb_poller(when);
 }
 

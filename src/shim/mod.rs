@@ -56,21 +56,23 @@ pub(crate) mod asymmetric {
     //! them would be on every park. Where the kernel has no membarrier (before 4.14, or
     //! forbidden by a filter) both sides are SeqCst fences; the models use that form.
 
+    use super::atomic;
+
     /// The hot side's fence.
     #[inline(always)]
     pub(crate) fn light() {
-        #[cfg(loom)]
-        loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
-        #[cfg(not(loom))]
         crate::os::membarrier::light();
     }
 
     /// The seldom side's fence.
     pub(crate) fn heavy() {
-        #[cfg(loom)]
-        loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
-        #[cfg(not(loom))]
         crate::os::membarrier::heavy();
+    }
+
+    /// The fence of both sides where neither is hot: two of these pair without interrupting anybody, and so does one of these with
+    /// `heavy`. Not with `light`.
+    pub(crate) fn full() {
+        atomic::fence(atomic::Ordering::SeqCst);
     }
 
     /// Against a signal handler on the same thread, which needs no more than the compiler's order.

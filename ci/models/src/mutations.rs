@@ -69,7 +69,7 @@ mutations! {
                 "self.run.compare_exchange(run, RUNNING, Ordering::Relaxed, Ordering::Relaxed).is_ok()" =>
                 "{ self.run.store(RUNNING, Ordering::Relaxed); true }", "two hold the P";
             regain_unqueued, preempt::lend: "self.rt.waiting.push(self);" => "", "nobody gives it a P";
-            regain_without_notify, preempt::lend: "self.rt.notify();" => "",
+            regain_without_notify, preempt::lend: "self.rt.notify_without_p();" => "",
                 "who gave a P up just now did not see it, and nobody comes";
         }
         "fn lend(&self" {
@@ -190,6 +190,10 @@ mutations! {
             timer_arm_fence, idle::timer: "asymmetric::light();" => "",
                 "the poller misses the deadline and is not disturbed";
             timer_undisturbed, idle::timer: "m.rt.disturb_poller(when);" => "", "the poller sleeps on";
+        }
+        "pub(crate) fn arm_other(" {
+            timer_outside_fence, idle::timer_beside_last: "asymmetric::full();" => "",
+                "the poller misses the deadline and is not disturbed";
         }
         "pub(crate) fn run_due(" {
             timer_without_claim, wait::deadline, join::timeout_then_drop, join::park_timeout:
@@ -432,7 +436,14 @@ mutations! {
 
     "sched/idle.rs" {
         "pub(crate) fn notify(" {
-            submit_fence, idle::inject_and_give_up, idle::submit_and_give_up: "asymmetric::light();" => "", "S2: neither sees the other";
+            submit_fence, idle::submit_and_give_up: "asymmetric::light();" => "", "S2: neither sees the other";
+        }
+        "pub(crate) fn notify_without_p(" {
+            outside_fence, idle::inject_and_give_up, idle::inject_beside_last: "asymmetric::full();" => "", "S2: neither sees the other";
+            outside_fence_light, idle::inject_beside_last: "asymmetric::full();" => "asymmetric::light();",
+                "S2: a light fence does not pair with a full one";
+        }
+        "fn wake_unless_searching(" {
             submit_without_wake, idle::inject_and_give_up: "self.wake_one();" => "", "S3: nobody is woken";
         }
         "pub(crate) fn disturb_poller(" {
@@ -475,7 +486,9 @@ mutations! {
                 "F1: counts as a searcher for ever";
         }
         "fn sleep_in_list(" {
-            give_up_fence, idle::inject_and_give_up, idle::submit_and_give_up: "asymmetric::heavy();" => "", "T2: neither sees the other";
+            give_up_fence, idle::submit_and_give_up: "asymmetric::heavy();" => "", "T2: neither sees the other";
+            give_up_last_fence, idle::inject_and_give_up, idle::inject_beside_last, idle::timer_beside_last:
+                "asymmetric::full();" => "", "T2: neither sees the other";
             give_up_without_look, idle::inject_and_give_up: "rt.has_work()" => "false", "T3: nobody comes for the G";
             poller_leaves_without_look, idle::poller_leaves: "⟦continue;⟧
         }

@@ -41,6 +41,26 @@ pub(crate) mod alloc {
     pub(crate) use std::alloc::handle_alloc_error;
 }
 
+pub(crate) mod membarrier {
+    //! Fences that interrupt other CPUs are beyond the checker: both sides are SeqCst fences, as they are where the kernel has no
+    //! `membarrier`. In models where nobody may lean on a light one it is none.
+
+    use loom::sync::atomic::{Ordering, fence};
+
+    /// Set by models in which all that counts is `full`.
+    pub(crate) static LIGHT_IS_NONE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+    pub(crate) fn light() {
+        if !LIGHT_IS_NONE.load(Ordering::Relaxed) {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn heavy() {
+        fence(Ordering::SeqCst);
+    }
+}
+
 pub(crate) mod futex {
     //! Futexes: one queue for all words. Whether a sleep with a deadline is over at once, or
     //! never by itself, is for the model to say; in between it is the same as at once, later.

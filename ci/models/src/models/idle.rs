@@ -6,6 +6,7 @@
 
 use super::World;
 use crate::os::futex::DEADLINES_PASS;
+use crate::os::membarrier::LIGHT_IS_NONE;
 use crate::sched::g::{G, GRef};
 use crate::sched::m::M;
 use crate::sched::runtime::Shared;
@@ -134,6 +135,26 @@ pub(super) fn inject_and_give_up() {
     let state = world.get();
     state.rt.inject(state.g(0));
     state.gs[0].stay_away();
+    worker.join().unwrap();
+}
+
+/// The same where no light fence orders anything: who gives up the last P that is held, and who holds none, do without.
+pub(super) fn inject_beside_last() {
+    LIGHT_IS_NONE.store(true, Ordering::Relaxed);
+    inject_and_give_up();
+}
+
+/// A timer, armed by one who holds no P.
+pub(super) fn timer_beside_last() {
+    LIGHT_IS_NONE.store(true, Ordering::Relaxed);
+    let world = runtime(1, 1, 1);
+    let state = world.get();
+    let ticket = state.gs[0].word.arm();
+    let worker = world.spawn(|state| state.work(0, 1));
+    // SAFETY: armed just above.
+    timers::arm_other(&state.rt, 1500, unsafe { Waiter::of(state.g(0), ticket) });
+    state.gs[0].stay_away();
+    assert_eq!(state.gs[0].word.wake(), Some(Wake::Timeout));
     worker.join().unwrap();
 }
 
@@ -272,9 +293,10 @@ pub(super) fn poller_leaves() {
     holder.join().unwrap();
 }
 
-/// Somebody borrows the only P while its M, which has just given it up, looks for one to poll with.
+/// Somebody borrows a P while its M, which has just given it up, looks for one to poll with. (Another is held all the time by one who
+/// computes: the last M to give up a P does not have to look.)
 pub(super) fn feed() {
-    let world = runtime(1, 1, 1);
+    let world = runtime(2, 2, 1);
     let state = world.get();
     state.become_m(0);
     let ticket = state.gs[0].word.arm();

@@ -58,6 +58,8 @@ pub(crate) const MODELS: &[Model] = &[
     ("lock::spin", None, biased::spin),
     ("idle::submit_and_give_up", None, idle::submit_and_give_up),
     ("idle::inject_and_give_up", None, idle::inject_and_give_up),
+    ("idle::inject_beside_last", None, idle::inject_beside_last),
+    ("idle::timer_beside_last", None, idle::timer_beside_last),
     ("idle::last_searcher", Some(3), idle::last_searcher),
     ("idle::last_searcher_and_sleeper", Some(4), idle::last_searcher_and_sleeper),
     ("idle::no_idle_p", Some(4), idle::no_idle_p),

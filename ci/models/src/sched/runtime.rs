@@ -63,7 +63,7 @@ impl Shared {
 
     pub(crate) fn inject(&self, g: GRef) {
         self.injector.push(g);
-        self.notify();
+        self.notify_without_p();
     }
 
     pub(crate) fn inject_from_outside(&self, g: GRef) {
