@@ -145,10 +145,10 @@ pub(crate) fn glance(rt: &Shared, p: &P, polls: bool) {
             unsafe { park::ready_claimed(rt, p, waiter) }
         });
         // SAFETY: this M holds the P.
-        let local = unsafe { p.local() };
+        let (local, queued) = (unsafe { p.local() }, p.queue.len());
         // Relaxed: our own.
-        local.note_batch(batch, p.tick.load(Ordering::Relaxed), clock::now());
-        any |= batch > 0 && local.wants_help(p.queue.len());
+        local.note_batch(batch, queued, p.tick.load(Ordering::Relaxed), clock::now());
+        any |= batch > 0 && local.wants_help(queued);
     }
     if any {
         rt.notify();

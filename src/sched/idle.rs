@@ -753,8 +753,9 @@ fn poll(m: &'static M, mut fenced: bool) -> Option<bool> {
         for p in rt.ps.iter() {
             p.timers.run_due(clock::now, &mut ready);
         }
+        // Without a P each has been announced by itself.
         // SAFETY: this M holds the P, if it has one.
-        if count > 1 && m.p.get().is_none_or(|p| unsafe { p.local() }.wants_help(p.queue.len())) {
+        if count > 1 && m.p.get().is_some_and(|p| unsafe { p.local() }.wants_help(p.queue.len())) {
             rt.notify();
         }
         // None: all Ps are busy, and have been given the work.

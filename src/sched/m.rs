@@ -12,7 +12,8 @@ use super::preempt::{self, HandOver, Pins, Why};
 use super::runtime::Shared;
 use super::spawn::complete;
 use super::wait::Waiter;
-use crate::os::{self, clock::Nanos};
+use crate::os;
+use crate::os::clock::{self, Nanos};
 use crate::poll::Poller;
 use crate::stack::{Stack, overflow::AltStack};
 use crate::switch::{self, Context};
@@ -203,8 +204,8 @@ impl M {
     /// Takes a P.
     pub(crate) fn hold(&self, p: HeldP) {
         p.set_holder(self);
-        // SAFETY: this M holds it from here on.
-        unsafe { p.local() }.forget_look();
+        // SAFETY: this M holds it from here on. Relaxed: its own.
+        unsafe { p.local() }.begin_turns(p.tick.load(Ordering::Relaxed), clock::now());
         self.p.set(Some(p));
     }
 

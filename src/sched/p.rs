@@ -89,8 +89,8 @@ pub(crate) struct Local {
     pub(super) visit: Visit,
     /// How many the last look at the netpoller has found.
     pub(super) batch: usize,
-    /// When that was, and the tick then; 0 if another M, or a sleep, came between.
-    looked: (Nanos, u32),
+    /// Since when turn came after turn, and the tick then; 0 if nothing was queued the last time.
+    turns_since: (Nanos, u32),
     /// How long a turn takes of late, on average.
     turn_ns: Nanos,
     /// Until then the CPU is not left to other threads for a turn.
@@ -129,7 +129,7 @@ impl P {
                 random: 0x9E37_79B9_7F4A_7C15 ^ (index as u64 + 1).wrapping_mul(0xD134_2543_DE82_EF95),
                 loot: Vec::new(),
                 batch: 0,
-                looked: (0, 0),
+                turns_since: (0, 0),
                 turn_ns: UNKNOWN_TURN_NS,
                 visit: Visit::default(),
                 keeps_cpu_until: 0,
@@ -359,21 +359,23 @@ impl P {
 }
 
 impl Local {
-    /// A look at the netpoller, at `now` and this tick, has found so many.
-    pub(crate) fn note_batch(&mut self, batch: usize, tick: u32, now: Nanos) {
+    /// A look at the netpoller, at `now` and this tick, has found so many, and so many are queued now.
+    pub(crate) fn note_batch(&mut self, batch: usize, queued: usize, tick: u32, now: Nanos) {
         self.batch = batch;
-        let (then, their) = std::mem::replace(&mut self.looked, (now, tick));
-        let turns = Nanos::from(tick.wrapping_sub(their));
-        if then != 0 && turns != 0 {
+        let since = if queued > 0 { (now, tick) } else { (0, 0) };
+        let (then, their) = std::mem::replace(&mut self.turns_since, since);
+        if then != 0 {
+            // The last pick found nothing, or has not run yet.
+            let turns = tick.wrapping_sub(their).saturating_sub(1).max(1);
             // One that has lost the CPU for a moment has not become slow by that.
-            let mean = ((now - then) / turns).min(4 * self.turn_ns);
+            let mean = ((now - then) / Nanos::from(turns)).min(4 * self.turn_ns);
             self.turn_ns = ((3 * self.turn_ns + mean) / 4).max(1_000);
         }
     }
 
-    /// Somebody takes the P: the time until now was no turn's.
-    pub(crate) fn forget_look(&mut self) {
-        self.looked.0 = 0;
+    /// Somebody takes the P, and has something to run.
+    pub(crate) fn begin_turns(&mut self, tick: u32, now: Nanos) {
+        self.turns_since = (now, tick);
     }
 
     /// Whether others had better take some of so many that are queued here. A second thread costs more than a few quick turns are worth.
@@ -407,30 +409,38 @@ mod tests {
         // SAFETY: nobody else has it.
         let local = unsafe { p.local() };
         let (mut tick, mut now) = (0, 1);
-        let mut look = |local: &mut Local, turns: u32, turn_ns: Nanos| {
-            tick += turns;
+        // A P is taken for so many turns, and then there are only picks that find nothing, and looks.
+        let mut burst = |local: &mut Local, turns: u32, turn_ns: Nanos| {
+            local.begin_turns(tick, now);
+            tick += turns + 1;
             now += Nanos::from(turns) * turn_ns;
-            local.note_batch(3, tick, now);
-            assert_eq!(local.batch, 3);
+            for batch in [3, 0] {
+                local.note_batch(batch, 0, tick, now);
+                assert_eq!(local.batch, batch);
+                tick += 2;
+                now += 1_000_000;
+            }
         };
-        let limits = |local: &Local| (0..1_000).find(|&queued| local.wants_help(queued)).unwrap();
+        let limit = |local: &Local| (0..1_000).find(|&queued| local.wants_help(queued)).unwrap();
         // Nothing is known yet.
-        assert_eq!(limits(local), 2);
-        look(local, 0, 0);
-        assert_eq!(limits(local), 2);
-        // Quick turns.
-        (0..40).for_each(|_| look(local, 20, 10_000));
-        assert!((49..=51).contains(&limits(local)), "{}", limits(local));
-        // One that lost the CPU, ...
-        look(local, 1, 4_000_000);
-        assert!((28..=29).contains(&limits(local)), "{}", limits(local));
-        (0..40).for_each(|_| look(local, 20, 10_000));
-        // ... and a P that nobody held.
-        local.forget_look();
-        look(local, 1, 1_000_000_000);
-        assert!((49..=51).contains(&limits(local)), "{}", limits(local));
-        // They become slow.
-        (0..10).for_each(|_| look(local, 2, 400_000));
-        assert_eq!(limits(local), 2);
+        assert_eq!(limit(local), 2);
+        // Quick turns, few or many.
+        for turns in [20, 1] {
+            (0..40).for_each(|_| burst(local, turns, 10_000));
+            assert!((49..=51).contains(&limit(local)), "{}", limit(local));
+        }
+        // One that lost the CPU.
+        burst(local, 1, 4_000_000);
+        assert!((28..=29).contains(&limit(local)), "{}", limit(local));
+        // They become slow, and quick again while others wait.
+        (0..10).for_each(|_| burst(local, 2, 400_000));
+        assert_eq!(limit(local), 2);
+        local.begin_turns(tick, now);
+        for _ in 0..40 {
+            tick += 61;
+            now += 61 * 10_000;
+            local.note_batch(5, 100, tick, now);
+        }
+        assert!((48..=50).contains(&limit(local)), "{}", limit(local));
     }
 }

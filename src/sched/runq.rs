@@ -255,6 +255,7 @@ impl RunQueue {
         let (next, ready, fresh) = unsafe {
             self.queues.own(|queues| {
                 self.has_next.store(false, Ordering::Relaxed);
+                queues.warm = 0;
                 let all = (queues.next.take(), std::mem::take(&mut queues.ready), std::mem::take(&mut queues.fresh));
                 self.note(queues);
                 all

@@ -235,8 +235,8 @@ struct Seen {
     had_next: bool,
     /// Its turns before this one were quick: it may well be that its thread has lost the CPU.
     was_quick: bool,
-    /// Its turns since the look before were not.
-    is_slow: bool,
+    /// At so many looks in a row its turns were slow, and something was queued.
+    slow_looks: u32,
     /// Its coroutine has been asked to yield.
     flagged: bool,
     /// How often its M has been asked to suspend itself since.
@@ -424,7 +424,7 @@ fn is_left_alone(rt: &Shared, memory: &Memory, nobody_polls: bool, now: Nanos) -
             .ps
             .iter()
             .zip(&memory.ps)
-            .any(|(p, seen)| (!seen.goes_on(now) && waits(p)) || (seen.is_slow && p.queue.has_queued()))
+            .any(|(p, seen)| (!seen.goes_on(now) && waits(p)) || (seen.slow_looks > 1 && p.queue.has_queued()))
 }
 
 /// Whether there is something in `rt` that sysmon has to come by for.
@@ -478,14 +478,17 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         let quick = p::are_quick(tick.wrapping_sub(seen.tick), since_look);
         soon.slow |= !quick && (idle == 0 || p.queue.has_queued());
         if tick != seen.tick {
-            *seen = Seen { tick, since: now, was_quick: quick, retiring: seen.retiring, ..Seen::default() };
+            let Seen { slow_looks, retiring, .. } = *seen;
+            *seen = Seen { tick, since: now, was_quick: quick, slow_looks, retiring, ..Seen::default() };
         } else if next && seen.had_next && idle > 0 {
             // It has been there since the last look, and the P has been on one coroutine.
             // Relaxed: a request.
             p.stuck.store(true, Ordering::Relaxed);
             soon.stuck = true;
         }
-        (seen.had_next, seen.is_slow) = (next, !quick);
+        seen.had_next = next;
+        // Its turns may have been few because it was idle.
+        seen.slow_looks = if !quick && p.queue.has_queued() { seen.slow_looks.saturating_add(1) } else { 0 };
         hogged &= now - seen.since >= WAKE_NS;
     }
     if let Some(away) = away {
