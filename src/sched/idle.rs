@@ -551,7 +551,7 @@ fn sleep_in_list(m: &'static M) -> bool {
         }
     }
     let mut polls = false;
-    let stop_searching = || {
+    let count_out = || {
         if searched {
             // T1. AcqRel: keeps the count exact with the other read-modify-writes.
             idle.searching.fetch_sub(1, Ordering::AcqRel);
@@ -566,7 +566,7 @@ fn sleep_in_list(m: &'static M) -> bool {
         lists.ms.push(MRef(m));
         let was_last = gives_up && lists.held == 0;
         if was_last {
-            stop_searching();
+            count_out();
             polls = idle.idle_ps() != 0 && idle.become_poller(m);
         }
         (left, was_last)
@@ -579,7 +579,7 @@ fn sleep_in_list(m: &'static M) -> bool {
     if was_last {
         asymmetric::full();
     } else {
-        stop_searching();
+        count_out();
         polls = idle.idle_ps() != 0 && idle.become_poller(m);
         // One for both: it interrupts every CPU that runs one of our threads, which costs 12 us and more where an interrupt
         // leaves a virtual machine.

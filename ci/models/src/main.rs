@@ -7,7 +7,8 @@
 //! a condition variable, the netpoller is a flag. The fences of `shim::asymmetric` are SeqCst
 //! fences here, as they are where the kernel has no `membarrier`.
 //!
-//! What they cannot see: that of two light fences neither orders the other (here they do); a load
+//! What they cannot see: that of two light fences neither orders the other, nor of a light and a full one (here they do, but in
+//! models in which a light one is none, `os::membarrier`); a load
 //! that a later store of another thread reaches; and, here and there, an order of two accesses
 //! to a word between which one of the two threads had another access to it.
 //!
