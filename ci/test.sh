@@ -31,7 +31,7 @@ mode() {
     default) cargo test ;;
     release) cargo test --release $programs ;;
     fixed) GORT_DEBUG=homes=fixed cargo test $programs ;;
-    fallbacks) GORT_DEBUG=guard=mprotect,pwait2=0,membarrier=0,pidfd=0 cargo test $programs ;;
+    fallbacks) GORT_DEBUG=guard=mprotect,pwait2=0,membarrier=0,pidfd=0,timerfd=0 cargo test $programs ;;
     corosensei)
         # A target directory of its own, because other flags would rebuild everything each time.
         RUSTFLAGS="${RUSTFLAGS-} --cfg gort_force_context=\"corosensei\"" \

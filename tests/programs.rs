@@ -345,7 +345,13 @@ const PROGRAMS: &[Program] = &[
     ("refused_calls", || {
         let errno = std::env::var("GORT_TEST_ERRNO").unwrap().parse().unwrap();
         refuse(
-            &[libc::SYS_membarrier, libc::SYS_epoll_pwait2, libc::SYS_sched_setattr, libc::SYS_sched_getaffinity],
+            &[
+                libc::SYS_membarrier,
+                libc::SYS_epoll_pwait2,
+                libc::SYS_sched_setattr,
+                libc::SYS_sched_getaffinity,
+                libc::SYS_timerfd_create,
+            ],
             errno,
         );
         let runtime = gort::Runtime::builder().build().unwrap();

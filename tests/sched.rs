@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Mailbox, builder, compute, wait_until, with_each_procs};
+use common::{Mailbox, builder, compute, is_child, wait_until, with_each_procs};
 use gort::context::Context;
 use gort::net::UnixStream;
 use gort::time::{sleep_until, timeout, timeout_at};
@@ -521,6 +521,52 @@ fn help_comes_for_turns_that_turn_out_slow() {
     drop(senders);
     served.into_iter().for_each(|handle| handle.join().unwrap());
     assert!(helped, "one did it all");
+}
+
+/// Goal: who goes on quickly keeps sysmon asleep. Method: how often its thread has gone to sleep while we yield; where we lose the CPU
+/// it must come, so only times in which we did not count.
+#[test]
+fn sysmon_sleeps_while_all_go_on_quickly() {
+    if !is_child("sysmon_sleeps_while_all_go_on_quickly")
+        || std::env::var("GORT_DEBUG").is_ok_and(|it| it.contains("timerfd=0"))
+    {
+        return;
+    }
+    const LENGTH: Duration = Duration::from_millis(40);
+    let sleeps = || {
+        let status = std::fs::read_dir("/proc/self/task").unwrap().find_map(|task| {
+            let task = task.unwrap().path();
+            let name = std::fs::read_to_string(task.join("comm")).unwrap();
+            (name.trim() == "gort-sysmon").then(|| std::fs::read_to_string(task.join("status")).unwrap())
+        });
+        let status = status.expect("a runtime has been built");
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse::<u64>().unwrap()
+    };
+    let runtime = builder(1).build().unwrap();
+    let yielders = Yielders::new(&runtime, 3);
+    let counted = runtime.run(|| {
+        let patience = Instant::now() + Duration::from_secs(10);
+        let mut counted = Vec::new();
+        while counted.len() < 10 && Instant::now() < patience {
+            let (before, begin) = (sleeps(), Instant::now());
+            let (mut last, mut gap) = (begin, Duration::ZERO);
+            while last - begin < LENGTH {
+                yield_now();
+                let now = Instant::now();
+                gap = gap.max(now - last);
+                last = now;
+            }
+            if gap < Duration::from_millis(1) {
+                counted.push(sleeps() - before);
+            }
+        }
+        counted
+    });
+    yielders.join();
+    eprintln!("in {LENGTH:?}: {counted:?}");
+    // One look every two milliseconds would be 20, and if none were put off 10.
+    assert!(counted.iter().min().is_none_or(|&least| least <= 4), "{counted:?}");
 }
 
 #[test]

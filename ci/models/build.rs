@@ -34,6 +34,7 @@ const WHOLE: &[&str] = &[
     "sched/lock.rs",
     "sched/ps.rs",
     "sched/runq.rs",
+    "sched/snooze.rs",
     "sched/steal.rs",
     "sched/timers.rs",
     "sched/wait.rs",

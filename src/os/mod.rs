@@ -13,6 +13,7 @@ pub(crate) mod priority;
 pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod timerfd;
 pub(crate) mod trap;
 
 /// Ends the process because an invariant of the runtime is broken: writes and aborts, nothing

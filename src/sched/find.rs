@@ -147,8 +147,11 @@ pub(crate) fn glance(rt: &Shared, p: &P, polls: bool) {
         // SAFETY: this M holds the P.
         let (local, queued) = (unsafe { p.local() }, p.queue.len());
         // Relaxed: our own.
-        local.note_batch(batch, queued, p.tick.load(Ordering::Relaxed), clock::now());
+        let now = clock::now();
+        local.note_batch(batch, queued, p.tick.load(Ordering::Relaxed), now);
         any |= batch > 0 && local.wants_help(queued);
+        // SAFETY: this M holds the P.
+        unsafe { p.goes_on(rt, now) };
     }
     if any {
         rt.notify();

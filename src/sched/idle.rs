@@ -268,7 +268,7 @@ impl Shared {
         };
         let m = self.pop_m(&mut lists);
         drop(lists);
-        sysmon::wake();
+        sysmon::wake(self);
         match m {
             Some(m) => {
                 m.searching.set(true);
@@ -376,7 +376,10 @@ impl Shared {
     pub(super) fn take_p(&self, lists: &mut Lists, at: usize) -> HeldP {
         let p = self.p(lists.ps.remove(at));
         debug_assert_eq!(p.service.get(), Service::Idle);
-        p.service.set(Service::Held(clock::now()));
+        let now = clock::now();
+        p.service.set(Service::Held(now));
+        // Whoever is called with it is expected.
+        p.note_heard(now);
         lists.held += 1;
         self.idle.publish(lists);
         p
@@ -400,6 +403,7 @@ impl Shared {
         let Service::Held(since) = p.service.replace(service) else {
             crate::os::fatal("a P is given up that nobody holds")
         };
+        p.note_heard(NEVER);
         p.busy_ns.set(p.busy_ns.get() + clock::now().saturating_sub(since));
         lists.held -= 1;
     }
@@ -424,7 +428,7 @@ impl Shared {
     /// A P that nobody holds.
     pub(crate) fn take_idle_p(&self) -> Option<HeldP> {
         let p = self.pop_p(&mut self.idle.lists.lock())?;
-        sysmon::wake();
+        sysmon::wake(self);
         Some(p)
     }
 
@@ -434,7 +438,7 @@ impl Shared {
         let at = lists.ps.iter().position(|&idle| idle == index)?;
         let p = self.take_p(&mut lists, at);
         drop(lists);
-        sysmon::wake();
+        sysmon::wake(self);
         Some(p)
     }
 
@@ -690,7 +694,7 @@ fn come_back(m: &'static M, to_search: bool) -> Option<bool> {
                 idle.searching.fetch_add(1, Ordering::AcqRel);
                 m.searching.set(true);
             }
-            sysmon::wake();
+            sysmon::wake(rt);
             Some(true)
         }
         None => {

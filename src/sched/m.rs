@@ -204,8 +204,10 @@ impl M {
     /// Takes a P.
     pub(crate) fn hold(&self, p: HeldP) {
         p.set_holder(self);
+        let now = clock::now();
+        p.note_heard(now);
         // SAFETY: this M holds it from here on. Relaxed: its own.
-        unsafe { p.local() }.begin_turns(p.tick.load(Ordering::Relaxed), clock::now());
+        unsafe { p.local() }.begin_turns(p.tick.load(Ordering::Relaxed), now);
         self.p.set(Some(p));
     }
 

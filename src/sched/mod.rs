@@ -33,6 +33,7 @@ mod ps;
 mod runq;
 mod runtime;
 mod scope;
+mod snooze;
 mod spawn;
 mod starter;
 mod steal;

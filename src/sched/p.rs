@@ -13,7 +13,7 @@ use super::runq::{self, RunQueue};
 use super::runtime::Shared;
 use super::steal::Visit;
 use super::timers::Timers;
-use crate::os::clock::{self, Nanos};
+use crate::os::clock::{self, NEVER, Nanos};
 use crate::shim::asymmetric;
 use crate::stack;
 use std::cell::{Cell, UnsafeCell};
@@ -27,6 +27,10 @@ const GLOBAL_EVERY: u32 = 61;
 pub(crate) const SPARES_MOST: usize = 16;
 /// Where one look at the netpoller finds so many, there is much to do.
 pub(crate) const LARGE_BATCH: usize = 8;
+/// Every so many picks, many times as many, the clock is read even if nothing else is queued.
+const CLOCK_EVERY: u32 = 16 * GLOBAL_EVERY;
+/// After so long its holder says again that it goes on.
+const SAY_NS: Nanos = 500_000;
 /// `next` in a row between looks at the clock.
 const CHAIN: u32 = 64;
 /// Turns that last no longer, on average, are quick.
@@ -66,6 +70,8 @@ pub(crate) struct P {
     /// What it is doing, and for how long it has been held before that. Under the lock of the idle lists.
     pub(super) service: Cell<Service>,
     pub(super) busy_ns: Cell<Nanos>,
+    /// When its holder was last heard of; [`NEVER`] while it has none.
+    heard: AtomicU64,
     local: UnsafeCell<Local>,
 }
 
@@ -93,6 +99,8 @@ pub(crate) struct Local {
     turns_since: (Nanos, u32),
     /// How long a turn takes of late, on average.
     turn_ns: Nanos,
+    /// When its holder says again that it goes on.
+    says_at: Nanos,
     /// Until then the CPU is not left to other threads for a turn.
     pub(super) keeps_cpu_until: Nanos,
     /// Picks from `runnext` in a row, and when the clock was first read in this row.
@@ -121,6 +129,7 @@ impl P {
             holder: AtomicPtr::new(ptr::null_mut()),
             service: Cell::new(Service::Retired),
             busy_ns: Cell::new(0),
+            heard: AtomicU64::new(NEVER),
             local: UnsafeCell::new(Local {
                 stacks: stack::Cache::with_hot_class(stack_class),
                 records: GCache::new(),
@@ -132,6 +141,7 @@ impl P {
                 turns_since: (0, 0),
                 turn_ns: UNKNOWN_TURN_NS,
                 visit: Visit::default(),
+                says_at: 0,
                 keeps_cpu_until: 0,
                 chain: 0,
                 slices: 0,
@@ -154,6 +164,18 @@ impl P {
         self.holder.store(m.cast_mut(), Ordering::Relaxed);
     }
 
+    /// When its holder was last heard of; a time to come if it has none.
+    pub(crate) fn heard(&self) -> Nanos {
+        // Relaxed: a sign of life.
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Its holder is there; with [`NEVER`], that it gives the P up.
+    pub(super) fn note_heard(&self, now: Nanos) {
+        // Relaxed: as above.
+        self.heard.store(now, Ordering::Relaxed);
+    }
+
     /// # Safety
     /// The calling M holds this P, and no other reference from this method is in use.
     #[inline(always)]
@@ -161,6 +183,21 @@ impl P {
     pub(crate) unsafe fn local(&self) -> &mut Local {
         // SAFETY: the caller's promise.
         unsafe { &mut *self.local.get() }
+    }
+
+    /// The holder goes on, at `now`: sysmon need not come for it.
+    ///
+    /// # Safety
+    /// The calling M holds this P.
+    #[inline(always)]
+    pub(super) unsafe fn goes_on(&self, rt: &Shared, now: Nanos) {
+        // SAFETY: the caller's promise.
+        let says_at = unsafe { &mut self.local().says_at };
+        if now >= *says_at {
+            *says_at = now + SAY_NS;
+            self.note_heard(now);
+            super::sysmon::put_off(rt, now);
+        }
     }
 
     /// Counts a pick: something else than before runs here from now on. For the holder.
@@ -190,9 +227,10 @@ impl P {
     /// The calling M holds this P.
     #[inline(always)]
     pub(crate) unsafe fn pick(&self, rt: &Shared) -> Option<GRef> {
-        if self.count_pick().is_multiple_of(GLOBAL_EVERY) {
+        let tick = self.count_pick();
+        if tick.is_multiple_of(GLOBAL_EVERY) {
             // SAFETY: the caller's promise.
-            if let Some(g) = unsafe { self.housekeep(rt) } {
+            if let Some(g) = unsafe { self.housekeep(rt, tick) } {
                 return Some(g);
             }
             if preempt::is_due(rt, self) {
@@ -228,9 +266,10 @@ impl P {
     /// The calling M holds this P; `g` is the caller's to queue.
     #[inline(always)]
     pub(crate) unsafe fn rotate(&self, rt: &Shared, g: GRef) -> Option<GRef> {
-        if self.count_pick().is_multiple_of(GLOBAL_EVERY) {
+        let tick = self.count_pick();
+        if tick.is_multiple_of(GLOBAL_EVERY) {
             // SAFETY: the caller's promise.
-            if let Some(other) = unsafe { self.housekeep(rt) } {
+            if let Some(other) = unsafe { self.housekeep(rt, tick) } {
                 // SAFETY: the caller's promise.
                 unsafe { self.queue.push_ready(g) };
                 return Some(other);
@@ -245,7 +284,7 @@ impl P {
 
     /// What must not wait for ever behind local work.
     #[cold]
-    unsafe fn housekeep(&self, rt: &Shared) -> Option<GRef> {
+    unsafe fn housekeep(&self, rt: &Shared, tick: u32) -> Option<GRef> {
         // Relaxed: a request that is missed now is seen at the next call.
         self.yield_soon.store(false, Ordering::Relaxed);
         // While nobody waits in the netpoller: who has always something to run would not come to it.
@@ -259,10 +298,16 @@ impl P {
         if let Some(g) = unsafe { self.take_injected(rt) } {
             return Some(g);
         }
-        if self.queue.len() < 2 {
+        let alone = self.queue.len() < 2;
+        if alone && !tick.is_multiple_of(CLOCK_EVERY) {
             return None;
         }
         let now = clock::now();
+        // SAFETY: the caller's promise.
+        unsafe { self.goes_on(rt, now) };
+        if alone {
+            return None;
+        }
         // SAFETY: the caller's promise.
         if let Some(g) = unsafe { self.visit_if_due(&rt.ps, now) } {
             return Some(g);

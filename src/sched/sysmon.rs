@@ -19,8 +19,12 @@
 //! # How often it looks
 //!
 //! - Without limit later when no P is busy.
-//! - Every two milliseconds while one is, and every one while turns are long where others wait. (A look costs twelve microseconds
-//!   and, where all CPUs are busy, somebody's turn: at one a millisecond a fortieth of what a busy echo server takes.)
+//! - Every two milliseconds while one is.
+//! - When somebody who holds a P has not been heard of for four, if nothing else needs it: whoever goes on quickly puts the
+//!   next look off ([`put_off`]), while all the others do so as well, until twenty milliseconds after the last one. (A look costs a thread's
+//!   wake-up, and where all CPUs are busy somebody's turn: 35 us of CPU on a virtual machine, whatever it does, since nothing that it
+//!   needs is in the cache; to put it off costs one. A busy echo server lost up to a twentieth of its CPU time to looks.)
+//! - Every millisecond while turns are long where others wait, or somebody is silent.
 //! - After 50 µs, 100 µs and so on, when it is asked to watch; and not again, if that is for slots that were not stuck, before
 //!   its ordinary time has come: who readies into the slot over and over is not watched all the time.
 //! - When something is queued globally while no P is idle, if it has seen one that is lent.
@@ -34,13 +38,14 @@ use super::deadlock;
 use super::p::{self, P};
 use super::preempt::{self, Attended, Pin, Why};
 use super::runtime::Shared;
+use super::snooze::Snooze;
 use crate::os::clock::{self, NEVER, Nanos};
-use crate::os::futex;
+use crate::os::timerfd::Timer;
 use crate::shim::asymmetric;
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, TryLockError};
 
 /// Before the first look at a `next` slot that may be stuck; twice as long before each further one.
 const WATCH_NS: Nanos = 50_000;
@@ -50,6 +55,15 @@ const WAKE_NS: Nanos = 1_000_000;
 const BUSY_NS: Nanos = 1_000_000;
 /// Between looks while all who are busy go on quickly.
 const QUICK_NS: Nanos = 2 * BUSY_NS;
+/// If they say so themselves: after a holder of a P was last heard of.
+const SILENT_NS: Nanos = 4 * BUSY_NS;
+/// Who takes quick turns is heard of sooner: it says so every half millisecond, at the next 61st pick. And a look is put off if it would
+/// come so soon, ...
+const HEARD_NS: Nanos = SILENT_NS / 2;
+/// ... until so long after the last one.
+const PUT_OFF_MOST: Nanos = 20 * BUSY_NS;
+/// It looks again so long after it has found somebody silent, who may have lost the CPU.
+const AGAIN_NS: Nanos = WAKE_NS / 4;
 /// Looks at an idle process before the sleep without limit.
 const IDLE_LOOKS: u32 = 8;
 /// After this long without a look at the netpoller sysmon looks itself.
@@ -91,6 +105,14 @@ static SLEEP: AtomicU32 = AtomicU32::new(AWAKE);
 const AWAKE: u32 = 0;
 const SHORT: u32 = 1;
 const DEEP: u32 = 2;
+
+/// What it sleeps on.
+static BED: OnceLock<Snooze> = OnceLock::new();
+/// The runtime of those who may put the next look off: as far as the last look could tell nothing else needs it. Null while nobody may.
+static PUT_OFF_BY: AtomicPtr<Shared> = AtomicPtr::new(ptr::null_mut());
+/// When the next look is, and until when it may be put off.
+static NEXT_LOOK: AtomicU64 = AtomicU64::new(0);
+static NOT_LATER: AtomicU64 = AtomicU64::new(0);
 
 static RUNTIMES: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
 
@@ -144,6 +166,9 @@ fn start() -> io::Result<()> {
     static STARTED: Mutex<bool> = Mutex::new(false);
     let mut started = STARTED.lock().unwrap_or_else(|e| e.into_inner());
     if !*started && !cfg!(miri) {
+        if BED.get().is_none() {
+            let _ = BED.set(Snooze::new(Timer::new()?));
+        }
         let _blocked = crate::os::signal::SignalsBlocked::new();
         std::thread::Builder::new().name("gort-sysmon".into()).stack_size(128 * 1024).spawn(main)?;
         *started = true;
@@ -208,12 +233,33 @@ pub(crate) fn poke() {
     cut_short(SHORT);
 }
 
-/// A P becomes busy: sysmon must not be in its sleep without limit.
-pub(crate) fn wake() {
+/// A P of `rt` becomes busy: sysmon must not be in its sleep without limit.
+pub(crate) fn wake(rt: &Shared) {
     asymmetric::light(); // pairs with the heavy fence in `sleep`
     // Relaxed: ordered by the fence.
     if SLEEP.load(Ordering::Relaxed) == DEEP {
         cut_short(DEEP);
+    }
+    let by = PUT_OFF_BY.load(Ordering::Relaxed);
+    if !by.is_null() && !ptr::eq(by, rt) {
+        // Those others do not speak for us. Relaxed, both: who misses it puts off a look that is never put off for long.
+        PUT_OFF_BY.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+}
+
+/// Somebody who holds a P of `rt` goes on quickly, and so do all the others if they were heard of lately: the next look is put off.
+#[cold]
+pub(crate) fn put_off(rt: &Shared, now: Nanos) {
+    // Relaxed, here and below: hints. What sysmon has to come for in time is in `may`, after the timer was set.
+    let may = || ptr::eq(PUT_OFF_BY.load(Ordering::Relaxed), rt) && SLEEP.load(Ordering::Relaxed) == SHORT;
+    let next = NEXT_LOOK.load(Ordering::Relaxed);
+    if next > now + HEARD_NS || !may() || !rt.waiting.is_empty() || rt.homes.has_homeless() || rt.is_starved() {
+        return;
+    }
+    let heard = rt.ps.iter().map(P::heard).fold(now, Nanos::min);
+    let until = (heard + SILENT_NS).min(NOT_LATER.load(Ordering::Relaxed));
+    if until > next && NEXT_LOOK.compare_exchange(next, until, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        BED.get().expect("sysmon sleeps on it").put_off(until, may);
     }
 }
 
@@ -223,7 +269,7 @@ fn cut_short(at_least: u32) {
     if SLEEP.load(Ordering::Relaxed) >= at_least {
         // Release: nothing to publish, but keep it after the caller's request.
         SLEEP.store(AWAKE, Ordering::Release);
-        futex::wake(&SLEEP, 1);
+        BED.get().expect("sysmon sleeps on it").wake(&SLEEP);
     }
 }
 
@@ -289,6 +335,12 @@ struct Soon {
     lent: bool,
     /// Turns are long where others wait.
     slow: bool,
+    /// Of those somebody who was to be heard of before.
+    silent: bool,
+    /// Somebody who holds a P has not taken many turns: perhaps it is idle now and then, perhaps it is on a long one.
+    unsure: bool,
+    /// Something is left that it has to go on with.
+    left: bool,
 }
 
 fn main() {
@@ -302,7 +354,8 @@ fn main() {
     loop {
         let mut busy = false;
         let mut soon = Soon::default();
-        let mut next_timer = NEVER;
+        let (mut next_timer, mut heard) = (NEVER, NEVER);
+        let mut alone = None;
         let Some(mut runtimes) = try_runtimes() else {
             sleep(SHORT, clock::now() + WATCH_NS);
             continue;
@@ -311,14 +364,24 @@ fn main() {
             preempt::revoke(runtimes.iter().map(|registered| registered.rt));
             let now = clock::now();
             machine.look(now);
+            let only = runtimes.len() == 1;
             for Registered { rt, memory } in runtimes.iter_mut() {
-                busy |= needs_looks(rt);
+                let needs = needs_looks(rt);
+                if only || needs {
+                    // Two of them do not know of each other.
+                    alone = if busy { None } else { Some(*rt) };
+                }
+                busy |= needs;
                 let theirs = look(rt, memory, &machine, now);
                 soon.stuck |= theirs.stuck;
                 soon.once |= theirs.once;
                 soon.lent |= theirs.lent;
                 soon.slow |= theirs.slow;
+                soon.silent |= theirs.silent;
+                soon.unsure |= theirs.unsure;
+                soon.left |= theirs.left;
                 next_timer = rt.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
+                heard = rt.ps.iter().map(P::heard).fold(heard, Nanos::min);
             }
             // Nobody else sees to those who are suspended; and while there are some nothing below may allocate.
             busy |= !preempt::is_calm();
@@ -366,11 +429,37 @@ fn main() {
             sleep(SHORT, clock::now() + watch);
         } else {
             let now = clock::now();
-            let rest = if !soon.slow && preempt::is_calm() { QUICK_NS } else { BUSY_NS };
-            // Nobody else looks at the timers while all Ps are busy with one coroutine each.
-            sleep(SHORT, (now + rest).min(next_timer.max(now + WATCH_NS)));
+            let calm = !soon.slow && preempt::is_calm();
+            let can_be_put_off = calm
+                && !rests
+                && !soon.lent
+                && !soon.unsure
+                && !soon.left
+                && BED.get().is_some_and(Snooze::can_be_put_off);
+            if let Some(by) = alone.filter(|_| can_be_put_off) {
+                rest(by, now, heard);
+            } else {
+                let most = match soon.silent {
+                    true => AGAIN_NS,
+                    false if calm => QUICK_NS,
+                    false => BUSY_NS,
+                };
+                // Nobody else looks at the timers while all Ps are busy with one coroutine each.
+                sleep(SHORT, (now + most).min(next_timer.max(now + WATCH_NS)));
+            }
         }
     }
+}
+
+/// Sleeps until somebody who holds a P of `by` has not been heard of for some time.
+fn rest(by: &'static Shared, now: Nanos, heard: Nanos) {
+    let deadline = heard.saturating_add(SILENT_NS).clamp(now + WATCH_NS, now + SILENT_NS);
+    // Relaxed, all: see `put_off`.
+    NEXT_LOOK.store(deadline, Ordering::Relaxed);
+    NOT_LATER.store(now + PUT_OFF_MOST, Ordering::Relaxed);
+    PUT_OFF_BY.store(ptr::from_ref(by).cast_mut(), Ordering::Relaxed);
+    sleep(SHORT, deadline);
+    PUT_OFF_BY.store(ptr::null_mut(), Ordering::Relaxed);
 }
 
 /// Does what allocates, or waits for those who do: sysmon itself, or the starter while somebody is suspended. Returns what is left.
@@ -446,7 +535,7 @@ fn sleep(how: u32, deadline: Nanos) {
     }
     // Acquire: pairs with the Release in `cut_short`.
     while SLEEP.load(Ordering::Acquire) == how {
-        if !futex::wait(&SLEEP, how, deadline) {
+        if !BED.get().expect("made before the thread").wait(&SLEEP, how, deadline) {
             break;
         }
     }
@@ -476,10 +565,18 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         let tick = p.tick.load(Ordering::Relaxed);
         let next = p.queue.has_next();
         let quick = p::are_quick(tick.wrapping_sub(seen.tick), since_look);
-        soon.slow |= !quick && (idle == 0 || p.queue.has_queued());
+        // Of turns before others put the look off nothing follows for the one that is on.
+        let silent = since_look > SILENT_NS && now.saturating_sub(p.heard()) >= HEARD_NS;
+        if idle == 0 || p.queue.has_queued() {
+            soon.slow |= !quick || silent;
+            soon.silent |= silent;
+        }
+        soon.unsure |= !quick && p.heard() != NEVER;
         if tick != seen.tick {
+            // It began before its holder should have been heard of, if turns were quick before.
+            let since = if quick && silent { p.heard() + HEARD_NS } else { now };
             let Seen { slow_looks, retiring, .. } = *seen;
-            *seen = Seen { tick, since: now, was_quick: quick, slow_looks, retiring, ..Seen::default() };
+            *seen = Seen { tick, since, was_quick: quick, slow_looks, retiring, ..Seen::default() };
         } else if next && seen.had_next && idle > 0 {
             // It has been there since the last look, and the P has been on one coroutine.
             // Relaxed: a request.
@@ -591,6 +688,7 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         return soon;
     }
     memory.left = tend(rt, chores);
+    soon.left = memory.left != 0;
     if rt.is_idle() {
         return soon;
     }

@@ -611,6 +611,20 @@ mutations! {
         }
     }
 
+    "sched/snooze.rs" {
+        "pub(crate) fn wait(" {
+            snooze_wait_without_look, snooze::wake: "word.load(Ordering::Relaxed) == expected" => "true",
+                "the wake-up was before the sleeper set its time";
+        }
+        "pub(crate) fn wake(" {
+            snooze_wake_without_time, snooze::wake: "timer.set(AT_ONCE)" => "{}", "sleeps on";
+            snooze_wake_without_futex, snooze::wake_without_timer: "futex::wake(word, 1)" => "{}", "sleeps on";
+        }
+        "pub(crate) fn put_off(" {
+            snooze_put_off_without_look, snooze::put_off: "!may()" => "false", "the wake-up is put off too";
+        }
+    }
+
     "sched/sysmon.rs" {
         "pub(crate) fn wake(" {
             sysmon_wake_fence, idle::sysmon_sleeps: "asymmetric::light();" => "", "neither sees the other";
@@ -618,7 +632,8 @@ mutations! {
         "fn cut_short(" {
             sysmon_cut_without_word, idle::sysmon_sleeps: "SLEEP.store(AWAKE, Ordering::Release);" => "",
                 "sysmon goes back to sleep";
-            sysmon_cut_without_wake, idle::sysmon_sleeps: "futex::wake(&SLEEP, 1);" => "", "sysmon sleeps on";
+            sysmon_cut_without_wake, idle::sysmon_sleeps:
+                r#"BED.get().expect("sysmon sleeps on it").wake(&SLEEP);"# => "", "sysmon sleeps on";
         }
         "fn needs_looks(" {
             sysmon_needs_none, idle::sysmon_sleeps: "!rt.is_idle()" => "false", "sleeps while a P is busy";

@@ -95,6 +95,39 @@ pub(crate) mod futex {
     }
 }
 
+pub(crate) mod timerfd {
+    //! Timers whose times to come never do.
+
+    use super::clock::Nanos;
+    use loom::sync::{Condvar, Mutex};
+
+    pub(crate) struct Timer(Mutex<Nanos>, Condvar);
+
+    impl std::fmt::Debug for Timer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Timer")
+        }
+    }
+
+    impl Timer {
+        pub(crate) fn new() -> Timer {
+            Timer(Mutex::new(0), Condvar::new())
+        }
+
+        pub(crate) fn set(&self, time: Nanos) {
+            *self.0.lock().expect("no panics inside") = time;
+            self.1.notify_all();
+        }
+
+        pub(crate) fn wait(&self) {
+            let mut time = self.0.lock().expect("no panics inside");
+            while *time != 0 {
+                time = self.1.wait(time).expect("no panics inside");
+            }
+        }
+    }
+}
+
 pub(crate) fn fatal(message: &str) -> ! {
     panic!("{message}")
 }

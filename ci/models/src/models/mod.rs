@@ -15,6 +15,7 @@ mod procs;
 mod rwlock;
 mod select;
 mod semaphore;
+mod snooze;
 mod tasks;
 mod wait;
 mod wait_word;
@@ -74,6 +75,9 @@ pub(crate) const MODELS: &[Model] = &[
     ("idle::stop_poller", None, idle::stop_poller),
     ("idle::stop_sleeper", None, idle::stop_sleeper),
     ("idle::retire", None, idle::retire),
+    ("snooze::wake", None, snooze::wake),
+    ("snooze::wake_without_timer", None, snooze::wake_without_timer),
+    ("snooze::put_off", Some(4), snooze::put_off),
     ("idle::sysmon_sleeps", None, idle::sysmon_sleeps),
     ("idle::sysmon_sleeps_and_one_stops", None, idle::sysmon_sleeps_and_one_stops),
     ("preempt::lend", Some(3), preempt::lend),

@@ -89,6 +89,9 @@ pub(crate) mod real_lock {
 pub(crate) mod runq {
     real!("sched_runq");
 }
+pub(crate) mod snooze {
+    real!("sched_snooze");
+}
 pub(crate) mod steal {
     real!("sched_steal");
 }

@@ -76,6 +76,12 @@ impl P {
         tick
     }
 
+    /// As above.
+    pub(crate) fn note_heard(&self, _: u64) {}
+
+    /// As above.
+    pub(crate) unsafe fn goes_on(&self, _: &Shared, _: u64) {}
+
     pub(crate) fn set_holder(&self, m: *const super::m::M) {
         self.was_held.store(!m.is_null(), std::sync::atomic::Ordering::Relaxed);
     }

@@ -2,12 +2,12 @@
 
 use super::runtime::Shared;
 use crate::os::clock::Nanos;
-use crate::os::futex;
+use crate::os::timerfd::Timer;
 use crate::shim::asymmetric;
 use crate::shim::atomic::{AtomicU32, Ordering};
 
 /// For the idle models, which have no sysmon.
-pub(crate) fn wake() {}
+pub(crate) fn wake(_: &Shared) {}
 
 pub(crate) fn poke() {}
 
@@ -15,9 +15,22 @@ pub(crate) fn watch_lent() {}
 
 pub(crate) mod real {
     use super::*;
-    use std::cell::Cell;
+    use crate::sched::snooze::Snooze;
+    use std::ptr;
+    use std::sync::atomic::AtomicPtr;
 
     use Idleness as Shared;
+
+    /// Nobody puts anything off.
+    static PUT_OFF_BY: AtomicPtr<Shared> = AtomicPtr::new(ptr::null_mut());
+
+    struct Made(Snooze);
+
+    impl Made {
+        fn get(&self) -> Option<&Snooze> {
+            Some(&self.0)
+        }
+    }
 
     real!("sysmon");
 
@@ -67,6 +80,7 @@ pub(crate) mod real {
     }
 
     loom::lazy_static! {
+        static ref BED: Made = Made(Snooze::new(Some(Timer::new())));
         static ref SLEEP: AtomicU32 = AtomicU32::new(AWAKE);
         /// As `Idle::counts`: written Relaxed, under a lock that sysmon does not take.
         static ref BUSY: AtomicU32 = AtomicU32::new(0);
@@ -74,7 +88,7 @@ pub(crate) mod real {
 
     pub(crate) fn become_busy() {
         BUSY.store(1, Ordering::Relaxed);
-        wake();
+        wake(&Idleness { homes: NoHomes });
     }
 
     /// What a look of sysmon's has done.
