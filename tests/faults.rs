@@ -143,6 +143,7 @@ fn peers_that_are_killed_leave_nobody_waiting() {
     if !common::is_child("peers_that_are_killed_leave_nobody_waiting") {
         return;
     }
+    common::begin_sysmon();
     for procs in PROCS {
         let before = descriptors();
         let runtime = builder(procs).build().unwrap();
@@ -187,6 +188,7 @@ fn thousands_come_and_go_at_once() {
     if count < 15_000 {
         eprintln!("{count} connections only: the limit of descriptors is {limit}");
     }
+    common::begin_sysmon();
     let before = descriptors();
     for end in ["kill", "cancel", "drop"] {
         let runtime = builder(2).build().unwrap();

@@ -44,18 +44,19 @@ impl Timer {
         }
     }
 
-    /// Sleeps until the time that is set then has come. May return early.
+    /// Sleeps until the time that is set then has come. May return early. There is nothing to be read: the next [`Self::set`] takes
+    /// back that it has come.
     pub(crate) fn wait(&self) {
-        let mut count = 0u64;
-        // SAFETY: eight bytes to write to.
-        let r = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
-        if r < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+        let mut set = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one element, which outlives the call; the nulls say without end, and with the mask as it is.
+        unsafe { libc::ppoll(&raw mut set, 1, std::ptr::null(), std::ptr::null()) };
+        if set.revents & libc::POLLNVAL != 0 {
             gone();
         }
     }
 }
 
-/// Nothing else is an error of a timer that is there.
+/// A timer that is there knows no other error.
 #[cold]
 fn gone() -> ! {
     super::fatal("sysmon's descriptor is gone; was it closed by other code?")

@@ -330,6 +330,11 @@ fn tasks_named(name: &str) -> impl Iterator<Item = std::path::PathBuf> {
     tasks.filter(move |task| std::fs::read_to_string(task.join("comm")).is_ok_and(|it| it.trim() == name))
 }
 
+/// Has sysmon begin, which keeps its thread and its timer's descriptor as long as the process lives.
+pub fn begin_sysmon() {
+    drop(builder(1).build().unwrap());
+}
+
 /// How many threads of the process have this name.
 pub fn threads_named(name: &str) -> usize {
     tasks_named(name).count()

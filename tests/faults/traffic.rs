@@ -390,6 +390,7 @@ fn work(runtime: &Runtime, seed: u64, time: Duration, workers: u64) -> (u64, Dur
 fn traffic(rounds: u64, time: Duration) {
     let seed = seed();
     let start = Instant::now();
+    common::begin_sysmon();
     let before = descriptors();
     let runtime = builder(2).build().unwrap();
     // All homes are there from the start, however few coroutines a busy machine lets live at once in the first round.
