@@ -340,10 +340,11 @@ pub fn threads_named(name: &str) -> usize {
     tasks_named(name).count()
 }
 
-/// Whether a thread of this name sleeps on a futex.
+/// Whether a thread of this name sleeps: on a futex, or as sysmon does on its timer.
 pub fn sleeps(name: &str) -> bool {
-    let number = format!("{} ", libc::SYS_futex);
-    tasks_named(name).any(|task| std::fs::read_to_string(task.join("syscall")).is_ok_and(|it| it.starts_with(&number)))
+    let numbers = [libc::SYS_futex, libc::SYS_ppoll].map(|number| format!("{number} "));
+    let is_one = |call: String| numbers.iter().any(|number| call.starts_with(number));
+    tasks_named(name).any(|task| std::fs::read_to_string(task.join("syscall")).is_ok_and(is_one))
 }
 
 /// A fresh seed, or that of `GORT_TEST_SEED`; printed, so that a failure can be repeated.
