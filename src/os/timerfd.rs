@@ -49,17 +49,19 @@ impl Timer {
     pub(crate) fn wait(&self) {
         let mut set = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one element, which outlives the call; the nulls say without end, and with the mask as it is.
-        unsafe { libc::ppoll(&raw mut set, 1, std::ptr::null(), std::ptr::null()) };
-        if set.revents & libc::POLLNVAL != 0 {
+        let result = unsafe { libc::ppoll(&raw mut set, 1, std::ptr::null(), std::ptr::null()) };
+        let failed = result < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted;
+        if failed || set.revents & libc::POLLNVAL != 0 {
             gone();
         }
     }
 }
 
-/// A timer that is there knows no other error.
 #[cold]
 fn gone() -> ! {
-    super::fatal("sysmon's descriptor is gone; was it closed by other code?")
+    super::fatal(
+        "sysmon's timer fails; was its descriptor closed by other code, or are its calls forbidden since it was made?",
+    )
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ use crate::shim::asymmetric;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// For so long an idle M stays at least: sysmon looks more than once meanwhile, and may have had it started.
+/// For so long an idle M stays at least: sysmon, if it has had it started, looks more than once meanwhile.
 const STAY_NS: Nanos = 20_000_000;
 
 /// See the module.

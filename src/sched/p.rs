@@ -27,7 +27,7 @@ const GLOBAL_EVERY: u32 = 61;
 pub(crate) const SPARES_MOST: usize = 16;
 /// Where one look at the netpoller finds so many, there is much to do.
 pub(crate) const LARGE_BATCH: usize = 8;
-/// Every so many picks, many times as many, the clock is read even if nothing else is queued.
+/// Every so many picks the clock is read even if hardly anything is queued.
 const CLOCK_EVERY: u32 = 16 * GLOBAL_EVERY;
 /// After so long its holder says again that it goes on.
 const SAY_NS: Nanos = 500_000;
@@ -287,6 +287,10 @@ impl P {
     unsafe fn housekeep(&self, rt: &Shared, tick: u32) -> Option<GRef> {
         // Relaxed: a request that is missed now is seen at the next call.
         self.yield_soon.store(false, Ordering::Relaxed);
+        if tick.is_multiple_of(CLOCK_EVERY) {
+            // SAFETY: the caller's promise.
+            unsafe { self.goes_on(rt, clock::now()) };
+        }
         // While nobody waits in the netpoller: who has always something to run would not come to it.
         super::find::glance(rt, self, !rt.idle.has_poller());
         if rt.homes.calls_homeless() {
@@ -298,16 +302,12 @@ impl P {
         if let Some(g) = unsafe { self.take_injected(rt) } {
             return Some(g);
         }
-        let alone = self.queue.len() < 2;
-        if alone && !tick.is_multiple_of(CLOCK_EVERY) {
+        if self.queue.len() < 2 {
             return None;
         }
         let now = clock::now();
         // SAFETY: the caller's promise.
         unsafe { self.goes_on(rt, now) };
-        if alone {
-            return None;
-        }
         // SAFETY: the caller's promise.
         if let Some(g) = unsafe { self.visit_if_due(&rt.ps, now) } {
             return Some(g);

@@ -57,7 +57,7 @@
 //!
 //! Its own M's atomics and cells (the thread cannot be in the middle of an update: `pin` guards
 //! the P's parts, and the rest is single words), the counts of those who were asked and who stopped, the word that
-//! sysmon sleeps on, the interrupted registers; system calls that POSIX or Linux lets a handler make: `futex`,
+//! sysmon sleeps on, the interrupted registers; system calls that POSIX or Linux lets a handler make: `futex`, `timerfd_settime`,
 //! `clock_gettime` for the thread's CPU time, and `sched_setaffinity` if each P has CPUs of its own. No
 //! allocation, no lock, no unwinding, no thread-local but `errno`, which it puts back.
 

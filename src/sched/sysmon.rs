@@ -19,12 +19,12 @@
 //! # How often it looks
 //!
 //! - Without limit later when no P is busy.
-//! - Every two milliseconds while one is.
+//! - Every two milliseconds while one is, if nobody may put that off.
 //! - When somebody who holds a P has not been heard of for four, if nothing else needs it: whoever goes on quickly puts the
 //!   next look off ([`put_off`]), while all the others do so as well, until twenty milliseconds after the last one. (A look costs a thread's
 //!   wake-up, and where all CPUs are busy somebody's turn: 35 us of CPU on a virtual machine, whatever it does, since nothing that it
 //!   needs is in the cache; to put it off costs one. A busy echo server lost up to a twentieth of its CPU time to looks.)
-//! - Every millisecond while turns are long where others wait, or somebody is silent.
+//! - Every millisecond while turns are long where others wait; once sooner, when somebody is found silent.
 //! - After 50 µs, 100 µs and so on, when it is asked to watch; and not again, if that is for slots that were not stuck, before
 //!   its ordinary time has come: who readies into the slot over and over is not watched all the time.
 //! - When something is queued globally while no P is idle, if it has seen one that is lent.
@@ -57,9 +57,10 @@ const BUSY_NS: Nanos = 1_000_000;
 const QUICK_NS: Nanos = 2 * BUSY_NS;
 /// If they say so themselves: after a holder of a P was last heard of.
 const SILENT_NS: Nanos = 4 * BUSY_NS;
-/// Who takes quick turns is heard of sooner: it says so every half millisecond, at the next 61st pick. And a look is put off if it would
-/// come so soon, ...
-const HEARD_NS: Nanos = SILENT_NS / 2;
+/// Who takes quick turns is heard of sooner: it says so every half millisecond, at the next 61st pick.
+const HEARD_NS: Nanos = SILENT_NS - WAKE_NS;
+/// A look is put off if it would come so soon, ...
+const PUT_OFF_NS: Nanos = SILENT_NS / 2;
 /// ... until so long after the last one.
 const PUT_OFF_MOST: Nanos = 20 * BUSY_NS;
 /// It looks again so long after it has found somebody silent, who may have lost the CPU.
@@ -242,7 +243,7 @@ pub(crate) fn wake(rt: &Shared) {
     }
     let by = PUT_OFF_BY.load(Ordering::Relaxed);
     if !by.is_null() && !ptr::eq(by, rt) {
-        // Those others do not speak for us. Relaxed, both: who misses it puts off a look that is never put off for long.
+        // Those others do not speak for us. Relaxed, both: if the two miss each other a look is put off for `PUT_OFF_MOST` at most.
         PUT_OFF_BY.store(ptr::null_mut(), Ordering::Relaxed);
     }
 }
@@ -253,11 +254,11 @@ pub(crate) fn put_off(rt: &Shared, now: Nanos) {
     // Relaxed, here and below: hints. What sysmon has to come for in time is in `may`, after the timer was set.
     let may = || ptr::eq(PUT_OFF_BY.load(Ordering::Relaxed), rt) && SLEEP.load(Ordering::Relaxed) == SHORT;
     let next = NEXT_LOOK.load(Ordering::Relaxed);
-    if next > now + HEARD_NS || !may() || !rt.waiting.is_empty() || rt.homes.has_homeless() || rt.is_starved() {
+    if next > now + PUT_OFF_NS || !may() || !rt.waiting.is_empty() || rt.homes.has_homeless() || rt.is_starved() {
         return;
     }
     let heard = rt.ps.iter().map(P::heard).fold(now, Nanos::min);
-    let until = (heard + SILENT_NS).min(NOT_LATER.load(Ordering::Relaxed));
+    let until = (heard + SILENT_NS).min(NOT_LATER.load(Ordering::Relaxed)).min(orphaned_timer(rt));
     if until > next && NEXT_LOOK.compare_exchange(next, until, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         BED.get().expect("sysmon sleeps on it").put_off(until, may);
     }
@@ -354,7 +355,7 @@ fn main() {
     loop {
         let mut busy = false;
         let mut soon = Soon::default();
-        let (mut next_timer, mut heard) = (NEVER, NEVER);
+        let (mut next_timer, mut next_orphan, mut heard) = (NEVER, NEVER, NEVER);
         let mut alone = None;
         let Some(mut runtimes) = try_runtimes() else {
             sleep(SHORT, clock::now() + WATCH_NS);
@@ -369,7 +370,7 @@ fn main() {
                 let needs = needs_looks(rt);
                 if only || needs {
                     // Two of them do not know of each other.
-                    alone = if busy { None } else { Some(*rt) };
+                    alone = if busy { None } else { Some(ptr::from_ref(*rt)) };
                 }
                 busy |= needs;
                 let theirs = look(rt, memory, &machine, now);
@@ -381,6 +382,7 @@ fn main() {
                 soon.unsure |= theirs.unsure;
                 soon.left |= theirs.left;
                 next_timer = rt.ps.iter().map(|p| p.timers.next()).fold(next_timer, Nanos::min);
+                next_orphan = next_orphan.min(orphaned_timer(rt));
                 heard = rt.ps.iter().map(P::heard).fold(heard, Nanos::min);
             }
             // Nobody else sees to those who are suspended; and while there are some nothing below may allocate.
@@ -437,7 +439,7 @@ fn main() {
                 && !soon.left
                 && BED.get().is_some_and(Snooze::can_be_put_off);
             if let Some(by) = alone.filter(|_| can_be_put_off) {
-                rest(by, now, heard);
+                rest(by, now, heard, next_orphan);
             } else {
                 let most = match soon.silent {
                     true => AGAIN_NS,
@@ -451,13 +453,25 @@ fn main() {
     }
 }
 
-/// Sleeps until somebody who holds a P of `by` has not been heard of for some time.
-fn rest(by: &'static Shared, now: Nanos, heard: Nanos) {
-    let deadline = heard.saturating_add(SILENT_NS).clamp(now + WATCH_NS, now + SILENT_NS);
+/// The next timer that nobody looks after: of a P that nobody holds, while nobody waits in the netpoller.
+fn orphaned_timer(rt: &Shared) -> Nanos {
+    if rt.idle.has_poller() {
+        return NEVER;
+    }
+    rt.ps.iter().filter(|p| p.heard() == NEVER).map(|p| p.timers.next()).fold(NEVER, Nanos::min)
+}
+
+/// Sleeps until somebody who holds a P of `by` has not been heard of for some time, or that timer is due. Its holders were last
+/// heard of at `heard`. (`by` is compared only: it may end meanwhile.)
+fn rest(by: *const Shared, now: Nanos, heard: Nanos, timer: Nanos) {
+    let soonest = now + WATCH_NS;
+    let silent_at = heard.saturating_add(SILENT_NS).min(now + SILENT_NS);
+    // One that has been silent for longer already takes its turns nevertheless.
+    let deadline = if silent_at > soonest { silent_at } else { now + QUICK_NS }.min(timer.max(soonest));
     // Relaxed, all: see `put_off`.
     NEXT_LOOK.store(deadline, Ordering::Relaxed);
     NOT_LATER.store(now + PUT_OFF_MOST, Ordering::Relaxed);
-    PUT_OFF_BY.store(ptr::from_ref(by).cast_mut(), Ordering::Relaxed);
+    PUT_OFF_BY.store(by.cast_mut(), Ordering::Relaxed);
     sleep(SHORT, deadline);
     PUT_OFF_BY.store(ptr::null_mut(), Ordering::Relaxed);
 }
@@ -546,7 +560,8 @@ fn sleep(how: u32, deadline: Nanos) {
 /// One look at a runtime. When should the next be?
 fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos) -> Soon {
     let Attended { away, lent } = rt.attend(now);
-    let mut soon = Soon { lent, ..Soon::default() };
+    // Who runs on without a P is asked to stop by the looks.
+    let mut soon = Soon { lent, unsure: away != Some(0), ..Soon::default() };
     #[cfg(gort_chaos)]
     {
         soon.once = !rt.is_idle();
@@ -566,15 +581,16 @@ fn look(rt: &'static Shared, memory: &mut Memory, machine: &Machine, now: Nanos)
         let next = p.queue.has_next();
         let quick = p::are_quick(tick.wrapping_sub(seen.tick), since_look);
         // Of turns before others put the look off nothing follows for the one that is on.
-        let silent = since_look > SILENT_NS && now.saturating_sub(p.heard()) >= HEARD_NS;
+        let heard = p.heard();
+        let silent = since_look > SILENT_NS && now.saturating_sub(heard) >= HEARD_NS;
         if idle == 0 || p.queue.has_queued() {
             soon.slow |= !quick || silent;
             soon.silent |= silent;
         }
-        soon.unsure |= !quick && p.heard() != NEVER;
+        soon.unsure |= !quick && heard != NEVER;
         if tick != seen.tick {
             // It began before its holder should have been heard of, if turns were quick before.
-            let since = if quick && silent { p.heard() + HEARD_NS } else { now };
+            let since = if quick && silent { heard + HEARD_NS } else { now };
             let Seen { slow_looks, retiring, .. } = *seen;
             *seen = Seen { tick, since, was_quick: quick, slow_looks, retiring, ..Seen::default() };
         } else if next && seen.had_next && idle > 0 {

@@ -333,6 +333,8 @@ fn tasks_named(name: &str) -> impl Iterator<Item = std::path::PathBuf> {
 /// Has sysmon begin, which keeps its thread and its timer's descriptor as long as the process lives.
 pub fn begin_sysmon() {
     drop(builder(1).build().unwrap());
+    // At first it opens files that say how many CPUs there are.
+    wait_until("sysmon sleeps", || sleeps("gort-sysmon"));
 }
 
 /// How many threads of the process have this name.
