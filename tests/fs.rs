@@ -279,9 +279,7 @@ fn a_call_that_blocks_lets_others_run() {
                 other.join().unwrap();
 
                 let path = place.join("fifo");
-                let name = CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
-                // SAFETY: a string that ends in zero.
-                assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+                make_fifo(&path);
                 let write = move || {
                     let mut fifo = File::options().write(true).open(path).unwrap();
                     gort::time::sleep(Duration::from_millis(1));
@@ -333,6 +331,110 @@ fn calls_are_short_while_all_ps_are_busy() {
                 eprintln!("procs = {procs}: 400 calls in {took:?}");
                 assert!(took < Duration::from_secs(6), "{took:?}");
             });
+        });
+    }
+}
+
+/// How often spare threads of the runtime of [`beside_turns`] have gone to sleep: once for each call that is made there.
+fn calls_apart() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let statuses = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).ok());
+    let spares = statuses.filter(|status| status.starts_with("Name:\tturns-blocking\n"));
+    let value = |status: String| -> usize {
+        let mut words = status.split_ascii_whitespace().skip_while(|word| *word != "voluntary_ctxt_switches:");
+        words.nth(1).unwrap().parse().unwrap()
+    };
+    spares.map(value).sum()
+}
+
+/// One at a time: their spare threads are told by the runtime's name.
+static TURNS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// Runs `f` while so many others take turns on each P, and counts these.
+fn beside_turns(procs: usize, f: impl Fn(&AtomicUsize) + Sync) {
+    let _turns = TURNS.lock().unwrap_or_else(|e| e.into_inner());
+    builder(procs).name("turns").build().unwrap().run(|| {
+        let (stop, turns) = (AtomicBool::new(false), AtomicUsize::new(0));
+        scope(|s| {
+            for _ in 0..2 * procs {
+                s.go(|| {
+                    while !stop.load(SeqCst) {
+                        turns.fetch_add(1, SeqCst);
+                        gort::yield_now();
+                    }
+                });
+            }
+            // Also if a test fails.
+            struct Stop<'a>(&'a AtomicBool);
+            impl Drop for Stop<'_> {
+                fn drop(&mut self) {
+                    self.0.store(true, SeqCst);
+                }
+            }
+            let _stop = Stop(&stop);
+            f(&turns);
+        });
+    });
+}
+
+fn make_fifo(path: &Path) {
+    let name = CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+    // SAFETY: a string that ends in zero.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+}
+
+/// Goal: calls that end soon are made in place, whoever waits for the P: a spare thread costs ten times as much. Method: there is a
+/// hundred in a row. (Where others have the CPU meanwhile a call looks long, and some go to a spare thread then.)
+#[test]
+fn short_calls_are_made_in_place_while_others_wait() {
+    if !builder(1).build().unwrap().coroutines_move() {
+        // Others live in the caller's home, so all go to a spare thread.
+        return;
+    }
+    for procs in PROCS {
+        beside_turns(procs, |_| {
+            let (place, start) = (Place::new(), Instant::now());
+            let path = place.join("none");
+            loop {
+                let before = calls_apart();
+                for _ in 0..100 {
+                    assert!(!fs::exists(&path).unwrap());
+                    gort::yield_now();
+                }
+                if calls_apart() == before {
+                    break;
+                }
+                assert!(start.elapsed() < LONG);
+            }
+        });
+    }
+}
+
+/// Goal: after short calls one that blocks keeps the P for some milliseconds at most; after long ones the next does not try. Method:
+/// each waits for the other end of a FIFO, which a plain thread opens when others have had turns.
+#[test]
+fn a_long_call_among_short_ones_lets_others_run() {
+    for procs in PROCS {
+        beside_turns(procs, |turns| {
+            let (place, start) = (Place::new(), Instant::now());
+            let path = place.join("fifo");
+            make_fifo(&path);
+            while calls_apart() == 0 {
+                for _ in 0..10 {
+                    assert!(fs::exists(&path).unwrap());
+                }
+                let other = std::thread::scope(|s| {
+                    s.spawn(|| {
+                        std::thread::sleep(Duration::from_millis(2));
+                        let before = turns.load(SeqCst);
+                        wait_until("others go on", || turns.load(SeqCst) > before + 10);
+                        OpenOptions::new().write(true).open(&path).unwrap();
+                    });
+                    File::open(&path).unwrap()
+                });
+                drop(other);
+                assert!(start.elapsed() < LONG);
+            }
         });
     }
 }

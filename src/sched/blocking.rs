@@ -85,23 +85,25 @@ where
     F: FnOnce() -> R + Send,
     R: Send,
 {
-    with_choice(f, |m| m.home().live() > 1)
+    apart_if(f, |m| m.home().live() > 1).unwrap_or_else(preempt::in_place)
 }
 
-/// [`blocking`], in place unless `is_apart` of the pinned M.
-fn with_choice<F, R>(f: F, is_apart: impl FnOnce(&M) -> bool) -> R
+/// Calls `f` on a spare thread if `is_apart` of the pinned M. Gives it back if not, or if that cannot be.
+fn apart_if<F, R>(f: F, is_apart: impl FnOnce(&M) -> bool) -> Result<R, F>
 where
     F: FnOnce() -> R + Send,
     R: Send,
 {
-    let Some(g) = M::current_coroutine() else { return f() };
+    let Some(g) = M::current_coroutine() else { return Err(f) };
     let rt = {
         let m = M::current().expect("coroutines run on Ms");
         let _pin = m.pinned();
         (is_apart(m) && !os_thread::keeps(g)).then_some(m.rt)
     };
-    let Some(rt) = rt else { return preempt::in_place(f) };
-    on_spare_thread(rt, f).unwrap_or_else(|f| preempt::in_place(f))
+    match rt {
+        Some(rt) => on_spare_thread(rt, f),
+        None => Err(f),
+    }
 }
 
 /// [`blocking`] for a call that most often ends within microseconds and sometimes blocks: with files, those that find in memory
@@ -109,15 +111,18 @@ where
 ///
 /// It is a point where the caller may be cancelled, and makes way for others if it has had its time slice.
 ///
-/// In place it costs 0.1 µs. But if anybody waits for the P it changes threads there and back, which is 100 to 200 µs for a look at
-/// a file. A spare thread is 10 to 40 µs then.
+/// While such calls end soon they are made in place, whoever waits for the P: that costs 0.1 µs. After some that did not
+/// (see [`BriefCalls`]) they go to a spare thread if anybody waits: 10 to 70 µs. (By way of `blocking` the P changes threads there and back,
+/// 100 to 200 µs for a look at a file.)
 pub(crate) fn briefly<F, R>(f: F) -> R
 where
     F: FnOnce() -> R + Send,
     R: Send,
 {
     begin();
-    with_choice(f, |m| m.home().live() > 1 || m.rt.waits_for(m.p(), clock::now()))
+    let now = clock::now();
+    apart_if(f, |m| m.home().live() > 1 || !m.brief_calls.end_soon(now) && m.rt.waits_for(m.p(), now))
+        .unwrap_or_else(|f| measured(now, f))
 }
 
 /// [`blocking`] for a call that will take long, so that a spare thread is not what it costs: it is not run in place unless there is
@@ -128,13 +133,66 @@ where
     R: Send,
 {
     begin();
-    with_choice(f, |_| true)
+    apart_if(f, |_| true).unwrap_or_else(preempt::in_place)
 }
 
 /// [`briefly`] for a call that is tied to the caller's thread, as by a lock of std's that knows its owner by that: always in place.
 pub(crate) fn in_place<R>(f: impl FnOnce() -> R) -> R {
     begin();
-    if M::current_coroutine().is_some() { preempt::in_place(f) } else { f() }
+    measured(clock::now(), f)
+}
+
+/// Calls `f` in place, and notes how long it took. It is `now`.
+fn measured<R>(now: Nanos, f: impl FnOnce() -> R) -> R {
+    let result = match M::current() {
+        Some(m) if m.brief_calls.end_soon(now) => preempt::in_place_for_a_moment(now, f),
+        _ => preempt::in_place(f),
+    };
+    // Perhaps another, if `f` has called what parks.
+    if let Some(m) = M::current() {
+        m.brief_calls.note(now, clock::now());
+    }
+    result
+}
+
+/// What an M knows of its calls by [`briefly`] in place.
+///
+/// One that takes long keeps others from the P, until sysmon takes that; so the next ones do not keep it, for up to
+/// thirty times as long: where all calls wait for a disk it takes a thirtieth of the P's time to know. But whether a thread was blocked or others had
+/// its CPU meanwhile cannot be told by the clock, and that is common where the clients of a server run on the same machine. So
+/// the first long one among many that are not is passed over, the second costs twice its length, then 6, 14 and 30 times.
+#[derive(Default)]
+pub(crate) struct BriefCalls {
+    /// How many have been long, up to [`STRIKES_MOST`], without [`MANY`] in between that were not.
+    strikes: Cell<u32>,
+    /// How many there have been since that were not.
+    soon: Cell<u32>,
+    not_until: Cell<Nanos>,
+}
+
+/// A call that takes so long has waited for more than memory, or does much.
+const LONG_NS: Nanos = 100_000;
+const MANY: u32 = 64;
+const STRIKES_MOST: u32 = 5;
+
+impl BriefCalls {
+    /// Whether one that begins now will end soon, so far as that can be known.
+    fn end_soon(&self, now: Nanos) -> bool {
+        now >= self.not_until.get()
+    }
+
+    /// There was one.
+    fn note(&self, began: Nanos, ended: Nanos) {
+        let took = ended.saturating_sub(began);
+        if took < LONG_NS {
+            self.soon.set(self.soon.get().saturating_add(1));
+            return;
+        }
+        let before = if self.soon.replace(0) < MANY { self.strikes.get() } else { 0 };
+        let strikes = (before + 1).min(STRIKES_MOST);
+        self.strikes.set(strikes);
+        self.not_until.set(ended.saturating_add(took.saturating_mul((1 << strikes) - 2)));
+    }
 }
 
 /// What comes before every call that may be one of many in a loop, none of which parks.
@@ -408,4 +466,47 @@ fn main(rt: &'static Shared, first: JobRef) {
     let mut state = spares.lock();
     state.count -= 1;
     state.ids.retain(|other| *other != id);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Nanos = 1_000_000;
+
+    /// Notes `calls` of that length, one after the other, and says when it is and until when none is to be made in place.
+    fn after(calls: &BriefCalls, mut now: Nanos, count: u32, length: Nanos) -> (Nanos, Nanos) {
+        for _ in 0..count {
+            calls.note(now, now + length);
+            now += length;
+        }
+        (now, calls.not_until.get())
+    }
+
+    #[test]
+    fn long_calls_among_many_are_passed_over() {
+        let (calls, mut now) = (BriefCalls::default(), 0);
+        for _ in 0..100 {
+            (now, _) = after(&calls, now, 1, 4 * MS);
+            assert!(calls.end_soon(now));
+            (now, _) = after(&calls, now, MANY, LONG_NS - 1);
+            assert!(calls.end_soon(now));
+        }
+    }
+
+    #[test]
+    fn after_long_calls_the_next_are_not_in_place() {
+        let (calls, mut now) = (BriefCalls::default(), 0);
+        for times in [0, 2, 6, 14, 30, 30, 30] {
+            (now, _) = after(&calls, now, 1, MS);
+            assert_eq!(calls.not_until.get(), now + times * MS);
+            assert_eq!(calls.end_soon(now), times == 0);
+            assert!(calls.end_soon(now + times * MS));
+            // Fewer than many change nothing.
+            (now, _) = after(&calls, now, MANY - 1, 1_000);
+        }
+        (now, _) = after(&calls, now, MANY, 1_000);
+        (now, _) = after(&calls, now, 1, MS);
+        assert_eq!(calls.not_until.get(), now, "forgotten");
+    }
 }

@@ -5,6 +5,7 @@
 //! no other thread-local in the runtime.
 
 use super::affinity::Place;
+use super::blocking::BriefCalls;
 use super::g::{G, GRef, HomeClaim};
 use super::home::Home;
 use super::p::HeldP;
@@ -19,7 +20,7 @@ use crate::stack::{Stack, overflow::AltStack};
 use crate::switch::{self, Context};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// An M that is awake.
 const AWAKE: u32 = 0;
@@ -94,6 +95,10 @@ pub(crate) struct M {
     pub(crate) in_handler: Cell<bool>,
     /// It is in `blocking`.
     pub(crate) announced: AtomicBool,
+    /// Until then nobody takes the P that it has lent.
+    pub(crate) keeps_until: AtomicU64,
+    /// See `blocking.rs`.
+    pub(crate) brief_calls: BriefCalls,
     /// The tick at which it was found on a coroutine for too long, and the CPU time it had had by then.
     pub(crate) found: Cell<Option<(u32, Nanos)>>,
     /// How often it was found inside libc.
@@ -156,6 +161,8 @@ impl M {
             slice: Cell::new(None),
             in_handler: Cell::new(false),
             announced: AtomicBool::new(false),
+            keeps_until: AtomicU64::new(0),
+            brief_calls: BriefCalls::default(),
             found: Cell::new(None),
             libc_found: Cell::new(0),
             next_in_roll: Cell::new(None),

@@ -19,7 +19,7 @@
 //! | `run` | meaning | P |
 //! |---|---|---|
 //! | `RUNNING` | it has its P, or is on g0 | its own |
-//! | `LENT` | blocked in the kernel, or in [`blocking`](crate::blocking): who wants the P may take it | its own to take back, by compare-and-swap |
+//! | `LENT` | blocked in the kernel, or in [`blocking`](crate::blocking): who wants the P may take it (not before `keeps_until`) | its own to take back, by compare-and-swap |
 //! | `TAKEN` | that has happened; it runs on without | none |
 //! | `SUSPENDED` | in the handler, asleep; sysmon has not been there yet | sysmon's to take |
 //! | `WAITING` | in the queue of those who wait for a P, asleep in the handler or in a call of ours | none |
@@ -92,6 +92,8 @@ const COMPUTES_NS: Nanos = 25_000;
 const SUSPENDED_MOST: usize = 512;
 /// After so long it is asked whether a coroutine is blocked, however long time slices are.
 pub(crate) const PROBE_NS: Nanos = 10_000_000;
+/// For so long sysmon leaves a P to who lends it for a moment.
+const MOMENT_NS: Nanos = 1_000_000;
 
 /// Why an M is asked to stop.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -399,8 +401,26 @@ impl M {
     }
 }
 
-/// Runs `f`, which may block the thread, in place: others may have the P of the calling coroutine meanwhile.
+/// Runs `f`, which may block the thread, in place: others may have the P of the calling coroutine meanwhile. On a plain thread it calls
+/// `f` and nothing else.
 pub(crate) fn in_place<R>(f: impl FnOnce() -> R) -> R {
+    lending(lend, f)
+}
+
+/// The same for an `f` that is expected to be over soon, and begins `now`: others have the P when [`MOMENT_NS`] have passed and sysmon comes by.
+pub(crate) fn in_place_for_a_moment<R>(now: Nanos, f: impl FnOnce() -> R) -> R {
+    let lend = |m: &'static M| {
+        let Some(p) = m.p.get() else { return };
+        // Relaxed, both: published with the state.
+        m.announced.store(true, Ordering::Relaxed);
+        m.keeps_until.store(now + MOMENT_NS, Ordering::Relaxed);
+        m.lend(p);
+    };
+    lending(lend, f)
+}
+
+/// Calls `f` when `lend` has lent the P of the calling coroutine.
+fn lending<R>(lend: impl FnOnce(&'static M), f: impl FnOnce() -> R) -> R {
     struct End;
     impl Drop for End {
         fn drop(&mut self) {
@@ -411,7 +431,7 @@ pub(crate) fn in_place<R>(f: impl FnOnce() -> R) -> R {
             }
         }
     }
-    let m = M::current().expect("coroutines run on Ms");
+    let Some(m) = M::current().filter(|_| M::current_coroutine().is_some()) else { return f() };
     m.pin();
     lend(m);
     m.unpin();
@@ -421,8 +441,9 @@ pub(crate) fn in_place<R>(f: impl FnOnce() -> R) -> R {
 
 fn lend(m: &'static M) {
     let Some(p) = m.p.get() else { return };
-    // Relaxed: published with the state.
+    // Relaxed, both: published with the state.
     m.announced.store(true, Ordering::Relaxed);
+    m.keeps_until.store(0, Ordering::Relaxed);
     if m.rt.waits_for(p, clock::now()) {
         // Somebody waits: no need for sysmon to come by.
         m.p.take();
@@ -564,6 +585,10 @@ impl Shared {
         let looked = self.for_each_m(|m| {
             // Acquire: pairs with the Release of the handler and of `blocking`.
             let run = m.run.load(Ordering::Acquire);
+            // Relaxed: published with the state. (If that is of an earlier time the P is taken too early, or the next time.)
+            if run & STATE == LENT && now < m.keeps_until.load(Ordering::Relaxed) {
+                return;
+            }
             away += usize::from(run != RUNNING);
             match run & STATE {
                 SUSPENDED => {
