@@ -32,6 +32,8 @@ pub(crate) struct M {
     pub(crate) is_sent_by_sysmon: Cell<bool>,
     pub(crate) run: AtomicU32,
     pub(crate) announced: AtomicBool,
+    /// Time stands still, so it is not the checker's.
+    pub(crate) keeps_until: std::sync::atomic::AtomicU64,
     pub(crate) turn_since: Cell<Nanos>,
     pub(crate) next_waiting: Cell<Option<&'static M>>,
     pub(crate) waits_since: Cell<Nanos>,
@@ -69,6 +71,7 @@ impl M {
             is_sent_by_sysmon: Cell::new(false),
             run: AtomicU32::new(super::preempt::RUNNING),
             announced: AtomicBool::new(false),
+            keeps_until: Default::default(),
             turn_since: Cell::new(0),
             next_waiting: Cell::new(None),
             waits_since: Cell::new(0),
