@@ -3,6 +3,7 @@
 mod common;
 
 use common::{PROCS, Random, builder, seed, wait_until};
+use gort::channel::{SelectWaker, Waitable};
 use gort::fs::{self, File, OpenOptions};
 use gort::{go, scope};
 use std::collections::BTreeSet;
@@ -383,29 +384,97 @@ fn make_fifo(path: &Path) {
     assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
 }
 
-/// Goal: calls that end soon are made in place, whoever waits for the P: a spare thread costs ten times as much. Method: there is a
-/// hundred in a row. (Where others have the CPU meanwhile a call looks long, and some go to a spare thread then.)
+/// Runs `f` alone in its home, and while a local coroutine lives there.
+fn alone_or_not(f: impl Fn()) {
+    f();
+    let (end, ended) = gort::channel::unbounded::<()>();
+    let mate = gort::spawn_local(move || ended.recv().unwrap_err());
+    f();
+    drop(end);
+    mate.join().unwrap();
+}
+
+/// Goal: others run while a coroutine makes one short call after the other and parks in none. Method: they have a turn three hundred times.
 #[test]
-fn short_calls_are_made_in_place_while_others_wait() {
+fn a_loop_of_short_calls_lets_others_run() {
+    beside_turns(1, |turns| {
+        alone_or_not(|| {
+            let (place, start) = (Place::new(), Instant::now());
+            let path = place.join("none");
+            for _ in 0..300 {
+                let before = turns.load(SeqCst);
+                while turns.load(SeqCst) == before {
+                    assert!(!fs::exists(&path).unwrap());
+                    assert!(start.elapsed() < LONG);
+                }
+            }
+        });
+    });
+}
+
+/// Goal: a file may be looked at where a wait has begun and may end any time. Method: it has ended, and the call takes long.
+#[test]
+fn a_call_in_a_wait_that_has_begun() {
+    struct Reads(PathBuf, AtomicBool);
+    impl Waitable for Reads {
+        fn is_ready(&self) -> bool {
+            self.1.load(SeqCst)
+        }
+        fn watch(&self, waker: SelectWaker) -> bool {
+            make_fifo(&self.0);
+            waker.wake();
+            std::thread::scope(|s| {
+                s.spawn(|| {
+                    let mut pipe = std::fs::OpenOptions::new().write(true).open(&self.0).unwrap();
+                    std::thread::sleep(Duration::from_millis(5));
+                    pipe.write_all(b"text").unwrap();
+                });
+                assert_eq!(fs::read_to_string(&self.0).unwrap(), "text");
+            });
+            gort::blocking(|| std::thread::sleep(Duration::from_millis(5)));
+            self.1.store(true, SeqCst);
+            true
+        }
+        fn unwatch(&self, _: SelectWaker) {}
+    }
+    for procs in PROCS {
+        builder(procs).build().unwrap().run(|| {
+            alone_or_not(|| {
+                let place = Place::new();
+                for number in 0..5 {
+                    let reads = Reads(place.join(number.to_string()), AtomicBool::new(false));
+                    gort::select! { wait(reads) => () }
+                }
+            });
+        });
+    }
+}
+
+/// Goal: calls that end soon are made by the caller's thread, whoever waits for the P or the home: a spare thread costs ten times as
+/// much. Method: there is a hundred in a row. (Where others have the CPU meanwhile a call looks long, and some go to a spare thread then.)
+#[test]
+fn short_calls_need_no_thread_while_others_wait() {
     if !builder(1).build().unwrap().coroutines_move() {
-        // Others live in the caller's home, so all go to a spare thread.
+        // Others live in the caller's home, and nobody can leave it.
         return;
     }
     for procs in PROCS {
         beside_turns(procs, |_| {
-            let (place, start) = (Place::new(), Instant::now());
-            let path = place.join("none");
-            loop {
-                let before = calls_apart();
-                for _ in 0..100 {
-                    assert!(!fs::exists(&path).unwrap());
-                    gort::yield_now();
+            alone_or_not(|| {
+                let (place, start) = (Place::new(), Instant::now());
+                let path = place.join("none");
+                loop {
+                    let before = calls_apart();
+                    for _ in 0..100 {
+                        assert!(!fs::exists(&path).unwrap());
+                        gort::yield_now();
+                    }
+                    if calls_apart() == before {
+                        break;
+                    }
+                    assert!(start.elapsed() < LONG);
                 }
-                if calls_apart() == before {
-                    break;
-                }
-                assert!(start.elapsed() < LONG);
-            }
+            });
         });
     }
 }
@@ -416,25 +485,28 @@ fn short_calls_are_made_in_place_while_others_wait() {
 fn a_long_call_among_short_ones_lets_others_run() {
     for procs in PROCS {
         beside_turns(procs, |turns| {
-            let (place, start) = (Place::new(), Instant::now());
-            let path = place.join("fifo");
-            make_fifo(&path);
-            while calls_apart() == 0 {
-                for _ in 0..10 {
-                    assert!(fs::exists(&path).unwrap());
-                }
-                let other = std::thread::scope(|s| {
-                    s.spawn(|| {
-                        std::thread::sleep(Duration::from_millis(2));
-                        let before = turns.load(SeqCst);
-                        wait_until("others go on", || turns.load(SeqCst) > before + 10);
-                        OpenOptions::new().write(true).open(&path).unwrap();
+            alone_or_not(|| {
+                let (place, start) = (Place::new(), Instant::now());
+                let path = place.join("fifo");
+                make_fifo(&path);
+                let before = calls_apart();
+                while calls_apart() == before {
+                    for _ in 0..10 {
+                        assert!(fs::exists(&path).unwrap());
+                    }
+                    let other = std::thread::scope(|s| {
+                        s.spawn(|| {
+                            std::thread::sleep(Duration::from_millis(2));
+                            let before = turns.load(SeqCst);
+                            wait_until("others go on", || turns.load(SeqCst) > before + 10);
+                            OpenOptions::new().write(true).open(&path).unwrap();
+                        });
+                        File::open(&path).unwrap()
                     });
-                    File::open(&path).unwrap()
-                });
-                drop(other);
-                assert!(start.elapsed() < LONG);
-            }
+                    drop(other);
+                    assert!(start.elapsed() < LONG);
+                }
+            });
         });
     }
 }

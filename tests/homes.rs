@@ -429,6 +429,56 @@ fn the_panic_count_belongs_to_the_coroutine_that_panics() {
     }
 }
 
+/// Goal: a wait that was given up during a panic leaves nothing behind by which the coroutine would join another's panic. Method: a
+/// select that need not wait after all, and then a mate who sleeps while he panics.
+#[test]
+fn a_wait_that_is_given_up_during_a_panic_is_forgotten() {
+    /// Ready when somebody is about to wait for it.
+    #[derive(Default)]
+    struct Late(AtomicBool);
+    impl gort::channel::Waitable for Late {
+        fn is_ready(&self) -> bool {
+            self.0.load(SeqCst)
+        }
+        fn watch(&self, _: gort::channel::SelectWaker) -> bool {
+            self.0.store(true, SeqCst);
+            false
+        }
+        fn unwatch(&self, _: gort::channel::SelectWaker) {}
+    }
+    struct Selects;
+    impl Drop for Selects {
+        fn drop(&mut self) {
+            let late = Late::default();
+            gort::select! { wait(late) => () }
+        }
+    }
+    struct Sleeps;
+    impl Drop for Sleeps {
+        fn drop(&mut self) {
+            gort::time::sleep(Duration::from_millis(20));
+        }
+    }
+    with_each_procs(|runtime| {
+        runtime.run(|| {
+            let caught = std::panic::catch_unwind(|| {
+                let _selects = Selects;
+                common::panic_meant(1)
+            });
+            assert!(caught.is_err());
+            let mate = gort::spawn_local(|| {
+                let _sleeps = Sleeps;
+                common::panic_meant(2)
+            });
+            while !mate.is_finished() {
+                gort::yield_now();
+                assert!(!std::thread::panicking(), "another's panic is seen");
+            }
+            assert!(mate.join().unwrap_err().is_panic());
+        });
+    });
+}
+
 #[test]
 fn a_destructor_may_wait_for_a_new_coroutine_during_a_panic() {
     struct Asks(Arc<AtomicU64>);

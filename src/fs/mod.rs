@@ -6,23 +6,25 @@
 //! # Scheduling
 //!
 //! The kernel has no way to wait for a file as one waits for a socket: who asks for what is not in memory is blocked until the
-//! disk, or the other machine, has answered. So every call here goes one of three ways.
+//! disk, or the other machine, has answered. So every call here goes one of these ways.
 //!
 //! - *In place, what needs no waiting.* A [`File`] is read with `RWF_NOWAIT` first: what is in the page cache is copied, and what
 //!   is not is refused instead of waited for. That takes 0.1 µs more than the call alone.
-//! - *In place, announced.* A call that may block, and most often does not, is made in place if nobody else lives in the caller's
-//!   home: opening, looking, writing to the page cache, what `RWF_NOWAIT` has refused. That takes 0.1 µs, too. If it blocks
-//!   after all, others have the caller's P after some 5 ms, and the next calls do not keep them waiting, for up to thirty times as
-//!   long as the last ones took.
-//! - *On a spare thread.* The same calls if somebody else lives in the home, or waits for the P when calls have been long; and in any case those that
-//!   take long: [`File::sync_all`], [`File::lock`], [`copy`], [`remove_dir_all`]. The coroutine is parked meanwhile. If no spare thread is to be
-//!   had, or the coroutine keeps its thread ([`lock_os_thread`](crate::lock_os_thread)), they are made in place after all.
+//! - *In place, announced.* A call that may block, and most often does not, is made in place: opening, looking, writing to the
+//!   page cache, what `RWF_NOWAIT` has refused. That takes 0.1 µs, too. If it blocks after all, others have the caller's P after
+//!   some 5 ms, and the next calls do not keep them waiting, for up to thirty times as long as the last ones took.
+//! - *By the caller's thread, out of its home.* The same calls, if somebody else lives in the home, who may have it meanwhile. 0.2 µs.
+//! - *On a spare thread.* The same calls again, when they have been long and somebody waits for the P or lives in the home; and in
+//!   any case those that take long: [`File::sync_all`], [`File::lock`], [`copy`], [`remove_dir_all`]. The coroutine is parked
+//!   meanwhile. If no spare thread is to be had, or the coroutine keeps its thread
+//!   ([`lock_os_thread`](crate::lock_os_thread)), they are made in place after all.
 //!
 //! | | |
 //! |---|---|
 //! | `pread` of 512 bytes in the page cache, alone | 0.6 µs |
 //! | the same with `RWF_NOWAIT` | 0.7 µs |
 //! | the same in place, announced | 0.7 µs |
+//! | the same out of the home | 0.8 µs |
 //! | the same on a spare thread | 10 to 15 µs |
 //! | the same through [`blocking`](crate::blocking), where four coroutines of one P take turns | 100 to 200 µs: the P goes to another thread and comes back |
 //! | `fstat`, `stat`, `open` and `close`, `pwrite` of 512 bytes, alone | 0.5, 1.5, 3.4, 1.1 µs |
@@ -41,9 +43,10 @@
 //! Rejected: `io_uring`. It has files and sockets wait alike, but many systems forbid it (the filters of containers do), and
 //! what is in memory, most of what is read, it serves no faster. Rejected: a spare thread for each call, as most runtimes have
 //! it: 10 µs for 0.5 µs of work. Rejected: an unannounced call, noticed by sysmon if it does not come back. Who waits for a disk
-//! cannot be interrupted, so the signal by which a P is lent arrives when it is all over. Rejected: a spare thread whenever somebody waits for the P.
-//! In a server that is always so: `examples/http` with 50 connections that ask for one small file answered 27,000 a second, and answers 69,000
-//! (Go's `http.FileServer`: 39,000).
+//! cannot be interrupted, so the signal by which a P is lent arrives when it is all over. Rejected: a spare thread whenever
+//! somebody waits for the P or the home. In a server that is always so: `examples/http` with 50 connections that ask for one small
+//! file answered 27,000 a second, and answers 69,000 (Go's `http.FileServer`: 39,000); with 2,000, which share homes, 21,000 and
+//! 45,000 (37,000).
 //!
 //! # Examples
 //!

@@ -1,4 +1,4 @@
-//! Calls that block the thread: in place, or on a spare thread.
+//! Calls that block the thread: in place, on g0, or on a spare thread.
 //!
 //! A coroutine that blocks takes along its M and its home. The M is no loss, since its P goes to another (`preempt.rs`).
 //! The home matters to those who live in it: they wait. So `blocking` runs its closure in place where nobody else
@@ -10,6 +10,17 @@
 //! It may borrow from the coroutine, since that does not go on, by value or by unwinding, before the closure has
 //! ended: the wait has no deadline and is shielded from `cancel`. A home is a thread's identity, and the closure runs
 //! under another one meanwhile; nothing of it stays there but what it leaves in thread-locals, as on any thread.
+//!
+//! # On g0
+//!
+//! Calls on files are a hundred times as frequent as others and most end within microseconds, a fraction of what it takes to
+//! wake another thread. Among those who share a home each would have to go to one, which in a server with thousands of clients
+//! is every call. But another thread is not what the others of the home need; they need the home. So the coroutine leaves it as
+//! if it parked, and its own M makes the call on g0, between two coroutines as it were: an *errand*. The P is lent meanwhile, as
+//! in place. Then the M goes to the coroutine again, or to others, if somebody has put on the home.
+//!
+//! Who is on an errand is in no queue and no wait has been armed for it, so nobody else can make it go on. To `f` g0 is a plain
+//! thread: no coroutine is current.
 //!
 //! # Spare threads
 //!
@@ -24,6 +35,7 @@
 
 use super::cancel;
 use super::deadlock;
+use super::g::GRef;
 use super::m::M;
 use super::os_thread;
 use super::park;
@@ -98,7 +110,7 @@ where
     let rt = {
         let m = M::current().expect("coroutines run on Ms");
         let _pin = m.pinned();
-        (is_apart(m) && !os_thread::keeps(g)).then_some(m.rt)
+        (is_apart(m) && !os_thread::keeps(g) && !wait::has_begun(g)).then_some(m.rt)
     };
     match rt {
         Some(rt) => on_spare_thread(rt, f),
@@ -111,9 +123,11 @@ where
 ///
 /// It is a point where the caller may be cancelled, and makes way for others if it has had its time slice.
 ///
-/// While such calls end soon they are made in place, whoever waits for the P: that costs 0.1 µs. After some that did not
-/// (see [`BriefCalls`]) they go to a spare thread if anybody waits: 10 to 70 µs. (By way of `blocking` the P changes threads there and back,
-/// 100 to 200 µs for a look at a file.)
+/// While such calls end soon they are made by the caller's thread, whoever waits for the P: in place, or on g0 if others live in
+/// the caller's home. That costs 0.07 and 0.15 µs. After some that did not (see [`BriefCalls`]) they go to a spare thread if
+/// anybody waits: 10 to 70 µs. (By way of `blocking` the P changes threads there and back, 100 to 200 µs for a look at a file.)
+///
+/// `f` must not drop what is the user's: the end of a runtime, on g0, would wait for itself.
 pub(crate) fn briefly<F, R>(f: F) -> R
 where
     F: FnOnce() -> R + Send,
@@ -121,7 +135,8 @@ where
 {
     begin();
     let now = clock::now();
-    apart_if(f, |m| m.home().live() > 1 || !m.brief_calls.end_soon(now) && m.rt.waits_for(m.p(), now))
+    on_g0(now, f)
+        .or_else(|f| apart_if(f, |m| m.home().live() > 1 || !m.brief_calls.end_soon(now) && m.rt.waits_for(m.p(), now)))
         .unwrap_or_else(|f| measured(now, f))
 }
 
@@ -155,11 +170,56 @@ fn measured<R>(now: Nanos, f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// What an M knows of its calls by [`briefly`] in place.
+/// Calls `f`, which begins `now`, on g0 of the calling M. Gives it back if nobody else lives in the caller's home (in place is
+/// sooner), if it may take long, or if the caller cannot leave its home.
+fn on_g0<F, R>(now: Nanos, f: F) -> Result<R, F>
+where
+    F: FnOnce() -> R + Send,
+    R: Send,
+{
+    let Some(g) = M::current_coroutine() else { return Err(f) };
+    let m = M::current().expect("coroutines run on Ms");
+    let pin = m.pinned();
+    let home = m.home();
+    // Who is panicking keeps others from its home; who has begun a wait may be readied any time; g0 of a fixed home is in the home.
+    let may_leave = !thread::panicking() && !wait::has_begun(g) && home.bound_to().is_null();
+    if home.live() <= 1 || !m.brief_calls.end_soon(now) || !may_leave {
+        return Err(f);
+    }
+    let job = Job::new(f, None);
+    m.errand.set(Some(Errand { job: job.reference(), g, began: now }));
+    // Relaxed, both: for reports only.
+    g.reason.store(WaitReason::Blocking as u8, Ordering::Relaxed);
+    // Neither waiting nor queued, so nobody goes on with it but g0.
+    m.leave_to_g0(g);
+    g.reason.store(WaitReason::None as u8, Ordering::Relaxed);
+    drop(pin);
+    job.outcome()
+}
+
+/// What a coroutine has left its thread for: its M does it on g0.
+pub(crate) struct Errand {
+    job: JobRef,
+    g: GRef,
+    began: Nanos,
+}
+
+/// Does it, on g0, where no home is worn any more. Returns the coroutine, which is to go on.
+pub(crate) fn run_errand(m: &'static M, errand: Errand) -> GRef {
+    let Errand { job: JobRef(job), g, began } = errand;
+    preempt::on_g0_for_a_moment(m, began, || {
+        // SAFETY: the job lies on the stack of `g`, which does not go on before the caller has it back; nobody else has it.
+        unsafe { ((*job).run)(job) };
+        m.brief_calls.note(began, clock::now());
+    });
+    g
+}
+
+/// What an M knows of its calls by [`briefly`] in place or on g0.
 ///
-/// One that takes long keeps others from the P, until sysmon takes that; so the next ones do not keep it, for up to
-/// thirty times as long: where all calls wait for a disk it takes a thirtieth of the P's time to know. But whether a thread was blocked or others had
-/// its CPU meanwhile cannot be told by the clock, and that is common where the clients of a server run on the same machine. So
+/// One that takes long keeps others from the P, until sysmon takes that; so the next ones do not keep it, for up to thirty times as
+/// long: where all calls wait for a disk it takes a thirtieth of the P's time to know. But whether a thread was blocked or others
+/// had its CPU meanwhile cannot be told by the clock, and that is common where the clients of a server run on the same machine. So
 /// the first long one among many that are not is passed over, the second costs twice its length, then 6, 14 and 30 times.
 #[derive(Default)]
 pub(crate) struct BriefCalls {
@@ -201,7 +261,7 @@ pub(crate) fn begin() {
     cancel::check();
 }
 
-/// A closure for a spare thread, on the stack of the coroutine that waits for it.
+/// A closure for a spare thread or g0, on the stack of the coroutine that waits for it.
 #[repr(C)]
 struct Job<F, R> {
     // Must be first: what is passed on is a pointer to it.
@@ -210,9 +270,10 @@ struct Job<F, R> {
 }
 
 struct Head {
-    /// Does the work and wakes the waiter, after which the job is gone.
+    /// Does the work and wakes the waiter, if there is one, after which the job is gone.
     run: unsafe fn(*const Head),
-    waiter: Waiter,
+    /// None if whoever runs it readies the coroutine.
+    waiter: Option<Waiter>,
 }
 
 enum Work<F, R> {
@@ -221,12 +282,33 @@ enum Work<F, R> {
     Done(thread::Result<R>),
 }
 
+impl<F: FnOnce() -> R, R> Job<F, R> {
+    fn new(f: F, waiter: Option<Waiter>) -> Job<F, R> {
+        Job { head: Head { run: run::<F, R>, waiter }, work: UnsafeCell::new(Work::ToDo(f)) }
+    }
+
+    /// For whoever runs it. Of the whole job, since he needs more than the head.
+    fn reference(&self) -> JobRef {
+        JobRef(ptr::from_ref(self).cast())
+    }
+
+    /// What came of it, when the wait is over; or what was to be done, if nobody has.
+    fn outcome(self) -> Result<R, F> {
+        match self.work.into_inner() {
+            Work::ToDo(f) => Err(f),
+            Work::Done(Ok(value)) => Ok(value),
+            Work::Done(Err(payload)) => resume_unwind(payload),
+            Work::Begun => unreachable!("the coroutine goes on when it is done"),
+        }
+    }
+}
+
 /// A job on its way to a thread.
 #[derive(Clone, Copy)]
 struct JobRef(*const Head);
 
-// SAFETY: made in `on_spare_thread` only, of a closure and a result that are `Send`. The coroutine waits until the one who has
-// it has run it, and does not touch it meanwhile.
+// SAFETY: made in `on_spare_thread` and `on_g0` only, of a closure and a result that are `Send`. The coroutine waits until the
+// one who has it has run it, and does not touch it meanwhile.
 unsafe impl Send for JobRef {}
 
 /// Runs `f` on a spare thread and returns its value; or gives `f` back, if there is none.
@@ -235,23 +317,18 @@ where
     F: FnOnce() -> R + Send,
     R: Send,
 {
-    let outcome = cancel::shield(|| {
+    let job = cancel::shield(|| {
         // Nobody but the spare thread ends this wait.
         let wait = wait::begin();
-        let job = Job { head: Head { run: run::<F, R>, waiter: wait.waiter() }, work: UnsafeCell::new(Work::ToDo(f)) };
-        if rt.spares.give(rt, JobRef(&raw const job.head)) {
+        let job = Job::new(f, Some(wait.waiter()));
+        if rt.spares.give(rt, job.reference()) {
             wait.park(WaitReason::Blocking, NEVER);
         } else {
             wait.abandon();
         }
-        job.work.into_inner()
+        job
     });
-    match outcome {
-        Work::ToDo(f) => Err(f),
-        Work::Done(Ok(value)) => Ok(value),
-        Work::Done(Err(payload)) => resume_unwind(payload),
-        Work::Begun => unreachable!("the spare thread has ended the wait"),
-    }
+    job.outcome()
 }
 
 /// # Safety
@@ -268,8 +345,10 @@ where
     let Work::ToDo(f) = mem::replace(work, Work::Begun) else { unreachable!("it is run once") };
     // The coroutine goes on with the panic, so nobody sees what it has broken but who would anyway.
     *work = Work::Done(catch_unwind(AssertUnwindSafe(f)));
-    let woken = waiter.wake(Wake::Ready);
-    debug_assert!(woken, "a shielded wait without a deadline");
+    if let Some(waiter) = waiter {
+        let woken = waiter.wake(Wake::Ready);
+        debug_assert!(woken, "a shielded wait without a deadline");
+    }
 }
 
 /// The spare threads of a runtime.
@@ -471,6 +550,7 @@ fn main(rt: &'static Shared, first: JobRef) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::{Receiver, Sender, unbounded};
 
     const MS: Nanos = 1_000_000;
 
@@ -508,5 +588,57 @@ mod tests {
         (now, _) = after(&calls, now, MANY, 1_000);
         (now, _) = after(&calls, now, 1, MS);
         assert_eq!(calls.not_until.get(), now, "forgotten");
+    }
+
+    /// Runs `f` in a coroutine with whom another lives, who sends what it gets.
+    fn with_a_mate(f: impl FnOnce(&Sender<u32>, &Receiver<u32>) + Send) {
+        let rt = crate::Runtime::builder().procs(1).build().unwrap();
+        rt.run(|| {
+            let ((ask, asked), (tell, told)) = (unbounded(), unbounded());
+            let mate = crate::spawn_local(move || asked.iter().try_for_each(|number| tell.send(number)).unwrap());
+            f(&ask, &told);
+            drop(ask);
+            mate.join().unwrap();
+        });
+    }
+
+    /// Goal: whoever lives with the caller goes on during a call that is expected to be short. Method: the call waits for him, by
+    /// what parks a coroutine: it is none meanwhile.
+    #[test]
+    fn who_lives_with_the_caller_goes_on() {
+        with_a_mate(|ask, told| {
+            let here = thread::current().id();
+            for number in 0..100 {
+                ask.send(number).unwrap();
+                let (is_told, is_coroutine, id) =
+                    briefly(|| (told.recv().unwrap(), M::current_coroutine().is_some(), thread::current().id()));
+                assert_eq!((is_told, is_coroutine), (number, false));
+                assert_ne!(id, here);
+                assert_eq!(thread::current().id(), here);
+            }
+        });
+    }
+
+    #[test]
+    fn panics_come_through_and_calls_while_unwinding_are_made() {
+        struct Calls<'a>(&'a mut u32);
+        impl Drop for Calls<'_> {
+            fn drop(&mut self) {
+                // Whoever else lives here waits until it has unwound.
+                *self.0 = briefly(|| 2);
+            }
+        }
+        with_a_mate(|ask, told| {
+            let mut number = 0;
+            let payload = catch_unwind(AssertUnwindSafe(|| {
+                let _calls = Calls(&mut number);
+                briefly(|| -> u32 { panic!("from below") })
+            }));
+            assert_eq!(payload.unwrap_err().downcast_ref(), Some(&"from below"));
+            assert!(!thread::panicking());
+            assert_eq!(number, 2);
+            ask.send(3).unwrap();
+            assert_eq!(briefly(|| told.recv().unwrap()), 3);
+        });
     }
 }

@@ -5,7 +5,7 @@
 //! no other thread-local in the runtime.
 
 use super::affinity::Place;
-use super::blocking::BriefCalls;
+use super::blocking::{self, BriefCalls, Errand};
 use super::g::{G, GRef, HomeClaim};
 use super::home::Home;
 use super::p::HeldP;
@@ -97,8 +97,10 @@ pub(crate) struct M {
     pub(crate) announced: AtomicBool,
     /// Until then nobody takes the P that it has lent.
     pub(crate) keeps_until: AtomicU64,
-    /// See `blocking.rs`.
+    /// See `blocking.rs`, as for the next.
     pub(crate) brief_calls: BriefCalls,
+    /// What the coroutine that was just left has left for.
+    pub(crate) errand: Cell<Option<Errand>>,
     /// The tick at which it was found on a coroutine for too long, and the CPU time it had had by then.
     pub(crate) found: Cell<Option<(u32, Nanos)>>,
     /// How often it was found inside libc.
@@ -163,6 +165,7 @@ impl M {
             announced: AtomicBool::new(false),
             keeps_until: AtomicU64::new(0),
             brief_calls: BriefCalls::default(),
+            errand: Cell::new(None),
             found: Cell::new(None),
             libc_found: Cell::new(0),
             next_in_roll: Cell::new(None),
@@ -275,22 +278,31 @@ impl M {
             }
             #[cfg(gort_chaos)]
             super::chaos::change_m(self);
-            let Some(g) = super::find::find_or_sleep(self) else { return };
-            self.follow_p();
-            let target = match ptr_to_home(g.home.get()) {
-                Some(home) if ptr::eq(home.bound_to(), self) => self.prepare_own(home, g),
-                _ => self.prepare(g),
-            };
-            if let Some((context, thread_pointer)) = target {
-                // SAFETY:
-                // - g0's context is this M's own and this is g0;
-                // - `prepare` made this M the one that may be on `g`'s stack.
-                unsafe { switch::switch(self.g0.get(), context, thread_pointer) };
-                // g0 stays on its thread, so `self` is still this M.
-                self.pins.set(1);
-                self.after_switch();
+            let Some(mut g) = super::find::find_or_sleep(self) else { return };
+            while self.go_to(g)
+                && let Some(errand) = self.errand.take()
+            {
+                g = blocking::run_errand(self, errand);
             }
         }
+    }
+
+    /// Goes to `g`, if that can be, and comes back when something that runs here has left for g0.
+    fn go_to(&'static self, g: GRef) -> bool {
+        self.follow_p();
+        let target = match ptr_to_home(g.home.get()) {
+            Some(home) if ptr::eq(home.bound_to(), self) => self.prepare_own(home, g),
+            _ => self.prepare(g),
+        };
+        let Some((context, thread_pointer)) = target else { return false };
+        // SAFETY:
+        // - g0's context is this M's own and this is g0;
+        // - `prepare` made this M the one that may be on `g`'s stack.
+        unsafe { switch::switch(self.g0.get(), context, thread_pointer) };
+        // g0 stays on its thread, so `self` is still this M.
+        self.pins.set(1);
+        self.after_switch();
+        true
     }
 
     /// Does what had to wait until the stack that was left is no longer in use. Called first

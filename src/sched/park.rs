@@ -162,8 +162,7 @@ pub(crate) unsafe fn ready_claimed(rt: &Shared, p: &P, waiter: Waiter) {
 /// Parks the coroutine, which stays ready to run; may be cancelled. Does not block a plain thread.
 pub fn yield_now() {
     let Some(g) = M::current_coroutine() else { return std::thread::yield_now() };
-    // Relaxed: only the coroutine writes that bit.
-    if g.asked.load(Ordering::Relaxed) & BEGUN != 0 {
+    if super::wait::has_begun(g) {
         super::wait::is_begun();
     }
     super::cancel::check();
@@ -233,7 +232,9 @@ pub(crate) fn checkpoint() {
         // Relaxed: if it has just been taken we pin, and see, later.
         if m.run.load(Ordering::Relaxed) != preempt::RUNNING {
             drop(m.pinned());
-        } else if let Some(p) = m.p.get()
+        }
+        // Also of whoever has just come back with its P: it may never be seen otherwise.
+        if let Some(p) = m.p.get()
             // Relaxed: a request that is missed now is seen at the next call.
             && p.yield_soon.load(Ordering::Relaxed)
         {
@@ -257,8 +258,7 @@ fn checkpoint_slow(m: &'static M, p: &P) {
     // Relaxed: as above.
     p.yield_soon.store(false, Ordering::Relaxed);
     let coroutine = M::current_coroutine();
-    // Relaxed: only the coroutine writes that bit.
-    if coroutine.is_some_and(|g| g.asked.load(Ordering::Relaxed) & BEGUN != 0) {
+    if coroutine.is_some_and(super::wait::has_begun) {
         // It will not be long.
         return;
     }

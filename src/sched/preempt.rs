@@ -70,6 +70,7 @@ use crate::os::clock::{self, NEVER, Nanos};
 use crate::os::signal::{self, Action, Disposition, SavedErrno, Sender};
 use crate::os::{self, futex};
 use crate::shim::asymmetric;
+use crate::switch;
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
@@ -331,8 +332,10 @@ impl M {
         }
     }
 
-    /// Lends `p`, its own, to whoever wants it, until the next [`Self::pin`].
-    fn lend(&self, p: HeldP) {
+    /// Lends `p`, its own, to whoever wants it and takes it at `keeps_until` or later, until the next [`Self::pin`].
+    fn lend(&self, p: HeldP, keeps_until: Nanos) {
+        // Relaxed: published with the state.
+        self.keeps_until.store(keeps_until, Ordering::Relaxed);
         // Release: what we did with the P comes before whoever takes it.
         self.run.store(LENT | (p.index as u32 * (STATE + 1)), Ordering::Release);
     }
@@ -409,14 +412,19 @@ pub(crate) fn in_place<R>(f: impl FnOnce() -> R) -> R {
 
 /// The same for an `f` that is expected to be over soon, and begins `now`: others have the P when [`MOMENT_NS`] have passed and sysmon comes by.
 pub(crate) fn in_place_for_a_moment<R>(now: Nanos, f: impl FnOnce() -> R) -> R {
-    let lend = |m: &'static M| {
-        let Some(p) = m.p.get() else { return };
-        // Relaxed, both: published with the state.
-        m.announced.store(true, Ordering::Relaxed);
-        m.keeps_until.store(now + MOMENT_NS, Ordering::Relaxed);
-        m.lend(p);
-    };
-    lending(lend, f)
+    lending(|m| lend_for_a_moment(m, now), f)
+}
+
+/// The same on g0 of `m`, which wears no home: `f` runs as on a plain thread. It must not unwind.
+pub(crate) fn on_g0_for_a_moment(m: &'static M, now: Nanos, f: impl FnOnce()) {
+    lend_for_a_moment(m, now);
+    // Who was asked to stop just before is asked again, or it is taken back, at sysmon's next look: the handler finds no M.
+    switch::set_current_m(ptr::null_mut());
+    f();
+    switch::set_current_m(ptr::from_ref(m).cast_mut().cast());
+    // On g0 the P is kept.
+    m.pin();
+    m.unpin();
 }
 
 /// Calls `f` when `lend` has lent the P of the calling coroutine.
@@ -439,11 +447,17 @@ fn lending<R>(lend: impl FnOnce(&'static M), f: impl FnOnce() -> R) -> R {
     f()
 }
 
+fn lend_for_a_moment(m: &'static M, now: Nanos) {
+    let Some(p) = m.p.get() else { return };
+    // Relaxed: published with the state.
+    m.announced.store(true, Ordering::Relaxed);
+    m.lend(p, now + MOMENT_NS);
+}
+
 fn lend(m: &'static M) {
     let Some(p) = m.p.get() else { return };
-    // Relaxed, both: published with the state.
+    // Relaxed: published with the state.
     m.announced.store(true, Ordering::Relaxed);
-    m.keeps_until.store(0, Ordering::Relaxed);
     if m.rt.waits_for(p, clock::now()) {
         // Somebody waits: no need for sysmon to come by.
         m.p.take();
@@ -454,7 +468,7 @@ fn lend(m: &'static M) {
         }
         m.hold(p);
     }
-    m.lend(p);
+    m.lend(p, 0);
     sysmon::watch_lent();
 }
 
@@ -817,7 +831,7 @@ fn decides_to_stop(m: &M, code: signal::Interrupted) -> bool {
             }
             if code.is_system_call {
                 m.libc_found.set(0);
-                m.lend(p);
+                m.lend(p, 0);
                 sysmon::poke();
                 return false;
             }

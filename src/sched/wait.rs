@@ -130,6 +130,12 @@ pub(crate) fn before_park<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Whether `g`, which calls it, is in [`before_park`].
+pub(super) fn has_begun(g: GRef) -> bool {
+    // Relaxed: the coroutine alone looks at the bit.
+    g.asked.load(Ordering::Relaxed) & g::BEGUN != 0
+}
+
 /// A coroutine is about to wait in [`before_park`].
 #[cold]
 pub(super) fn is_begun() -> ! {
@@ -401,6 +407,9 @@ impl Wait {
         if self.waiter.claim(Wake::Ready) {
             if self.waiter.task.is_thread() {
                 self.waiter.task.as_thread().put();
+            } else {
+                // Relaxed: as in `begin`. It says so of this wait, and it may leave its home without one.
+                self.waiter.task.as_coroutine().panicking.store(false, Ordering::Relaxed);
             }
             return None;
         }

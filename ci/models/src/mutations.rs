@@ -82,7 +82,7 @@ mutations! {
             blocked_to_nobody, preempt::block_without_thread: "m.rt.give_away(p) || m.rt.start_m(Some(p), false)" => "true",
                 "the P is lost";
             blocked_unheld, preempt::block_without_thread: "m.hold(p);" => "", "it takes back what it does not know";
-            blocked_not_lent, preempt::block_without_thread: "m.lend(p);" => "", "it waits for the P that it has";
+            blocked_not_lent, preempt::block_without_thread: "m.lend(p, 0);" => "", "it waits for the P that it has";
         }
         "fn retake(" {
             retake_by_store, preempt::lend:

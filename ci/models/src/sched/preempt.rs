@@ -59,7 +59,7 @@ impl M {
 
     /// As a handler that finds the thread in a system call.
     pub(crate) fn lends(&self) {
-        self.lend(self.p());
+        self.lend(self.p(), 0);
     }
 
     /// As `blocking`.
